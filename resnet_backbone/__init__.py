@@ -1,0 +1,45 @@
+"""ResNet backbones for detection: the public names, each imported when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. Importing lazily keeps `import resnet_backbone` cheap and
+# lets the backbone be used where only torch is installed.
+_PUBLIC = {
+    "BACKBONES": "resnet_backbone.backbone.variants",
+    "FeatureSpec": "resnet_backbone.backbone.spec",
+    "ResNet": "resnet_backbone.backbone.resnet",
+    "create_backbone": "resnet_backbone.backbone.build",
+    "list_backbones": "resnet_backbone.backbone.build",
+    "load_weights": "resnet_backbone.weights.load",
+    "save_weights": "resnet_backbone.weights.files",
+    "read_card": "resnet_backbone.weights.files",
+    "load_config": "resnet_backbone.config.load",
+    "build_detector": "resnet_backbone.detection.build",
+    "Predictor": "resnet_backbone.engine.predictor",
+    "Batch": "resnet_backbone.structures",
+    "Detections": "resnet_backbone.structures",
+    "Sample": "resnet_backbone.structures",
+    "Targets": "resnet_backbone.structures",
+    "ConfigError": "resnet_backbone.errors",
+    "DataError": "resnet_backbone.errors",
+    "DivergedError": "resnet_backbone.errors",
+    "StorageError": "resnet_backbone.errors",
+    "WeightsError": "resnet_backbone.errors",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,237 @@
+"""The whole configuration: every key, its type, its default and its meaning, in one place.
+
+Keys that are not declared here are errors, and instances are frozen. Only `build.py` modules and the
+engine's entry points read these classes; models take plain arguments. Defaults are detectron2's for
+the FPN models (its config/defaults.py and configs/Base-RCNN-FPN.yaml) unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, closed, typed."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+class SplitConfig(Section):
+    """One split of a dataset in COCO's format; paths are relative to `data.root`."""
+
+    images: str
+    annotations: str
+    limit: Positive | None = Field(None, description="use only the first images, by id")
+
+
+class ShapesConfig(Section):
+    """The drawn dataset that quickstart.yaml makes under `data.root` when it is not there yet."""
+
+    train_images: Positive = 400
+    val_images: Positive = 100
+    image_size: Annotated[int, Field(ge=64, le=1024)] = 128
+    max_shapes: Positive = 5
+    empty_fraction: Fraction = 0.05
+    seed: NonNegative = 0
+
+
+class DataConfig(Section):
+    """Where images and annotations are, and how they become batches."""
+
+    root: str = "datasets/coco"
+    train: SplitConfig = SplitConfig(
+        images="train2017", annotations="annotations/instances_train2017.json"
+    )
+    val: SplitConfig = SplitConfig(
+        images="val2017", annotations="annotations/instances_val2017.json"
+    )
+    shapes: ShapesConfig | None = Field(
+        None, description="draw the dataset instead of expecting it"
+    )
+    keep_empty: bool = Field(False, description="train on images without boxes too")
+    min_sizes: tuple[Positive, ...] = Field(
+        (640, 672, 704, 736, 768, 800), min_length=1, description="short sides to sample from"
+    )
+    max_size: Positive = Field(1333, description="longest allowed long side")
+    test_min_size: Positive = 800
+    test_max_size: Positive = 1333
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    aspect_grouping: bool = True
+    workers: NonNegative = Field(
+        2, description="loader processes per rank; 0 loads in the main one"
+    )
+    exif: Literal["auto", "apply", "ignore"] = Field(
+        "auto", description="auto: whichever orientation matches the annotation file's size"
+    )
+    on_bad_sample: Literal["error", "skip"] = "error"
+    max_pixels: Positive = Field(100_000_000, description="larger images are refused unread")
+
+
+class BackboneConfig(Section):
+    """Which ResNet, and how it is prepared for detection."""
+
+    name: str = "resnet50"
+    weights: str | None = Field(None, description="file to start from; None starts from He's")
+    norm: Literal["BN", "FrozenBN", "SyncBN", "GN"] = "FrozenBN"
+    freeze_at: Annotated[int, Field(ge=0, le=5)] = Field(
+        2, description="0 none, 1 stem, 2 stem and res2, ... 5 all"
+    )
+    stride_in_1x1: bool = Field(
+        False, description="True: the paper and MSRA's; False: torchvision's"
+    )
+
+
+class PixelConfig(Section):
+    """Normalisation of the 0-255 pixels, done by buffers in the model and nowhere else.
+
+    The default is that of torchvision's ImageNet weights.
+    """
+
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, float, float] = Field(
+        (123.675, 116.28, 103.53), description="in channel_order"
+    )
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+
+
+class AnchorConfig(Section):
+    """Anchor boxes; one tuple of sizes per feature map, or a single one that all maps use."""
+
+    sizes: tuple[tuple[PositiveFloat, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
+    aspect_ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
+
+
+class RPNConfig(Section):
+    """Region proposal network (Faster R-CNN, section 3.1)."""
+
+    anchors: AnchorConfig = AnchorConfig()
+    iou_thresholds: tuple[Fraction, Fraction] = Field(
+        (0.3, 0.7), description="below: background; from: foreground; between: ignored"
+    )
+    samples_per_image: Positive = 256
+    positive_fraction: Fraction = 0.5
+    pre_nms_topk_train: Positive = Field(2000, description="per feature map")
+    pre_nms_topk_test: Positive = 1000
+    post_nms_topk_train: Positive = Field(1000, description="per image")
+    post_nms_topk_test: Positive = 1000
+    nms_threshold: Fraction = 0.7
+    min_box_size: Annotated[float, Field(ge=0)] = 0.0
+
+
+class RoIConfig(Section):
+    """The per-region heads."""
+
+    samples_per_image: Positive = 512
+    positive_fraction: Fraction = 0.25
+    iou_threshold: Fraction = 0.5
+    box_pooler_resolution: Positive = Field(
+        7, description="14 for C4, whose head strides once more"
+    )
+    box_fc_dim: Positive = 1024
+    box_fc_layers: NonNegative = 2
+    box_weights: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
+        10.0,
+        10.0,
+        5.0,
+        5.0,
+    )
+    mask_pooler_resolution: Positive = Field(14, description="targets are twice that")
+    mask_conv_dim: Positive = 256
+    mask_conv_layers: NonNegative = Field(4, description="0 for C4, which shares res5")
+    score_threshold: Fraction = 0.05
+    nms_threshold: Fraction = 0.5
+    detections_per_image: Positive = 100
+
+
+class ModelConfig(Section):
+    """The detector."""
+
+    architecture: Literal["fpn", "c4", "dc5"] = "fpn"
+    mask: bool = Field(False, description="True: Mask R-CNN; False: Faster R-CNN")
+    num_classes: Positive | None = Field(None, description="None: as many as the annotations name")
+    backbone: BackboneConfig = BackboneConfig()
+    pixels: PixelConfig = PixelConfig()
+    fpn_channels: Positive = 256
+    rpn: RPNConfig = RPNConfig()
+    roi: RoIConfig = RoIConfig()
+
+
+class SolverConfig(Section):
+    """Optimisation. Rates and steps hold for `reference_batch_size` and are scaled to the real one."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: PositiveFloat = 0.02
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay_norm: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: Positive | None = Field(
+        None, description="images per step over all ranks; None: 2 per rank"
+    )
+    reference_batch_size: Positive = 16
+    scale: bool = Field(
+        True, description="scale lr, max_iter, milestones, warmup_iters linearly to the batch size"
+    )
+    max_iter: Positive = 90_000
+    milestones: tuple[NonNegative, ...] = (60_000, 80_000)
+    gamma: Fraction = 0.1
+    schedule: Literal["multistep", "cosine"] = "multistep"
+    warmup_iters: NonNegative = 1000
+    warmup_factor: Fraction = 0.001
+    accumulate: Positive = Field(1, description="forward passes that share one optimizer step")
+    amp: Literal["off", "bf16", "fp16"] = Field("off", description="CUDA only")
+    clip_grad_norm: PositiveFloat | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="average the weights; the average is evaluated and exported"
+    )
+
+    @model_validator(mode="after")
+    def _milestones_ascend(self) -> SolverConfig:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must ascend, got {self.milestones}")
+        return self
+
+
+class EvaluationConfig(Section):
+    """When and how the validation split is judged."""
+
+    period: NonNegative = Field(
+        5000, description="in steps, scaled like max_iter; 0: only at the end"
+    )
+    loss: bool = Field(True, description="also compute the losses of the validation split")
+    batch_size: Positive = Field(1, description="images per rank")
+    patience: Positive | None = Field(
+        None, description="stop after so many evaluations without a better AP"
+    )
+    pictures: NonNegative = Field(8, description="how many images to draw detections on")
+
+
+class CheckpointConfig(Section):
+    """Committed folders under `<output>/checkpoints`."""
+
+    period: Positive = Field(5000, description="in steps, scaled like max_iter")
+    keep: Annotated[int, Field(ge=2)] = Field(3, description="how many of the newest stay")
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: str = Field("run", description="taken from the file's name")
+    output: str = Field("output/{name}", description="{name} is replaced")
+    seed: NonNegative = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_period: Positive = 20
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    solver: SolverConfig = SolverConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    overrides: tuple[str, ...] = Field((), description="the key=value arguments, as given")
