@@ -1,0 +1,1 @@
+"""Residual networks that return a feature map per stage; needs torch alone."""
