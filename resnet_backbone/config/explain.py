@@ -1,0 +1,89 @@
+"""Turns pydantic's findings into sentences: what was found, what was expected, what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from resnet_backbone.config.schema import Config
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text (quotes make text of a number)",
+    "tuple_type": "a list",
+    "missing": "one more entry",
+    "model_type": "a section, that is 'key: value' lines below it",
+}
+
+
+def dotted(place: tuple[str | int, ...]) -> str:
+    """Returns `("a", "b", 2)` as "a.b[2]"."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".")
+
+
+def describe(error: ErrorDetails) -> str:
+    """Returns one finding as a sentence without its place."""
+    if error["type"] == "extra_forbidden":
+        return f"unknown key; {_suggestion(error['loc'])}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return f"found {_show(error['input'])}, expected {_expected(error)}"
+
+
+def _expected(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    if error["type"] in ("too_short", "too_long"):
+        bound = "min" if error["type"] == "too_short" else "max"
+        words = {"min": "at least", "max": "at most"}
+        return f"{words[bound]} {context[f'{bound}_length']} entries"
+    if error["type"] == "literal_error":
+        return f"one of {context['expected']}"
+    if error["type"] in _EXPECTED:
+        return _EXPECTED[error["type"]]
+    return f"a value {error['msg'].removeprefix('Input should be ')}"
+
+
+def _suggestion(place: tuple[str | int, ...]) -> str:
+    """Names the keys that may have been meant: the same word elsewhere, or a similar one."""
+    *parents, wrong = (str(part) for part in place)
+    known = list(_key_paths(Config))
+    siblings = {path[-1]: path for path in known if path[:-1] == tuple(parents)}
+    meant = [path for path in known if path[-1] == wrong]
+    meant = meant or [siblings[name] for name in difflib.get_close_matches(wrong, siblings)]
+    if not meant:
+        words = difflib.get_close_matches(wrong, {path[-1] for path in known}, n=1, cutoff=0.75)
+        meant = [path for path in known if path[-1] in words]
+    if meant:
+        return f"did you mean {' or '.join(dotted(path) for path in meant[:3])}?"
+    section = f"of {dotted(tuple(parents))}" if parents else "at the top"
+    return f"the keys {section} are {', '.join(siblings)}"
+
+
+def _key_paths(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Yields the way to every key that the schema knows, sections included."""
+    for name, field in section.model_fields.items():
+        yield (name,)
+        for kind in (field.annotation, *typing.get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from ((name, *rest) for rest in _key_paths(kind))
+
+
+def _show(value: Any) -> str:  # noqa: ANN401
+    """Returns a value as it would be written in YAML, cut to what fits on a line."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"[:80]
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,223 @@
+"""From a file name and `key=value` arguments to a checked `Config`.
+
+Layers, each over the one before: the schema's defaults, the chain of `_base_` files, the file, the
+command line. Mappings merge key by key, everything else replaces. All errors are reported together,
+each with its dotted key, where it was written, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from resnet_backbone.config.explain import describe, dotted
+from resnet_backbone.config.schema import Config
+from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
+from resnet_backbone.errors import ConfigError
+
+MAX_BASES = 10
+COMMAND_LINE = "command line"
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Returns the checked, frozen configuration.
+
+    Args:
+        name_or_path: A file, or the name of a shipped one ("coco_frcnn_r101.yaml", or without
+            ".yaml").
+        overrides: "key.path=value" each, the value in YAML's notation; of two for the same key the
+            later holds. They are recorded in `Config.overrides`.
+
+    Raises:
+        ConfigError: No such file, or anything wrong in it, in its bases or in the overrides; unless
+            a file cannot even be parsed, the message lists every error.
+    """
+    path = find_config(name_or_path)
+    draft = _Draft(Config(name=path.stem).model_dump())
+    for file, tree, lines in reversed(_file_chain(path)):
+        draft.merge(tree, _in_file(file, lines))
+    for override in overrides:
+        draft.override(override)
+    config = draft.validate(path)
+    return config.model_copy(
+        update={
+            "output": config.output.replace("{name}", config.name),
+            "overrides": (*config.overrides, *overrides),
+        }
+    )
+
+
+def dump_config(config: Config) -> str:
+    """Returns YAML that `load_config` reads back as an equal configuration."""
+    return write_text(config.model_dump(mode="json"))
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """Returns the file as given if it exists, otherwise the shipped one of that name.
+
+    Raises:
+        ConfigError: Neither exists; the message lists the close names.
+    """
+    if os.path.isfile(name_or_path):
+        return Path(name_or_path)
+    name = str(name_or_path).removesuffix(".yaml")
+    shipped = list_configs()
+    if name in shipped:
+        return _shipped_root() / f"{name}.yaml"
+    close = difflib.get_close_matches(name, shipped, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"shipped: {', '.join(shipped)}"
+    raise ConfigError(
+        f"no file {str(name_or_path)!r} and no shipped configuration {name!r}; {hint}"
+    )
+
+
+def list_configs() -> list[str]:
+    """Returns the names of the shipped configurations, sorted."""
+    return sorted(path.stem for path in _shipped_root().glob("*.yaml"))
+
+
+def _shipped_root() -> Path:
+    """A wheel carries the files inside the package, a checkout beside it."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+@dataclass
+class _Draft:
+    """A configuration while its layers are put together.
+
+    Attributes:
+        tree: Nested mappings, not yet checked.
+        origins: Where the value of each key was written.
+        problems: What was wrong with the overrides themselves.
+    """
+
+    tree: dict[str, Any]
+    origins: dict[Keys, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def merge(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
+        """Puts a layer over what is there; `origin` says where a key of it was written."""
+        self._merge(self.tree, layer, (), origin)
+
+    def _merge(
+        self,
+        target: dict[str, Any],
+        layer: Mapping[str, Any],
+        keys: Keys,
+        origin: Callable[[Keys], str],
+    ) -> None:
+        for key, value in layer.items():
+            place = (*keys, key)
+            self.origins[place] = origin(place)
+            if isinstance(value, dict):
+                if not isinstance(target.get(key), dict):
+                    target[key] = {}
+                self._merge(target[key], value, place, origin)
+            else:
+                target[key] = _normal(value)
+
+    def override(self, argument: str) -> None:
+        """Puts one "key.path=value" on top, or notes why not."""
+        path, equals, text = argument.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            self.problems.append(f"{argument!r} ({COMMAND_LINE}): expected key.path=value")
+        elif keys[0] == "overrides":
+            self.problems.append(f"{argument!r} ({COMMAND_LINE}): this key is only a record")
+        else:
+            try:
+                value, _ = read_text(text, f"{path.strip()} ({COMMAND_LINE})")
+            except ConfigError as error:
+                self.problems.append(str(error))
+                return
+            for key in reversed(keys):
+                value = {key: value}
+            self.merge(value, lambda _: COMMAND_LINE)
+
+    def validate(self, path: Path) -> Config:
+        """Returns the configuration, or raises ConfigError with all that is wrong with it."""
+        problems = list(self.problems)
+        config = None
+        try:
+            config = Config.model_validate(self.tree, strict=True)
+        except ValidationError as error:
+            problems += [self._sentence(finding) for finding in error.errors()]
+        if config is None or problems:
+            count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+            lines = "".join(f"\n  {problem}" for problem in problems)
+            raise ConfigError(f"{count} in the configuration {path}:{lines}")
+        return config
+
+    def _sentence(self, finding: Any) -> str:  # noqa: ANN401
+        place = finding["loc"]
+        named = [self.origins.get(place[:length]) for length in range(len(place), 0, -1)]
+        origin = next((found for found in named if found), "default")
+        return f"{dotted(place)} ({origin}): {describe(finding)}"
+
+
+def _normal(value: Any) -> Any:  # noqa: ANN401
+    """Returns lists as tuples, and integral floats as integers: max_iter may be 2.7e5."""
+    if isinstance(value, list):
+        return tuple(_normal(item) for item in value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _in_file(file: Path, lines: Mapping[Keys, int]) -> Callable[[Keys], str]:
+    return lambda keys: f"{file}, line {lines[keys]}"
+
+
+def _file_chain(path: Path) -> list[tuple[Path, dict[str, Any], dict[Keys, int]]]:
+    """Reads a file and its bases; the file itself is the first of the result."""
+    chain: list[tuple[Path, dict[str, Any], dict[Keys, int]]] = []
+    seen: list[Path] = []
+    root = path.resolve().parent
+    current: Path | None = path
+    while current is not None:
+        _check_chain(seen, current)
+        seen.append(current.resolve())
+        if current.resolve().is_relative_to(_shipped_root().resolve()):
+            root = _shipped_root().resolve()
+        tree, lines = read_file(current)
+        chain.append((current, tree, lines))
+        current = _base_of(current, root, tree.pop("_base_")) if "_base_" in tree else None
+    return chain
+
+
+def _check_chain(seen: Sequence[Path], current: Path) -> None:
+    chain = " -> ".join(str(path) for path in (*seen, current.resolve()))
+    if current.resolve() in seen:
+        raise ConfigError(f"_base_ leads back to where it came from: {chain}")
+    if len(seen) > MAX_BASES:
+        raise ConfigError(f"more than {MAX_BASES} _base_ files in a row: {chain}")
+
+
+def _base_of(file: Path, root: Path, base: object) -> Path:
+    """Returns the file that `_base_` names, beside `file` or else among the shipped ones.
+
+    Bases are relative and stay below `root`, which is the shipped folder or the one of the file
+    that was asked for: a configuration from elsewhere must not make us read other files.
+    """
+    where = f"{file}: _base_ {base!r}"
+    if not isinstance(base, str) or not base:
+        raise ConfigError(f"{where}: expected the name of a file")
+    if PurePosixPath(base).is_absolute() or any(mark in base for mark in ("\\", ":", "\0")):
+        raise ConfigError(f"{where}: expected a path relative to this file, with / between names")
+    found = (file.parent / base).resolve()
+    if not found.is_relative_to(root):
+        raise ConfigError(f"{where}: leads out of {root}")
+    shipped = _shipped_root() / base
+    if found.is_file():
+        return found
+    if ".." not in PurePosixPath(base).parts and shipped.is_file():
+        return shipped
+    raise ConfigError(f"{where}: no such file in {file.parent}")
