@@ -1,15 +1,16 @@
 """The whole configuration: every key, its type, its default and its meaning, in one place.
 
-Keys that are not declared here are errors, and instances are frozen. Only `build.py` modules and the
-engine's entry points read these classes; models take plain arguments. Defaults are detectron2's for
-the FPN models (its config/defaults.py and configs/Base-RCNN-FPN.yaml) unless a comment says otherwise.
+Keys that are not declared here are errors, and instances are frozen. Only `build.py` modules and
+the engine's entry points read these classes; models take plain arguments. Defaults are detectron2's
+for the FPN models (its config/defaults.py and configs/Base-RCNN-FPN.yaml) unless a comment says
+otherwise.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -106,8 +107,10 @@ class PixelConfig(Section):
 class AnchorConfig(Section):
     """Anchor boxes; one tuple of sizes per feature map, or a single one that all maps use."""
 
-    sizes: tuple[tuple[PositiveFloat, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
-    aspect_ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
+    sizes: tuple[Annotated[tuple[PositiveFloat, ...], Field(min_length=1)], ...] = Field(
+        ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,)), min_length=1
+    )
+    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
 
 
 class RPNConfig(Section):
@@ -125,6 +128,13 @@ class RPNConfig(Section):
     post_nms_topk_test: Positive = 1000
     nms_threshold: Fraction = 0.7
     min_box_size: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("iou_thresholds")
+    @classmethod
+    def _ascend(cls, thresholds: tuple[float, float]) -> tuple[float, float]:
+        if thresholds[0] > thresholds[1]:
+            raise ValueError(f"found {list(thresholds)}, expected the lower one first")
+        return thresholds
 
 
 class RoIConfig(Section):
@@ -164,9 +174,20 @@ class ModelConfig(Section):
     rpn: RPNConfig = RPNConfig()
     roi: RoIConfig = RoIConfig()
 
+    @model_validator(mode="after")
+    def _anchors_fit_the_maps(self) -> ModelConfig:
+        maps = 5 if self.architecture == "fpn" else 1
+        found = len(self.rpn.anchors.sizes)
+        if found not in (1, maps):
+            raise ValueError(
+                f"model.rpn.anchors.sizes has {found} lists, expected "
+                f"{' or '.join(map(str, sorted({1, maps})))} for architecture {self.architecture}"
+            )
+        return self
+
 
 class SolverConfig(Section):
-    """Optimisation. Rates and steps hold for `reference_batch_size` and are scaled to the real one."""
+    """Optimisation; rates and steps hold for `reference_batch_size` and are scaled to the real."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: PositiveFloat = 0.02
@@ -193,11 +214,12 @@ class SolverConfig(Section):
         None, description="average the weights; the average is evaluated and exported"
     )
 
-    @model_validator(mode="after")
-    def _milestones_ascend(self) -> SolverConfig:
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must ascend, got {self.milestones}")
-        return self
+    @field_validator("milestones")
+    @classmethod
+    def _ascend(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if list(milestones) != sorted(set(milestones)):
+            raise ValueError(f"found {list(milestones)}, expected ascending steps")
+        return milestones
 
 
 class EvaluationConfig(Section):
