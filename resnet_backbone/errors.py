@@ -44,6 +44,6 @@ class DivergedError(ResnetBackboneError):
 
 
 class Interrupted(ResnetBackboneError):
-    """SIGINT or SIGTERM was honoured: the state is saved and the same command with --resume goes on."""
+    """SIGINT or SIGTERM was honoured: the state is saved, and --resume goes on from there."""
 
     exit_code = 75

@@ -1,0 +1,1 @@
+"""COCO-format datasets: validation, decoding, augmentation, batches."""

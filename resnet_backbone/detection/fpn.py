@@ -1,0 +1,47 @@
+"""Feature Pyramid Network (Lin et al. 2017, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FPN(nn.Module):
+    """Gives every stage of a backbone the semantics of the last one.
+
+    A 1x1 convolution brings each stage to the same width, the coarser map is doubled by nearest
+    neighbour and added, a 3x3 convolution smooths the sum. P6 subsamples P5 for the largest anchors
+    (detectron2/modeling/backbone/fpn.py, LastLevelMaxPool).
+
+    Args:
+        in_channels: Channels per stage, finest first: {"res2": 256, ..., "res5": 2048}.
+        channels: Width of all outputs.
+    """
+
+    def __init__(self, in_channels: Mapping[str, int], channels: int) -> None:
+        super().__init__()
+        self.stages: Sequence[str] = tuple(in_channels)
+        self.lateral = nn.ModuleDict(
+            {stage: nn.Conv2d(width, channels, 1) for stage, width in in_channels.items()}
+        )
+        self.output = nn.ModuleDict(
+            {stage: nn.Conv2d(channels, channels, 3, padding=1) for stage in in_channels}
+        )
+        for conv in (*self.lateral.values(), *self.output.values()):
+            nn.init.kaiming_uniform_(conv.weight, a=1)  # Caffe2's XavierFill, as the reference
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns P2 to P6, finest first, each [B, channels, H / stride, W / stride].
+
+        The image's height and width must be divisible by the coarsest stage's stride.
+        """
+        top = None
+        pyramid: list[Tensor] = []
+        for stage in reversed(self.stages):
+            lateral = self.lateral[stage](features[stage])
+            top = lateral if top is None else lateral + F.interpolate(top, scale_factor=2.0)
+            pyramid.insert(0, self.output[stage](top))
+        return [*pyramid, F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]

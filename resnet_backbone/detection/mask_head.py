@@ -1,0 +1,62 @@
+"""The mask branch (He et al. 2017, "Mask R-CNN", section 3 and figure 4)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MaskHead(nn.Module):
+    """Predicts one small mask per class for every region.
+
+    Args:
+        in_channels: Of the pooled regions.
+        channels: Of all hidden layers.
+        layers: 3x3 convolutions before the upsampling; 0 for C4, which shares res5 (figure 4).
+        num_classes: Foreground classes.
+    """
+
+    def __init__(self, in_channels: int, *, channels: int, layers: int, num_classes: int) -> None:
+        super().__init__()
+        widths = [in_channels, *[channels] * layers]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width, channels, 3, padding=1) for width in widths[:layers]
+        )
+        self.deconv = nn.ConvTranspose2d(widths[-1], channels, 2, stride=2)
+        self.predictor = nn.Conv2d(channels, num_classes, 1)
+        for layer in (*self.convs, self.deconv):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(self.predictor.bias)
+
+    def forward(self, regions: Tensor, classes: Tensor) -> Tensor:
+        """Returns logits float32[R, 2H, 2W] of the mask of each region's own class.
+
+        The other classes' masks, of which there are 79 in COCO, are never computed: a region's
+        output is the dot product with one row of the last 1x1 convolution.
+
+        Args:
+            regions: [R, C, H, W].
+            classes: int64[R].
+        """
+        x = regions.contiguous(memory_format=torch.channels_last)
+        for conv in self.convs:
+            x = F.relu_(conv(x))
+        x = F.relu_(self.deconv(x))
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view, as x is channels_last
+        logits = pixels @ self.predictor.weight[classes].flatten(1)[:, :, None]
+        logits = logits + self.predictor.bias[classes, None, None]
+        return logits.view(len(x), *x.shape[2:]).float()
+
+
+def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Returns binary cross-entropy, averaged over a mask's pixels and summed over regions, 0-dim.
+
+    Args:
+        logits: float32[R, M, M].
+        targets: bool[R, M, M].
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
+    return entropy.sum() / (logits.shape[1] * logits.shape[2])

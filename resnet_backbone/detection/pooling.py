@@ -1,0 +1,75 @@
+"""RoIAlign over the levels of a pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from resnet_backbone.detection.roi_align import roi_align
+
+# A region of 224 x 224 pixels, ImageNet's crop, belongs to P4 (Lin et al. 2017, equation 1).
+CANONICAL_SIZE = 224
+CANONICAL_STRIDE = 16
+
+
+class MultiLevelRoIAlign(nn.Module):
+    """Pools each region from the level that suits its size.
+
+    Half-pixel aligned, with as many sampling points as the region has pixels per bin (detectron2's
+    ROIAlignV2 with sampling ratio 0).
+
+    Args:
+        resolution: Height and width of the result.
+        strides: Pixels per cell of each level, finest first.
+    """
+
+    def __init__(self, resolution: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.strides = tuple(strides)
+
+    def forward(self, features: Sequence[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
+        """Returns [R, C, resolution, resolution].
+
+        Args:
+            features: One map [B, C, H, W] per level.
+            boxes: float32[R, 4] in pixels; a box without area gives zeros.
+            images: int64[R], index of each region's image.
+        """
+        rois = torch.cat((images[:, None].to(boxes.dtype), boxes), dim=1)
+        if len(features) == 1:
+            return self._align(features[0], rois, self.strides[0])
+        if boxes.is_cuda:
+            return self._pool_all(features, rois, self._levels(boxes))
+        return self._pool_selected(features, rois, self._levels(boxes))
+
+    def _pool_all(self, features: Sequence[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
+        """Every level pools all regions, with those of other levels shrunk to nothing.
+
+        To a GPU an empty region costs a write of zeros, while selecting would make it wait for the
+        host to learn how many there are.
+        """
+        parts = []
+        for level, (feature, stride) in enumerate(zip(features, self.strides, strict=True)):
+            own = (levels == level)[:, None] | (torch.arange(5, device=rois.device) == 0)
+            parts.append(self._align(feature, rois * own, stride))
+        return torch.stack(parts).sum(dim=0)
+
+    def _pool_selected(self, features: Sequence[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
+        """Every level pools its own regions, sorted by level and put back into order after."""
+        order = levels.argsort(stable=True)
+        counts = torch.bincount(levels, minlength=len(self.strides)).tolist()
+        groups = zip(features, rois[order].split(counts), self.strides, strict=True)
+        return torch.cat([self._align(*group) for group in groups])[order.argsort()]
+
+    def _align(self, feature: Tensor, rois: Tensor, stride: int) -> Tensor:
+        return roi_align(feature, rois, self.resolution, 1.0 / stride)
+
+    def _levels(self, boxes: Tensor) -> Tensor:
+        width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)
+        size = torch.sqrt(width * height)
+        octave = torch.floor(torch.log2(size / CANONICAL_SIZE + 1e-8))
+        canonical = (CANONICAL_STRIDE // self.strides[0]).bit_length() - 1
+        return (octave + canonical).clamp(0, len(self.strides) - 1).long()

@@ -1,0 +1,137 @@
+"""Faster R-CNN and Mask R-CNN: the way of the data from pixels to losses or detections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from resnet_backbone.detection import boxes as box_ops
+from resnet_backbone.detection.box_head import ScoredBoxes
+from resnet_backbone.detection.masks import paste
+from resnet_backbone.detection.roi_heads import RoIHeads
+from resnet_backbone.detection.rpn import RPN
+from resnet_backbone.structures import Batch, Detections
+
+
+class RCNN(nn.Module):
+    """Backbone, neck, proposals, heads.
+
+    Args:
+        backbone: Maps float32[B, 3, H, W] to a dict of feature maps.
+        neck: Maps that dict to the list of maps which the proposals use (FPN, or `TakeStage`).
+        rpn: Proposes regions.
+        roi_heads: Classifies, adjusts and segments them; sees the first maps of the neck's list, as
+            many as its poolers have levels.
+        pixel_mean: Of the 0-255 pixels, in `channel_order`.
+        pixel_std: Likewise.
+        channel_order: What the backbone's weights expect; batches are always RGB.
+    """
+
+    pixel_mean: Tensor
+    pixel_scale: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        rpn: RPN,
+        roi_heads: RoIHeads,
+        *,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        channel_order: Literal["RGB", "BGR"] = "RGB",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+        self.channel_order = channel_order
+        mean, std = torch.tensor(pixel_mean), torch.tensor(pixel_std)
+        self.register_buffer("pixel_mean", mean[:, None, None], persistent=False)
+        self.register_buffer("pixel_scale", 1.0 / std[:, None, None], persistent=False)
+
+    @property
+    def num_classes(self) -> int:
+        """Foreground classes."""
+        return self.roi_heads.predictor.num_classes
+
+    def forward(self, batch: Batch) -> dict[str, Tensor] | list[Detections]:
+        """Returns `losses(batch)` in training mode and `detect(batch)` in evaluation mode."""
+        return self.losses(batch) if self.training else self.detect(batch)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the losses of a batch with targets, each a 0-dim float32 tensor; sum them.
+
+        `loss_rpn_cls`, `loss_rpn_loc`, `loss_cls`, `loss_box_reg` and, for Mask R-CNN, `loss_mask`.
+        """
+        if batch.targets is None:
+            raise ValueError("losses need a batch with targets")
+        features = self.neck(self.backbone(self.normalize(batch)))
+        predictions = self.rpn(features)
+        losses = self.rpn.losses(predictions, batch.targets)
+        proposals = self.rpn.propose(predictions, batch.sizes)
+        return losses | self.roi_heads.losses(self._pooled_maps(features), proposals, batch.targets)
+
+    @torch.no_grad()
+    def detect(self, batch: Batch) -> list[Detections]:
+        """Returns what is in each image, in pixels of the original image."""
+        features = self.neck(self.backbone(self.normalize(batch)))
+        proposals = self.rpn.propose(self.rpn(features), batch.sizes)
+        found, masks = self.roi_heads.detect(self._pooled_maps(features), proposals, batch.sizes)
+        return _per_image(found, masks, batch)
+
+    def normalize(self, batch: Batch) -> Tensor:
+        """Returns float32[B, 3, H, W] with zero mean where there is an image and zeros beside it.
+
+        The only place where pixels are shifted, scaled or reordered.
+        """
+        images = batch.images if self.channel_order == "RGB" else batch.images.flip(1)
+        height, width = images.shape[-2:]
+        rows = torch.arange(height, device=images.device) < batch.sizes[:, :1]
+        columns = torch.arange(width, device=images.device) < batch.sizes[:, 1:]
+        inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()
+        return ((images.float() - self.pixel_mean) * self.pixel_scale).mul_(inside)
+
+    def _pooled_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The maps that regions are pooled from: P6 serves proposals only."""
+        return list(features[: len(self.roi_heads.box_pooler.align.strides)])
+
+
+class TakeStage(nn.Module):
+    """The neck of C4 and DC5, which is none: a single stage of the backbone serves all."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns a list of that stage's map alone."""
+        return [features[self.stage]]
+
+
+def _per_image(found: ScoredBoxes, masks: Tensor | None, batch: Batch) -> list[Detections]:
+    """Splits a batch's detections and brings them to the original images' size."""
+    detections = []
+    for index, original in enumerate(batch.original_sizes):
+        own = found.images == index
+        height, width = (int(side) for side in batch.sizes[index])
+        scale = found.boxes.new_tensor((original[1] / width, original[0] / height) * 2)
+        limit = torch.tensor(original, device=found.boxes.device)
+        boxes = box_ops.clip(found.boxes[own] * scale, limit)
+        solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        boxes = boxes[solid]
+        detections.append(
+            Detections(
+                image_id=batch.image_ids[index],
+                size=original,
+                boxes=boxes,
+                scores=found.scores[own][solid],
+                classes=found.classes[own][solid],
+                masks=None if masks is None else paste(masks[own][solid], boxes, original),
+            )
+        )
+    return detections
