@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_backbone.detection import boxes as box_ops
+from resnet_backbone.detection.init import init_normal, init_xavier
 from resnet_backbone.detection.losses import box_regression_loss
 from resnet_backbone.detection.nms import grouped_nms
 
@@ -25,10 +26,9 @@ class FCHead(nn.Module):
     def __init__(self, in_features: int, width: int, layers: int) -> None:
         super().__init__()
         widths = [in_features, *[width] * layers]
-        self.fcs = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        for layer in self.fcs:
-            nn.init.kaiming_uniform_(layer.weight, a=1)  # Caffe2's XavierFill, as the reference
-            nn.init.zeros_(layer.bias)
+        linears = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+        init_xavier(*linears)
+        self.fcs = nn.ModuleList(linears)
         self.out_features = widths[-1]
 
     def forward(self, regions: Tensor) -> Tensor:
@@ -66,10 +66,8 @@ class BoxPredictor(nn.Module):
         self.offset_weights = offset_weights
         self.classifier = nn.Linear(in_features, num_classes + 1)
         self.regressor = nn.Linear(in_features, num_classes * 4)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.normal_(self.regressor.weight, std=0.001)
-        for layer in (self.classifier, self.regressor):
-            nn.init.zeros_(layer.bias)
+        init_normal(self.classifier, std=0.01)
+        init_normal(self.regressor, std=0.001)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits [R, num_classes + 1] and offsets [R, num_classes, 4] for x [R, D]."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from resnet_backbone.backbone.blocks import Stage
 from resnet_backbone.backbone.build import create_backbone, create_res5
 from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.spec import FeatureSpec
@@ -20,6 +21,7 @@ from resnet_backbone.detection.rcnn import RCNN, TakeStage
 from resnet_backbone.detection.roi_heads import RegionPooler, RoIHeads, RoISettings
 from resnet_backbone.detection.rpn import RPN
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.weights.load import load_weights
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class _Trunk:
     neck: nn.Module
     specs: list[FeatureSpec]
     pooled_levels: int
-    res5: nn.Module | None = None
+    res5: Stage | None = None
 
 
 def build_detector(cfg: Config, num_classes: int | None = None) -> RCNN:
@@ -91,11 +93,10 @@ def _dc5_trunk(model: ModelConfig) -> _Trunk:
 def _c4_trunk(model: ModelConfig) -> _Trunk:
     """The paper's own design: res4 is shared, res5 works on each region."""
     options = model.backbone
+    backbone = _backbone(options, ("res4",))
     res5 = create_res5(options.name, norm=options.norm, stride_in_1x1=options.stride_in_1x1)
-    whole = _backbone(options, ("res4", "res5"))
-    backbone = _backbone(options.model_copy(update={"weights": None}), ("res4",))
-    backbone.load_state_dict({name: whole.state_dict()[name] for name in backbone.state_dict()})
-    res5.load_state_dict(whole.layer4.state_dict())
+    if options.weights is not None:
+        load_weights(res5, options.weights, prefix="layer4.", arch=options.name)
     spec = backbone.feature_specs()["res4"]
     return _Trunk(backbone, TakeStage("res4"), [spec], pooled_levels=1, res5=res5)
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet_backbone.detection.init import init_xavier
+
 
 class FPN(nn.Module):
     """Gives every stage of a backbone the semantics of the last one.
@@ -23,15 +25,10 @@ class FPN(nn.Module):
     def __init__(self, in_channels: Mapping[str, int], channels: int) -> None:
         super().__init__()
         self.stages: Sequence[str] = tuple(in_channels)
-        self.lateral = nn.ModuleDict(
-            {stage: nn.Conv2d(width, channels, 1) for stage, width in in_channels.items()}
-        )
-        self.output = nn.ModuleDict(
-            {stage: nn.Conv2d(channels, channels, 3, padding=1) for stage in in_channels}
-        )
-        for conv in (*self.lateral.values(), *self.output.values()):
-            nn.init.kaiming_uniform_(conv.weight, a=1)  # Caffe2's XavierFill, as the reference
-            nn.init.zeros_(conv.bias)
+        lateral = {stage: nn.Conv2d(width, channels, 1) for stage, width in in_channels.items()}
+        output = {stage: nn.Conv2d(channels, channels, 3, padding=1) for stage in in_channels}
+        init_xavier(*lateral.values(), *output.values())
+        self.lateral, self.output = nn.ModuleDict(lateral), nn.ModuleDict(output)
 
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Returns P2 to P6, finest first, each [B, channels, H / stride, W / stride].

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet_backbone.detection.init import init_msra, init_normal
+
 
 class MaskHead(nn.Module):
     """Predicts one small mask per class for every region.
@@ -20,16 +22,12 @@ class MaskHead(nn.Module):
     def __init__(self, in_channels: int, *, channels: int, layers: int, num_classes: int) -> None:
         super().__init__()
         widths = [in_channels, *[channels] * layers]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(width, channels, 3, padding=1) for width in widths[:layers]
-        )
+        convs = [nn.Conv2d(width, channels, 3, padding=1) for width in widths[:layers]]
+        self.convs = nn.ModuleList(convs)
         self.deconv = nn.ConvTranspose2d(widths[-1], channels, 2, stride=2)
         self.predictor = nn.Conv2d(channels, num_classes, 1)
-        for layer in (*self.convs, self.deconv):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.predictor.weight, std=0.001)
-        nn.init.zeros_(self.predictor.bias)
+        init_msra(*convs, self.deconv)
+        init_normal(self.predictor, std=0.001)
 
     def forward(self, regions: Tensor, classes: Tensor) -> Tensor:
         """Returns logits float32[R, 2H, 2W] of the mask of each region's own class.
@@ -47,7 +45,8 @@ class MaskHead(nn.Module):
         x = F.relu_(self.deconv(x))
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view, as x is channels_last
         logits = pixels @ self.predictor.weight[classes].flatten(1)[:, :, None]
-        logits = logits + self.predictor.bias[classes, None, None]
+        if self.predictor.bias is not None:
+            logits = logits + self.predictor.bias[classes, None, None]
         return logits.view(len(x), *x.shape[2:]).float()
 
 

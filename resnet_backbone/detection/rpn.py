@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from resnet_backbone.detection import boxes as box_ops
 from resnet_backbone.detection.anchors import AnchorGenerator
+from resnet_backbone.detection.init import init_normal
 from resnet_backbone.detection.losses import box_regression_loss
 from resnet_backbone.detection.matching import gather_rows, match, random_order, sample
 from resnet_backbone.detection.nms import grouped_nms
@@ -82,9 +83,7 @@ class RPN(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.objectness = nn.Conv2d(channels, anchors.per_cell, 1)
         self.offsets = nn.Conv2d(channels, anchors.per_cell * 4, 1)
-        for layer in (self.conv, self.objectness, self.offsets):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+        init_normal(self.conv, self.objectness, self.offsets, std=0.01)
         self.anchors = anchors
         self.iou_thresholds = iou_thresholds
         self.samples_per_image = samples_per_image
