@@ -1,0 +1,135 @@
+"""curves.png: how a training run went."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# {name: (steps, values)}
+Curves = Mapping[str, tuple[list[int], list[float]]]
+
+# Longer curves are noisy enough for a running mean above them.
+SMOOTH_FROM = 60
+PANEL = (6.4, 4.2)  # inches
+TASKS = {"bbox": "boxes", "segm": "masks"}
+
+
+def draw_curves(metrics_jsonl: Path, out: Path) -> None:
+    """Draws losses, learning rate and AP over steps; panels without data are left out.
+
+    Args:
+        metrics_jsonl: JSON lines, each with "step" and numbers under any of "loss", "loss_*", "lr",
+            "val_loss" and "<task>/<metric>". Of lines of the same step, which a resumed run writes
+            again, the last counts. An incomplete last line, as a killed run leaves it, is ignored.
+        out: A PNG file.
+    """
+    curves = read_curves(metrics_jsonl)
+    panels = [panel for panel in PANELS if panel[1](curves)]
+    rows, columns = max(1, math.ceil(len(panels) / 2)), min(2, max(1, len(panels)))
+    figure = Figure((PANEL[0] * columns, PANEL[1] * rows), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, (title, select, label) in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _draw_panel(axes, title, select(curves), label)
+    if not panels:
+        figure.text(0.5, 0.5, "nothing measured yet", ha="center", va="center")
+    figure.savefig(out)
+
+
+def read_curves(metrics_jsonl: Path) -> Curves:
+    """Returns the finite numbers of the file by name, steps ascending."""
+    points: dict[str, dict[int, float]] = {}
+    for line in metrics_jsonl.read_text(encoding="utf-8").splitlines():
+        record = _parse(line)
+        step = record.pop("step", None)
+        if not isinstance(step, int):
+            continue
+        for name, value in record.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                points.setdefault(name, {})[step] = value
+    ordered = {name: sorted(series.items()) for name, series in points.items()}
+    return {name: ([s for s, _ in pairs], [v for _, v in pairs]) for name, pairs in ordered.items()}
+
+
+def _parse(line: str) -> dict[str, object]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _training_losses(curves: Curves) -> Curves:
+    own = {name: series for name, series in curves.items() if name.startswith("loss_")}
+    return ({"loss": curves["loss"]} if "loss" in curves else {}) | own
+
+
+def _validation_losses(curves: Curves) -> Curves:
+    if "val_loss" not in curves:
+        return {}
+    training = {"training": curves["loss"]} if "loss" in curves else {}
+    return training | {"validation": curves["val_loss"]}
+
+
+def _learning_rate(curves: Curves) -> Curves:
+    return {"lr": curves["lr"]} if "lr" in curves else {}
+
+
+def _precision(curves: Curves) -> Curves:
+    names = {
+        f"{task}/{metric}": f"{metric} of {what}"
+        for task, what in TASKS.items()
+        for metric in ("AP", "AP50")
+    }
+    return {label: curves[name] for name, label in names.items() if name in curves}
+
+
+Selector = Callable[[Curves], Curves]
+PANELS: Sequence[tuple[str, Selector, str]] = (
+    ("Training losses", _training_losses, "loss"),
+    ("Training and validation loss", _validation_losses, "loss"),
+    ("Average precision on the validation images", _precision, "AP"),
+    ("Learning rate", _learning_rate, "learning rate"),
+)
+
+
+def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
+    for index, (name, (steps, values)) in enumerate(curves.items()):
+        _draw_curve(axes, name, steps, values, f"C{index}")
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    if label == "AP":
+        axes.set_ylim(top=1)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend(fontsize="small", framealpha=0.8)
+
+
+def _draw_curve(axes: Axes, name: str, steps: list[int], values: list[float], color: str) -> None:
+    """Draws a line with dots where they are few, and a running mean where they are many."""
+    smooth = len(values) >= SMOOTH_FROM and name != "lr"
+    marker = "o" if len(values) < 20 else ""
+    if smooth:
+        axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
+        values = running_mean(values, len(values) // 20)
+    axes.plot(steps, values, color=color, label=name, marker=marker, markersize=3.5)
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """Returns at each point the mean of the values up to `window` // 2 points away."""
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    reach = window // 2
+    spans = [(max(0, at - reach), min(len(values), at + reach + 1)) for at in range(len(values))]
+    return [(sums[end] - sums[start]) / (end - start) for start, end in spans]

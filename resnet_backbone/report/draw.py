@@ -1,0 +1,219 @@
+"""Detections drawn on their image, with ground truth beside it where it is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from torch import Tensor
+
+from resnet_backbone.report.colors import Color, class_color, text_color
+from resnet_backbone.report.labels import Rectangle, place_labels
+from resnet_backbone.structures import Detections
+
+# Images with a shorter side than this are enlarged first: on 128 pixels no label is legible.
+MIN_SIDE = 400
+MASK_OPACITY = 0.45
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True)
+class _Style:
+    """Sizes in pixels that suit a picture of a given short side."""
+
+    line: int
+    font: Font
+
+    @staticmethod
+    def of(picture: Image.Image) -> _Style:
+        short = min(picture.size)
+        return _Style(line=max(1, round(short / 320)), font=_font(max(11, round(short / 40))))
+
+
+def draw_detections(
+    image: Tensor,
+    detections: Detections,
+    class_names: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    show_scores: bool = True,
+) -> Image.Image:
+    """Returns `image` with boxes, masks, names and scores on it.
+
+    An image whose short side is below `MIN_SIDE` is enlarged by a whole factor.
+
+    Args:
+        image: uint8[3, H, W], RGB.
+        detections: In pixels of `image`.
+        class_names: By class index.
+        threshold: Lower scores are not drawn.
+        show_scores: Whether labels have the score behind the name.
+    """
+    picture, factor = _enlarge(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
+    shown = _visible(detections.cpu(), threshold)
+    style = _Style.of(picture)
+    colors = [class_color(int(index)) for index in shown.classes]
+    boxes = [_clipped(box, picture.size) for box in (shown.boxes * factor).tolist()]
+    if shown.masks is not None:
+        picture = _paint_masks(picture, shown.masks.numpy(), colors, style)
+    _draw_boxes(picture, boxes, colors, style)
+    labels = [class_names[int(index)] for index in shown.classes]
+    if show_scores:
+        labels = [
+            f"{name} {score:.2f}" for name, score in zip(labels, shown.scores.tolist(), strict=True)
+        ]
+    _draw_labels(picture, boxes, labels, colors, style)
+    return picture
+
+
+def draw_comparison(
+    image: Tensor,
+    detections: Detections,
+    truth: Detections,
+    class_names: Sequence[str],
+    *,
+    threshold: float = 0.5,
+) -> Image.Image:
+    """Returns two titled panels side by side: detections, and ground truth.
+
+    Args:
+        image: uint8[3, H, W], RGB.
+        detections: In pixels of `image`.
+        truth: Likewise, with any scores.
+        class_names: By class index.
+        threshold: Lower scores are not drawn, on the left.
+    """
+    count = int((detections.scores >= threshold).sum())
+    left = draw_detections(image, detections, class_names, threshold=threshold)
+    right = draw_detections(image, truth, class_names, threshold=-math.inf, show_scores=False)
+    panels = [
+        _titled(left, f"Detections: {count} of {len(detections)} score {threshold:.2f} or more"),
+        _titled(right, f"Ground truth: {len(truth)}"),
+    ]
+    gap = max(2, left.width // 100)
+    both = Image.new("RGB", (2 * left.width + gap, panels[0].height), WHITE)
+    both.paste(panels[0], (0, 0))
+    both.paste(panels[1], (left.width + gap, 0))
+    return both
+
+
+def _visible(detections: Detections, threshold: float) -> Detections:
+    """Those that score enough and of which some is inside the image, best first."""
+    height, width = detections.size
+    x0, y0, x1, y1 = detections.boxes.unbind(1)
+    inside = (x0 < width) & (y0 < height) & (x1 > 0) & (y1 > 0)
+    chosen = (inside & (detections.scores >= threshold)).nonzero()[:, 0]
+    order = chosen[detections.scores[chosen].argsort(descending=True, stable=True)]
+    return replace(
+        detections,
+        boxes=detections.boxes[order],
+        scores=detections.scores[order],
+        classes=detections.classes[order],
+        masks=None if detections.masks is None else detections.masks[order],
+    )
+
+
+def _enlarge(picture: Image.Image) -> tuple[Image.Image, int]:
+    factor = max(1, math.ceil(MIN_SIDE / min(picture.size)))
+    size = (picture.width * factor, picture.height * factor)
+    return picture.resize(size, Image.Resampling.BICUBIC), factor
+
+
+def _clipped(box: Sequence[float], canvas: tuple[int, int]) -> Rectangle:
+    """A box inside the picture, at least one pixel wide and high."""
+    x0, x1 = (min(max(x, 0.0), canvas[0] - 1.0) for x in (box[0], box[2]))
+    y0, y1 = (min(max(y, 0.0), canvas[1] - 1.0) for y in (box[1], box[3]))
+    return x0, y0, max(x0, x1), max(y0, y1)
+
+
+def _paint_masks(
+    picture: Image.Image, masks: np.ndarray, colors: Sequence[Color], style: _Style
+) -> Image.Image:
+    """Tints each mask, small ones above large ones, and outlines it."""
+    pixels = np.asarray(picture).astype(np.float32)
+    for index in np.argsort([-int(mask.sum()) for mask in masks], kind="stable"):
+        found = _crop_to_content(masks[index])
+        if found is None:
+            continue
+        top, left, content = found
+        factor = picture.width // masks.shape[2]
+        area = _outline_and_fill(content, factor, style.line)
+        region = pixels[top * factor :, left * factor :][: area.shape[0], : area.shape[1]]
+        region += area[:, :, None] * (np.array(colors[index], np.float32) - region)
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _crop_to_content(mask: np.ndarray) -> tuple[int, int, np.ndarray] | None:
+    """Top, left and the smallest part of a mask that holds all of it; None where it is empty."""
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    if not len(rows):
+        return None
+    content = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return int(rows[0]), int(columns[0]), content
+
+
+def _outline_and_fill(mask: np.ndarray, factor: int, line: int) -> np.ndarray:
+    """Opacity float32[H, W] of an enlarged mask: `MASK_OPACITY` inside, 1 along its border."""
+    solid = Image.fromarray(mask.astype(np.uint8) * 255)
+    solid = solid.resize((solid.width * factor, solid.height * factor), Image.Resampling.NEAREST)
+    framed = Image.new("L", (solid.width + 2 * line, solid.height + 2 * line))
+    framed.paste(solid, (line, line))
+    inner = framed.filter(ImageFilter.MinFilter(2 * line + 1))
+    inner = inner.crop((line, line, line + solid.width, line + solid.height))
+    filled = np.asarray(solid, np.float32) / 255
+    return filled - (1 - MASK_OPACITY) * np.asarray(inner, np.float32) / 255
+
+
+def _draw_boxes(
+    picture: Image.Image, boxes: Sequence[Rectangle], colors: Sequence[Color], style: _Style
+) -> None:
+    """Draws frames, the best score on top, with a dark edge that shows on bright ground."""
+    canvas = ImageDraw.Draw(picture)
+    for box, color in zip(reversed(boxes), reversed(colors), strict=True):
+        x0, y0, x1, y1 = box
+        canvas.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=BLACK, width=style.line + 2)
+        canvas.rectangle(box, outline=color, width=style.line)
+
+
+def _draw_labels(
+    picture: Image.Image,
+    boxes: Sequence[Rectangle],
+    labels: Sequence[str],
+    colors: Sequence[Color],
+    style: _Style,
+) -> None:
+    canvas = ImageDraw.Draw(picture)
+    pad = max(2, style.line)
+    # Measured from the baseline, so that all labels of a picture are of one height.
+    _, top, _, bottom = canvas.textbbox((0, 0), "Åg", font=style.font, anchor="ls")
+    height = math.ceil(bottom - top) + 2 * pad
+    sizes = [
+        (math.ceil(canvas.textlength(label, font=style.font)) + 2 * pad, height) for label in labels
+    ]
+    places = place_labels(boxes, sizes, picture.size)
+    for place, label, color in reversed(list(zip(places, labels, colors, strict=True))):
+        canvas.rectangle(place, fill=color)
+        start = (place[0] + pad, place[1] + pad - top)
+        canvas.text(start, label, fill=text_color(color), font=style.font, anchor="ls")
+
+
+def _titled(picture: Image.Image, title: str) -> Image.Image:
+    """The picture below a white strip with a title, which shrinks to the picture's width."""
+    size = max(12, round(min(picture.size) / 26))
+    width = ImageDraw.Draw(picture).textlength(title, font=_font(size))
+    font = _font(max(8, min(size, int(size * 0.98 * picture.width / width))))
+    strip = round(size * 1.7)
+    framed = Image.new("RGB", (picture.width, picture.height + strip), WHITE)
+    framed.paste(picture, (0, strip))
+    middle = (picture.width / 2, strip / 2)
+    ImageDraw.Draw(framed).text(middle, title, fill=BLACK, font=font, anchor="mm")
+    return framed
+
+
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)

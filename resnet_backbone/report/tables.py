@@ -1,0 +1,71 @@
+"""Results as aligned text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+# Classes per column of the per-class table; longer lists continue beside it.
+ROWS = 30
+
+Table = Mapping[str, Mapping[str, float | None]]
+
+
+def metrics_table(metrics: Table) -> str:
+    """Returns one line per task with all its metrics, below a line of their names.
+
+    Args:
+        metrics: {task: {metric: value in [0, 1]}}; None or NaN is shown as "n/a".
+    """
+    names = list(dict.fromkeys(name for row in metrics.values() for name in row))
+    rows = [
+        [task, *(format_number(row.get(name)) for name in names)] for task, row in metrics.items()
+    ]
+    return align([["", *names], *rows])
+
+
+def per_class_table(per_class: Table) -> str:
+    """Returns one line per class with its AP in each task; long lists take several columns.
+
+    Args:
+        per_class: {task: {class name: AP in [0, 1]}}; None or NaN is shown as "n/a".
+    """
+    names = list(dict.fromkeys(name for row in per_class.values() for name in row))
+    lines = [
+        [name, *(format_number(row.get(name)) for row in per_class.values())] for name in names
+    ]
+    columns = [
+        align([["class", *per_class], *lines[start : start + ROWS]])
+        for start in range(0, len(lines), ROWS)
+    ]
+    return beside(columns)
+
+
+def format_number(value: float | None) -> str:
+    """Returns three decimals, or "n/a" for None and NaN."""
+    return "n/a" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Returns cells in columns: the first flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)
+
+
+def beside(blocks: Sequence[str]) -> str:
+    """Returns blocks of text next to each other."""
+    split = [block.split("\n") for block in blocks]
+    height = max(map(len, split), default=0)
+    widths = [max(map(len, lines)) for lines in split]
+    rows = (
+        "    ".join(
+            (lines[row] if row < len(lines) else "").ljust(width)
+            for lines, width in zip(split, widths, strict=True)
+        )
+        for row in range(height)
+    )
+    return "\n".join(row.rstrip() for row in rows)
