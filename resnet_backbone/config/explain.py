@@ -58,7 +58,7 @@ def _suggestion(place: tuple[str | int, ...]) -> str:
     known = list(_key_paths(Config))
     siblings = {path[-1]: path for path in known if path[:-1] == tuple(parents)}
     meant = [path for path in known if path[-1] == wrong]
-    meant = meant or [siblings[name] for name in difflib.get_close_matches(wrong, siblings)]
+    meant = meant or [siblings[name] for name in difflib.get_close_matches(wrong, siblings, n=1)]
     if not meant:
         words = difflib.get_close_matches(wrong, {path[-1] for path in known}, n=1, cutoff=0.75)
         meant = [path for path in known if path[-1] in words]

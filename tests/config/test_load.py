@@ -1,0 +1,447 @@
+"""Finding, merging and checking configurations; the words of every error are part of it."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resnet_backbone.config.load import dump_config, find_config, list_configs, load_config
+from resnet_backbone.config.schema import Config
+from resnet_backbone.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+# Hypothesis would want a new folder for every example; each example writes all that it reads.
+SHARED_FOLDER = (HealthCheck.function_scoped_fixture,)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def errors_of(name_or_path, overrides=()):
+    """Returns the lines of the error, the first of which names the file and counts the rest."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(name_or_path, overrides)
+    first, *rest = str(caught.value).split("\n  ")
+    assert not rest or first.startswith(f"{len(rest)} error")
+    return rest or [first]
+
+
+# --- finding ---
+
+
+def test_shipped_names_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config("coco_frcnn_r101.yaml") == CONFIGS / "coco_frcnn_r101.yaml"
+    assert find_config("coco_frcnn_r101") == CONFIGS / "coco_frcnn_r101.yaml"
+
+
+def test_an_existing_file_wins_over_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "quickstart.yaml", "seed: 5")
+    assert load_config("quickstart.yaml").seed == 5
+    assert load_config(tmp_path / "quickstart.yaml").name == "quickstart"
+
+
+def test_a_folder_of_that_name_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert find_config("quickstart") == CONFIGS / "quickstart.yaml"
+
+
+def test_an_unknown_name_lists_the_close_ones():
+    (message,) = errors_of("coco_fasterrcnn_r50.yaml")
+    assert message.startswith("no file 'coco_fasterrcnn_r50.yaml' and no shipped configuration")
+    assert "did you mean coco_frcnn_r50 or " in message
+
+
+@pytest.mark.parametrize("name", ["zzzzzzzzzzz", "", ".", "\0", "x" * 5000, "../configs/base"])
+def test_a_name_like_nothing_lists_all(name):
+    (message,) = errors_of(name)
+    assert "shipped: " in message
+    assert all(shipped in message for shipped in list_configs())
+
+
+def test_a_wheel_carries_the_shipped_files(tmp_path):
+    """Builds one as `pip wheel` does, installs it beside nothing else, and asks for a bare name."""
+    pytest.importorskip("setuptools", minversion="77", reason="builds need setuptools 77")
+    source = tmp_path / "source"
+    source.mkdir()
+    for part in ("resnet_backbone", "configs", "pyproject.toml", "LICENSE"):
+        (source / part).symlink_to(CONFIGS.parent / part)
+    write(source / "README.md", "")
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    built = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); from resnet_backbone.config import load; "
+    ask += "print(load.__file__, load.find_config('coco_mrcnn_r50_c4_3x'))"
+    unpacked = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(unpacked)], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ask, str(unpacked)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    loaded, found = done.stdout.split()
+    assert Path(loaded).is_relative_to(unpacked)
+    assert Path(found) == unpacked / "resnet_backbone" / "configs" / "coco_mrcnn_r50_c4_3x.yaml"
+
+
+def test_every_package_is_listed_for_the_wheel():
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    project = tomllib.loads((CONFIGS.parent / "pyproject.toml").read_text())
+    listed = set(project["tool"]["setuptools"]["packages"])
+    package = CONFIGS.parent / "resnet_backbone"
+    folders = {path.parent for path in package.rglob("*.py")} | {CONFIGS, CONFIGS / "base"}
+    names = {
+        ".".join(
+            folder.relative_to(CONFIGS.parent).parts
+            if folder.is_relative_to(package)
+            else ("resnet_backbone", *folder.relative_to(CONFIGS.parent).parts)
+        )
+        for folder in folders
+    }
+    assert listed == names
+
+
+# --- values ---
+
+
+def test_an_empty_file_is_the_default_under_its_own_name(tmp_path):
+    config = load_config(write(tmp_path / "mine.yaml", ""))
+    assert config == Config(name="mine", output="output/mine")
+
+
+def test_name_and_output(tmp_path):
+    path = write(tmp_path / "mine.yaml", "name: other\noutput: runs/{name}/a")
+    assert load_config(path).output == "runs/other/a"
+    assert load_config(path, ["name=third"]).output == "runs/third/a"
+    assert load_config(path, ["output=here"]).output == "here"
+
+
+def test_numbers_are_accepted_as_people_write_them(tmp_path):
+    text = "solver: {lr: 1, max_iter: 2.7e5, weight_decay: 1e-4, milestones: [1e3, 2000.0]}"
+    solver = load_config(write(tmp_path / "a.yaml", text)).solver
+    assert (solver.lr, type(solver.lr)) == (1.0, float)
+    assert (solver.max_iter, type(solver.max_iter)) == (270_000, int)
+    assert solver.weight_decay == 1e-4
+    assert solver.milestones == (1000, 2000)
+
+
+def test_overrides_win_in_their_order_and_are_recorded():
+    given_ = ["solver.lr=0.1", "data.root=/data/a=b", "solver={amp: off}", "solver.lr=1e-3"]
+    config = load_config("coco_frcnn_r50", given_)
+    assert config.solver.lr == 1e-3
+    assert config.solver.amp == "off"
+    assert config.solver.max_iter == 90_000
+    assert config.data.root == "/data/a=b"
+    assert config.overrides == tuple(given_)
+
+
+def test_an_override_of_one_key_keeps_its_neighbours():
+    config = load_config("coco_frcnn_r50", ["data.train.limit=8", "data.shapes.seed=3"])
+    assert config.data.train.images == "train2017"
+    assert config.data.train.limit == 8
+    assert config.data.shapes.seed == 3
+
+
+def test_nothing_after_the_equals_sign_is_null():
+    assert load_config("coco_frcnn_r50", ["model.backbone.weights="]).model.backbone.weights is None
+    (message,) = errors_of("coco_frcnn_r50", ["data.root="])
+    assert message.startswith("data.root (command line): found nothing, expected text")
+
+
+def test_the_result_is_frozen():
+    config = load_config("quickstart")
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1
+    with pytest.raises(ValueError, match="frozen"):
+        config.solver.lr = 1.0
+
+
+# --- bases ---
+
+
+def test_mappings_merge_deeply_and_lists_replace(tmp_path):
+    write(tmp_path / "sub/a.yaml", "seed: 1\ndata: {min_sizes: [1, 2, 3], flip: 0.1}")
+    write(tmp_path / "b.yaml", "_base_: sub/a.yaml\ndata: {min_sizes: [7]}")
+    config = load_config(write(tmp_path / "c.yaml", "_base_: b.yaml\nsolver: {lr: 3}"))
+    assert (config.name, config.seed, config.solver.lr) == ("c", 1, 3.0)
+    assert (config.data.min_sizes, config.data.flip) == ((7,), 0.1)
+
+
+def test_a_base_may_be_beside_a_nested_file(tmp_path):
+    write(tmp_path / "sub/a.yaml", "_base_: ../top.yaml")
+    write(tmp_path / "top.yaml", "seed: 4")
+    assert load_config(write(tmp_path / "c.yaml", "_base_: sub/a.yaml")).seed == 4
+
+
+def test_a_base_may_be_a_shipped_file(tmp_path):
+    path = write(tmp_path / "mine.yaml", "_base_: coco_mrcnn_r50_c4_3x.yaml\nseed: 9")
+    config = load_config(path)
+    assert (config.seed, config.name, config.model.architecture) == (9, "mine", "c4")
+    assert config.solver.max_iter == 270_000
+
+
+def test_a_cycle_is_refused_with_its_chain(tmp_path):
+    a = write(tmp_path / "a.yaml", "_base_: b.yaml")
+    b = write(tmp_path / "b.yaml", "_base_: c.yaml")
+    c = write(tmp_path / "c.yaml", "_base_: a.yaml")
+    (message,) = errors_of(a)
+    assert message == f"_base_ leads back to where it came from: {a} -> {b} -> {c} -> {a}"
+    (message,) = errors_of(write(tmp_path / "self.yaml", "_base_: self.yaml"))
+    assert "leads back" in message
+
+
+def test_ten_bases_are_allowed_and_eleven_not(tmp_path):
+    write(tmp_path / "0.yaml", "seed: 3")
+    for i in range(1, 12):
+        write(tmp_path / f"{i}.yaml", f"_base_: {i - 1}.yaml")
+    assert load_config(tmp_path / "10.yaml").seed == 3
+    (message,) = errors_of(tmp_path / "11.yaml")
+    assert message.startswith("more than 10 _base_ files in a row: ")
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("/etc/passwd", "expected a path relative to this file"),
+        ("http://host/a.yaml", "expected a path relative to this file"),
+        ("'C:/a.yaml'", "expected a path relative to this file"),
+        ("..\\a.yaml", "expected a path relative to this file"),
+        ("../outside.yaml", "leads out of "),
+        ("sub/../../outside.yaml", "leads out of "),
+        ("link.yaml", "leads out of "),
+        ("absent.yaml", "no such file in "),
+        ("sub", "no such file in "),
+        ("[a.yaml]", "expected the name of a file"),
+        ("", "expected the name of a file"),
+        ("3", "expected the name of a file"),
+    ],
+)
+def test_bases_that_are_refused(tmp_path, base, message):
+    write(tmp_path / "outside.yaml", "seed: 1")
+    (tmp_path / "root/sub").mkdir(parents=True)
+    os.symlink(tmp_path / "outside.yaml", tmp_path / "root/link.yaml")
+    path = write(tmp_path / "root/a.yaml", f"_base_: {base}")
+    (found,) = errors_of(path)
+    assert found.startswith(f"{path}: _base_ ")
+    assert message in found
+
+
+# --- errors ---
+
+
+def test_all_errors_come_at_once_with_place_and_advice(tmp_path):
+    base = write(tmp_path / "base.yaml", "model:\n  architecture: fppn\n  freeze_at: 2\n")
+    path = write(
+        tmp_path / "a.yaml",
+        "_base_: base.yaml\nsolver:\n  lrr: 0.1\n  lr: fast\n  milestones: [2, 1]\n",
+    )
+    overrides = ["data.flip=2", "data.max_sise=5", "no_equals_sign", "seed=[", "overrides=[]"]
+    assert errors_of(path, overrides) == [
+        "'no_equals_sign' (command line): expected key.path=value",
+        "seed (command line): expected the node content, but found '<stream end>'",
+        "'overrides=[]' (command line): this key is only a record",
+        "data.flip (command line): found 2, expected a value less than or equal to 1",
+        "data.max_sise (command line): unknown key; did you mean data.max_size?",
+        f"model.architecture ({base}, line 2): found 'fppn', expected one of 'fpn', 'c4' or 'dc5'",
+        f"model.freeze_at ({base}, line 3): unknown key; did you mean model.backbone.freeze_at?",
+        f"solver.lr ({path}, line 4): found 'fast', expected a number",
+        f"solver.milestones ({path}, line 5): found [2, 1], expected ascending steps",
+        f"solver.lrr ({path}, line 3): unknown key; did you mean solver.lr?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("solver.max_iter=true", "found true, expected an integer"),
+        ("solver.max_iter=1.5", "found 1.5, expected an integer"),
+        ("solver.max_iter='5'", "found '5', expected an integer"),
+        ("solver.max_iter=0", "found 0, expected a value greater than 0"),
+        ("solver.lr=true", "found true, expected a number"),
+        ("solver.lr=.inf", "found inf, expected a finite number"),
+        ("solver.lr=.nan", "found nan, expected a finite number"),
+        ("solver.lr=1e999", "found inf, expected a finite number"),
+        ("model.mask=yes", "found 'yes', expected true or false"),
+        ("model.mask=1", "found 1, expected true or false"),
+        ("data.root=5", "found 5, expected text (quotes make text of a number)"),
+        ("data.min_sizes=640", "found 640, expected a list"),
+        ("data.min_sizes=[]", "found [], expected at least 1 entries"),
+        ("model.rpn=[1]", "found [1], expected a section, that is 'key: value' lines below it"),
+        ("solver.lr.x=1", "found a section with the keys x, expected a number"),
+        ("model.rpn.iou_thresholds=[0.7, 0.3]", "found [0.7, 0.3], expected the lower one first"),
+        ("evaluation.patience=0", "found 0, expected a value greater than 0"),
+        ("solver.amp=bf8", "found 'bf8', expected one of 'off', 'bf16' or 'fp16'"),
+        ("data.root=[" + "a" * 80 + "]", "found ['" + "a" * 55 + "..., expected text"),
+    ],
+)
+def test_wrong_values(override, message):
+    (found,) = errors_of("quickstart", [override])
+    assert found.startswith(f"{override.partition('=')[0].removesuffix('.x')} (command line): ")
+    assert message in found
+
+
+def test_wrong_entries_of_lists_are_named_by_index():
+    assert errors_of("quickstart", ["data.min_sizes=[1, two, true]"]) == [
+        "data.min_sizes[1] (command line): found 'two', expected an integer",
+        "data.min_sizes[2] (command line): found true, expected an integer",
+    ]
+    (short,) = errors_of("quickstart", ["model.pixels.mean=[1, 2]"])
+    assert short.startswith("model.pixels.mean[2] (command line): found [1, 2], expected one more")
+    (long,) = errors_of("quickstart", ["model.pixels.mean=[1, 2, 3, 4]"])
+    assert long.endswith("expected at most 3 entries")
+
+
+def test_anchors_must_fit_the_architecture():
+    (message,) = errors_of("coco_frcnn_r50", ["model.architecture=dc5"])
+    assert "model.rpn.anchors.sizes has 5 lists, expected 1 for architecture dc5" in message
+    (message,) = errors_of("coco_frcnn_r50", ["model.rpn.anchors.sizes=[[8], [16]]"])
+    assert "model.rpn.anchors.sizes has 2 lists, expected 1 or 5 for architecture fpn" in message
+    load_config("coco_frcnn_r50", ["model.rpn.anchors.sizes=[[32, 64]]"])
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("modell", "did you mean model?"),
+        ("model.backbone.depth", "the keys of model.backbone are name, weights, norm, freeze_at"),
+        ("max_iter", "did you mean solver.max_iter?"),
+        ("solver.period", "did you mean evaluation.period or checkpoint.period?"),
+        ("data.shapes.sead", "did you mean data.shapes.seed?"),
+        ("backbone.name", "did you mean model.backbone?"),
+        ("solver.freez_at", "did you mean model.backbone.freeze_at?"),
+        ("qqq", "the keys at the top are name, output, seed"),
+        ("_base_", "the keys at the top are"),
+    ],
+)
+def test_unknown_keys_come_with_what_was_probably_meant(key, advice):
+    (message,) = errors_of("quickstart", [f"{key}=1"])
+    assert f"(command line): unknown key; {advice}" in message
+
+
+@pytest.mark.parametrize("argument", ["", "=1", "a", "a..b=1", ".a=1", "a.=1", " =1", "--lr"])
+def test_arguments_that_are_no_overrides(argument):
+    (message,) = errors_of("quickstart", [argument])
+    assert message == f"{argument!r} (command line): expected key.path=value"
+
+
+def paths_of(tree, keys=()):
+    for key, value in tree.items():
+        yield (*keys, key)
+        if isinstance(value, dict):
+            yield from paths_of(value, (*keys, key))
+
+
+DEFAULTS = Config().model_dump()
+PATHS = [path for path in paths_of(DEFAULTS) if path != ("overrides",)]
+LEAVES = [path for path in PATHS if not any(p[: len(path)] == path != p for p in PATHS)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(PATHS), st.data())
+def test_a_typo_in_any_key_is_corrected(path, data):
+    *parents, word = path
+    if len(word) < 4:
+        return  # with one letter of "lr" wrong there is little to go by
+    at = data.draw(st.integers(1, len(word) - 1))
+    typo = word[:at] + data.draw(st.sampled_from(["", word[at] * 2, "q"])) + word[at + 1 :]
+    if any(known[-1] == typo for known in PATHS):
+        return
+    messages = errors_of("quickstart", [".".join((*parents, typo)) + "={}"])
+    assert len(messages) == 1
+    assert "unknown key; did you mean " in messages[0]
+    assert word in messages[0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(st.sampled_from(LEAVES), min_size=1, max_size=5))
+def test_every_wrong_value_is_reported(leaves):
+    overrides = [".".join(leaf) + "={nonsense: true}" for leaf in leaves]
+    if any(leaf == ("data", "shapes") for leaf in leaves):
+        return  # a section that may be absent: its wrong key is named instead of itself
+    messages = errors_of("quickstart", overrides)
+    assert {message.split(" ")[0] for message in messages} == {".".join(leaf) for leaf in leaves}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=SHARED_FOLDER)
+@given(st.text(max_size=60))
+def test_any_file_is_loaded_or_refused_with_a_config_error(tmp_path, text):
+    path = tmp_path / "any.yaml"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+
+
+KEYS = st.sampled_from([".".join(path) for path in PATHS]) | st.text(max_size=6)
+VALUES = st.sampled_from(
+    ["", "1", "-1", "1e-4", "true", "off", "[1]", "[[1]]", "{a: 1}", "~", ".nan", "9" * 18, "fpn"]
+) | st.text(max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(KEYS, VALUES), max_size=4))
+def test_any_overrides_are_loaded_or_refused_with_a_config_error(pairs):
+    try:
+        config = load_config("quickstart", [f"{key}={value}" for key, value in pairs])
+    except ConfigError:
+        return
+    assert isinstance(config, Config)
+
+
+# --- writing ---
+
+
+CHANGES = {
+    ("seed",): st.integers(0, 2**53),
+    ("data", "root"): st.text(),
+    ("output",): st.text().filter(lambda text: "{name}" not in text),
+    ("data", "min_sizes"): st.lists(st.integers(1, 5000), min_size=1).map(tuple),
+    ("solver", "lr"): st.floats(min_value=1e-300, max_value=1e300),
+    ("model", "backbone", "weights"): st.none() | st.text(),
+    ("model", "pixels", "mean"): st.tuples(*[st.floats(-300, 300)] * 3),
+    ("data", "shapes"): st.none() | st.just({"seed": 5}),
+    ("overrides",): st.lists(st.text(), max_size=2).map(tuple),
+}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=SHARED_FOLDER)
+@given(st.fixed_dictionaries({}, optional=CHANGES))
+def test_what_is_dumped_loads_back_equal(tmp_path, changes):
+    tree = copy.deepcopy(DEFAULTS)
+    for path, value in changes.items():
+        section = tree
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = value
+    config = Config.model_validate({**tree, "output": tree["output"].replace("{name}", "run")})
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(path) == config
+
+
+def test_a_dumped_run_keeps_its_name_and_its_overrides(tmp_path):
+    first = load_config("coco_frcnn_r50", ["solver.lr=0.5"])
+    path = write(tmp_path / "config.yaml", dump_config(first))
+    again = load_config(path, ["seed=3"])
+    assert (again.name, again.output) == ("coco_frcnn_r50", "output/coco_frcnn_r50")
+    assert again.overrides == ("solver.lr=0.5", "seed=3")
+
+
+def test_the_loader_needs_no_torch():
+    """A configuration can be checked where only the small libraries are installed."""
+    code = "import sys; from resnet_backbone.config import load; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

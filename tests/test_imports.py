@@ -1,0 +1,231 @@
+"""Who may import whom, and which constructs the library does without; read from the source."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "resnet_backbone"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# The leaves import nothing of the package besides the errors; utils is one of several files.
+LEAVES = {
+    "utils": ("utils", "errors"),
+    "registry": ("errors",),
+    "errors": (),
+    "structures": ("errors",),
+    "config.schema": ("errors",),
+    "backbone.spec": ("errors",),
+}
+EVERYBODY = ("registry", "errors", "structures", "backbone.spec")  # may be imported by all others
+# The first name that fits a module holds. config.schema is treated apart, see READS_CONFIG.
+OTHERS = {
+    "backbone.build": ("backbone", "weights"),  # weights inside a function: they lie further out
+    "detection.build": ("backbone", "detection", "utils", "weights"),
+    "config": ("config",),
+    "backbone": ("backbone",),
+    "weights": ("backbone", "weights"),
+    "detection": ("backbone", "detection", "utils"),
+    "data": ("data", "utils"),
+    "evaluation": ("evaluation", "utils"),
+    "report": ("report", "utils"),
+    "engine": "backbone config data detection engine evaluation report utils weights".split(),
+    "plugins": ("",),
+}
+ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}
+READS_CONFIG = ("config", "engine", "detection.build", "data.build", "plugins")
+
+
+def module_name(path: Path) -> str:
+    """Returns "detection.rcnn" for resnet_backbone/detection/rcnn.py, "" for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.") or package == ""
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yields the modules of this package that are imported, functions' own imports included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "resnet_backbone":
+                inner = name.removeprefix("resnet_backbone").removeprefix(".")
+                yield inner if inner in MODULES else inner.rpartition(".")[0]
+
+
+TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
+GRAPH = {name: set(imports(tree)) - {name} for name, tree in TREES.items()}
+
+
+def test_the_source_was_found():
+    assert len(FILES) > 30
+    assert "config.schema" in GRAPH["detection.build"]
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
+def test_imports_point_inwards(module):
+    rule = next((name for name in ALLOWED if within(module, name)), None)
+    assert rule is not None, f"no rule says what {module} may import"
+    for imported in GRAPH[module]:
+        if imported == "config.schema":
+            assert any(within(module, reader) for reader in READS_CONFIG), (
+                f"{module} reads the configuration; only build modules, config and engine do"
+            )
+            continue
+        assert any(within(imported, name) for name in ALLOWED[rule]), f"{module} imports {imported}"
+
+
+def test_there_are_no_cycles():
+    """Imports inside functions do not count: they run after all modules are there."""
+    top = {name: set() for name in TREES}
+    for name, tree in TREES.items():
+        outer = ast.Module([node for node in tree.body if not _is_definition(node)], [])
+        top[name] = set(imports(outer)) & set(MODULES) - {name}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path, name))
+        if name not in done:
+            for imported in sorted(top[name]):
+                visit(imported, (*path, name))
+            done.add(name)
+
+    for name in top:
+        visit(name, ())
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    return isinstance(node, (ast.FunctionDef, ast.ClassDef))
+
+
+def test_nobody_imports_plugins_or_tools():
+    for name, imported in GRAPH.items():
+        outermost = [i for i in imported if within(i, "plugins")]
+        assert not outermost or within(name, "plugins")
+        text = MODULES[name].read_text()
+        assert "from tools" not in text and "import tools" not in text
+
+
+def test_importing_the_package_is_cheap():
+    """`import resnet_backbone` loads nothing; a backbone then needs torch alone."""
+    heavy = "torch torchvision pydantic pycocotools matplotlib timm detectron2 yaml PIL".split()
+    code = f"import sys, resnet_backbone; print([m for m in {heavy} if m in sys.modules])"
+    assert _run(code) == "[]"
+    heavy.remove("torch")
+    code = "import sys, resnet_backbone; resnet_backbone.create_backbone('resnet18'); "
+    assert _run(code + f"print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_every_public_name_can_be_had():
+    code = "import resnet_backbone as r; print([n for n in r.__all__ if not hasattr(r, n)])"
+    assert _run(code) == "[]"
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# --- constructs that the library does without ---
+
+BANNED_CALLS = {
+    "eval": "runs what it reads",
+    "exec": "runs what it reads",
+    "print": "the library logs; only tools print",
+    "yaml.load": "builds any object",
+    "yaml.unsafe_load": "builds any object",
+    "yaml.full_load": "builds any object",
+    "extractall": "writes where the archive says",
+    "exit": "ends the caller's process",
+    "sys.exit": "ends the caller's process",
+}
+BANNED_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve"}
+# utils.cli is the one place that turns errors into output and exit codes of a process.
+EXCEPTIONS = {("utils.cli", "sys.exit"), ("utils.cli", "print")}
+
+
+def findings(tree: ast.AST, module: str = "") -> Iterator[str]:
+    for node in ast.walk(tree):
+        where = f"line {getattr(node, 'lineno', '?')}"
+        if isinstance(node, ast.Call):
+            yield from (f"{where}: {text}" for text in _banned_call(node, module))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] in BANNED_MODULES:
+                    yield f"{where}: {alias.name} runs what it reads"
+        elif isinstance(node, ast.ImportFrom):
+            if any(alias.name == "*" for alias in node.names):
+                yield f"{where}: star import"
+            if (node.module or "").split(".")[0] in BANNED_MODULES:
+                yield f"{where}: {node.module} runs what it reads"
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"{where}: bare except"
+        elif isinstance(node, ast.Assert):
+            yield f"{where}: assert, which python -O drops"
+
+
+def _banned_call(call: ast.Call, module: str) -> Iterator[str]:
+    name = ast.unparse(call.func)
+    for banned, reason in BANNED_CALLS.items():
+        hit = name == banned or (banned == "extractall" and name.endswith(".extractall"))
+        if hit and (module, banned) not in EXCEPTIONS:
+            yield f"{banned} {reason}"
+    if name == "torch.load":
+        safe = [k for k in call.keywords if k.arg == "weights_only"]
+        if not safe or ast.unparse(safe[0].value) != "True":
+            yield "torch.load without weights_only=True"
+    if any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in call.keywords):
+        yield "allow_pickle"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_banned_constructs_do_not_occur(module):
+    assert list(findings(TREES[module], module)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "eval('1')",
+        "exec('1')",
+        "print(1)",
+        "import pickle",
+        "import pickle as p",
+        "from pickle import loads",
+        "import os, marshal",
+        "yaml.load(x, Loader=yaml.SafeLoader)",
+        "tar.extractall(p)",
+        "torch.load(p)",
+        "torch.load(p, weights_only=False)",
+        "np.load(p, allow_pickle=True)",
+        "from a import *",
+        "try:\n  f()\nexcept:\n  pass",
+        "assert x",
+        "sys.exit(1)",
+    ],
+)
+def test_each_banned_construct_would_be_noticed(code):
+    assert len(list(findings(ast.parse(code)))) == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["torch.load(p, weights_only=True)", "model.eval()", "log.info('print')"]
+)
+def test_their_harmless_relatives_are_not(code):
+    assert list(findings(ast.parse(code))) == []
