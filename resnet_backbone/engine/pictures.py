@@ -1,0 +1,124 @@
+"""Pictures of what a detector finds, with ground truth beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.errors import StorageError
+from resnet_backbone.report.draw import draw_comparison, draw_detections
+from resnet_backbone.structures import Batch, Detections, InstanceMask
+
+
+def write_pictures(
+    model: RCNN,
+    batches: Iterable[Batch],
+    class_names: Sequence[str],
+    folder: Path,
+    device: torch.device,
+    *,
+    count: int,
+    threshold: float = 0.5,
+) -> list[Path]:
+    """Draws the first `count` images of `batches`, as the model sees them, and returns the files.
+
+    The model is left in the mode it came in. Call it on one rank only.
+
+    Args:
+        model: On `device`.
+        batches: With targets where ground truth is known.
+        class_names: By class index.
+        folder: Made if it is not there; files are called after the image ids.
+        device: Where batches go.
+        count: How many images; no more are read.
+        threshold: Lower scores are not drawn.
+
+    Raises:
+        StorageError: the folder or a file cannot be written.
+    """
+    was_training = model.training
+    model.eval()
+    files = []
+    try:
+        for found, picture in islice(_draw(model, batches, class_names, device, threshold), count):
+            files.append(folder / f"{found.image_id}.jpg")
+            save_picture(picture, files[-1])
+    finally:
+        model.train(was_training)
+    return files
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, making its folder.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, quality=92)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the picture: {error}") from error
+
+
+def _draw(
+    model: RCNN,
+    batches: Iterable[Batch],
+    class_names: Sequence[str],
+    device: torch.device,
+    threshold: float,
+) -> Iterator[tuple[Detections, Image.Image]]:
+    for batch in batches:
+        # Asking for the resized images' own sizes gives detections in the pixels that are drawn.
+        sizes = [(int(height), int(width)) for height, width in batch.sizes]
+        resized = replace(batch, original_sizes=sizes)
+        with torch.inference_mode():
+            detections = model.detect(resized.to(device))
+        for index, found in enumerate(detections):
+            image = batch.images[index, :, : found.size[0], : found.size[1]]
+            if batch.targets is None:
+                picture = draw_detections(image, found, class_names, threshold=threshold)
+            else:
+                truth = true_detections(resized, index)
+                picture = draw_comparison(image, found, truth, class_names, threshold=threshold)
+            yield found, picture
+
+
+def true_detections(batch: Batch, index: int) -> Detections:
+    """Returns the ground truth of one image of a batch with targets, as perfect detections.
+
+    Args:
+        batch: Its `original_sizes` must be its `sizes`.
+        index: Which image.
+    """
+    if batch.targets is None:
+        raise ValueError("ground truth needs a batch with targets")
+    size = batch.original_sizes[index]
+    valid = batch.targets.valid[index]
+    masks = batch.targets.masks[index] if batch.targets.masks else ()
+    bitmaps = np.array([_bitmap(mask, size) for mask in masks], dtype=bool)
+    return Detections(
+        image_id=batch.image_ids[index],
+        size=size,
+        boxes=batch.targets.boxes[index][valid],
+        scores=torch.ones(int(valid.sum())),
+        classes=batch.targets.classes[index][valid],
+        masks=torch.from_numpy(bitmaps.reshape(-1, *size)) if batch.targets.masks else None,
+    )
+
+
+def _bitmap(mask: InstanceMask, size: tuple[int, int]) -> np.ndarray:
+    if isinstance(mask, np.ndarray):
+        return mask
+    if not mask:
+        return np.zeros(size, dtype=bool)
+    runs = mask_api.frPyObjects([polygon.ravel().tolist() for polygon in mask], *size)
+    return mask_api.decode(mask_api.merge(runs)).astype(bool)

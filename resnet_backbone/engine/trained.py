@@ -1,0 +1,201 @@
+"""From a weight file to a detector that is sure to be the one that was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.detection.build import build_detector
+from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.files import read_card, read_state_dict
+from resnet_backbone.weights.load import load_weights
+
+# Keys of `model` that may differ from training: where weights came from, what was frozen, how
+# regions are sampled and selected. Any other difference makes another network of the same tensors.
+FREE = frozenset(
+    {
+        "num_classes",
+        "backbone.weights",
+        "backbone.freeze_at",
+        "rpn.iou_thresholds",
+        "rpn.samples_per_image",
+        "rpn.positive_fraction",
+        "rpn.pre_nms_topk_train",
+        "rpn.pre_nms_topk_test",
+        "rpn.post_nms_topk_train",
+        "rpn.post_nms_topk_test",
+        "rpn.nms_threshold",
+        "rpn.min_box_size",
+        "roi.samples_per_image",
+        "roi.positive_fraction",
+        "roi.iou_threshold",
+        "roi.score_threshold",
+        "roi.nms_threshold",
+        "roi.detections_per_image",
+    }
+)
+# FrozenBN, BN and SyncBN are one thing at test time.
+SAME_AT_TEST = ("BN", "FrozenBN", "SyncBN")
+CLASSIFIER = "roi_heads.predictor.classifier.weight"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector with its weights.
+
+    Attributes:
+        cfg: The configuration it was built from.
+        model: In evaluation mode.
+        class_names: By class index.
+        category_ids: COCO's id by class index.
+    """
+
+    cfg: Config
+    model: RCNN
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+
+def load_trained(
+    weights: str | Path, cfg: Config | None = None, *, device: torch.device | str = "cpu"
+) -> Trained:
+    """Builds a detector and fills it from a file that training wrote.
+
+    Args:
+        weights: A `.safetensors` file with the run's configuration and classes inside. One without
+            them, or a `.pth` file, needs `cfg` with `model.num_classes`.
+        cfg: None takes the configuration inside the file.
+        device: Where the model goes.
+
+    Raises:
+        WeightsError: the file cannot be read; it and `cfg` contradict each other; or it does not
+            fill the detector.
+    """
+    path = Path(weights)
+    card = read_card(path) if path.suffix == ".safetensors" else {}
+    cfg = _agreed_config(card, cfg, path)
+    names, ids = _classes(card, cfg, path)
+    model = build_detector(_without_initial_weights(cfg), len(names))
+    load_weights(model, path)
+    return Trained(cfg, model.to(device).eval(), names, ids)
+
+
+def check_classes(
+    trained: Trained, class_names: Sequence[str], category_ids: Sequence[int], source: str
+) -> None:
+    """Refuses to judge a detector by annotations of other classes, which would give AP 0 or worse.
+
+    Args:
+        trained: The detector.
+        class_names: Of the annotations.
+        category_ids: Of the annotations.
+        source: What to call the annotations in the error.
+
+    Raises:
+        WeightsError: another number of classes, or another class at some place; names both.
+    """
+    if len(class_names) != len(trained.class_names):
+        raise WeightsError(
+            f"the weights know {_listing(trained.class_names)}, "
+            f"but {source} names {_listing(class_names)}"
+        )
+    pairs = zip(trained.category_ids, trained.class_names, strict=True)
+    found = zip(category_ids, class_names, strict=True)
+    for index, (own, other) in enumerate(zip(pairs, found, strict=True)):
+        if own != other:
+            raise WeightsError(
+                f"class {index} is {own[1]!r} (category {own[0]}) in the weights, "
+                f"but {other[1]!r} (category {other[0]}) in {source}"
+            )
+
+
+def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> Config:
+    """The configuration to build from, after comparing it with the one in the file."""
+    if "config" not in card:
+        if cfg is None:
+            raise WeightsError(f"{path}: holds no configuration; name the one it was trained with")
+        return cfg
+    try:
+        stored = Config.model_validate_json(card["config"])
+    except ValidationError as error:
+        raise WeightsError(f"{path}: its configuration cannot be read: {error}") from error
+    if cfg is not None:
+        _refuse_contradictions(stored, cfg, path)
+    return cfg or stored
+
+
+def _refuse_contradictions(stored: Config, cfg: Config, path: Path) -> None:
+    own = dict(_leaves(stored.model.model_dump()))
+    lines = [
+        f"\n  model.{key}: {value!r}, but the weights were trained with {own[key]!r}"
+        for key, value in _leaves(cfg.model.model_dump())
+        if key not in FREE and value != own[key] and not {value, own[key]} <= {*SAME_AT_TEST}
+    ]
+    if lines:
+        raise WeightsError(f"{path}: the configuration contradicts the weights:{''.join(lines)}")
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _classes(
+    card: Mapping[str, str], cfg: Config, path: Path
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and category ids: those in the file, else numbers."""
+    count = _class_count(path)
+    asked = cfg.model.num_classes
+    if asked is not None and asked != count:
+        raise WeightsError(
+            f"{path}: the weights have {count} classes, but model.num_classes is {asked}"
+        )
+    names = _json_list(card, "class_names", path) or [f"class {i}" for i in range(count)]
+    ids = _json_list(card, "category_ids", path) or list(range(1, count + 1))
+    if len(names) != count or len(ids) != count:
+        raise WeightsError(
+            f"{path}: the weights have {count} classes, but the file names {len(names)} "
+            f"and gives ids to {len(ids)}"
+        )
+    return tuple(map(str, names)), tuple(map(int, ids))
+
+
+def _class_count(path: Path) -> int:
+    """Foreground classes by the shape of the classifier, which has a row for background too."""
+    state = read_state_dict(path)
+    if CLASSIFIER not in state:
+        raise WeightsError(f"{path}: holds no detector; expected a tensor {CLASSIFIER!r}")
+    return len(state[CLASSIFIER]) - 1
+
+
+def _json_list(card: Mapping[str, str], key: str, path: Path) -> list[Any]:
+    try:
+        value = json.loads(card.get(key, "[]"))
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: {key} cannot be read: {error}") from error
+    if not isinstance(value, list):
+        raise WeightsError(f"{path}: {key} should be a list, found {type(value).__name__}")
+    return value
+
+
+def _without_initial_weights(cfg: Config) -> Config:
+    """The same network without reading, or downloading, what training started from."""
+    backbone = cfg.model.backbone.model_copy(update={"weights": None})
+    model = cfg.model.model_copy(update={"backbone": backbone})
+    return cfg.model_copy(update={"model": model})
+
+
+def _listing(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} classes ({shown})"

@@ -1,0 +1,121 @@
+import json
+import logging
+import math
+import multiprocessing
+import socket
+
+import pytest
+import torch
+from evaluate_on_ranks import IMAGE_IDS, batches, coco_evaluator, evaluate_share
+from tiny_rcnn import CLASS_NAMES, Seer, tiny_config, tiny_detector
+
+from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.errors import Interrupted
+
+CPU = torch.device("cpu")
+
+
+def never():
+    return False
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_detector()
+
+
+def run(model, folder, loader=None, **options):
+    loader = batches(IMAGE_IDS) if loader is None else loader
+    options = {"with_loss": True, "should_stop": never} | options
+    return evaluate(model, loader, coco_evaluator(folder), CPU, **options)
+
+
+def test_metrics_loss_and_table_of_classes(model, tmp_path):
+    result = run(model, tmp_path)
+    assert set(result.metrics) == {"bbox", "segm"}
+    assert set(result.per_class["bbox"]) == set(CLASS_NAMES)
+    parts = [value for name, value in result.loss.items() if name != "loss"]
+    assert result.loss["loss"] == pytest.approx(sum(parts))
+    assert all(math.isfinite(value) for value in parts)
+
+
+def test_loss_is_the_mean_over_images_whatever_the_batches(model, tmp_path):
+    single = run(model, tmp_path).loss
+    with torch.no_grad():
+        model.eval()
+        each = [model.losses(batch) for batch in batches(IMAGE_IDS)]
+    for name in each[0]:
+        expected = sum(float(losses[name]) for losses in each) / len(each)
+        assert single[name] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_mode_is_restored_even_after_an_error(model, tmp_path, training):
+    model.train(training)
+    run(model, tmp_path, with_loss=False)
+    assert model.training is training
+    with pytest.raises(Interrupted):
+        run(model, tmp_path, should_stop=lambda: True)
+    assert model.training is training
+
+
+def test_no_gradients_and_no_losses_unless_asked_for(model, tmp_path):
+    assert run(model, tmp_path, with_loss=False).loss is None
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_stops_before_the_next_batch_when_told(model, tmp_path):
+    answers = iter([False, False, True])
+    with pytest.raises(Interrupted, match="after 2 of 7 batches"):
+        run(model, tmp_path, should_stop=lambda: next(answers))
+
+
+def test_no_predictions_are_explained_with_score_and_threshold(tmp_path):
+    cfg = tiny_config(roi={**tiny_config().model.roi.model_dump(), "score_threshold": 1.0})
+    model = tiny_detector(cfg)
+    result = run(model, tmp_path)
+    assert result.metrics["bbox"]["AP"] == 0.0
+    assert "there are no predictions" in result.explanation
+    assert "The highest score in the first images is 0." in result.explanation
+    assert result.explanation.endswith("the threshold is 1.")
+    assert model.roi_heads.settings.score_threshold == 1.0
+
+
+def test_progress_goes_to_the_log_where_there_is_no_terminal(model, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="resnet_backbone")
+    run(model, tmp_path, with_loss=False)
+    assert "evaluated 7 of 7 batches" in caplog.text
+
+
+def test_undefined_numbers_are_null_in_json():
+    result = EvaluationResult(
+        {"bbox": {"AP": 0.5, "APs": math.nan}}, {"loss": 2.0}, None, {"bbox": {"cat": math.nan}}
+    )
+    assert result.flat() == {"bbox/AP": 0.5, "bbox/APs": None, "val_loss": 2.0}
+    text = json.dumps(result.to_json(), allow_nan=False)
+    assert json.loads(text)["per_class"] == {"bbox": {"cat": None}}
+
+
+def test_two_ranks_equal_one(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    workers = [
+        context.Process(target=evaluate_share, args=(rank, port, tmp_path, queue))
+        for rank in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    (_, first, polls), (_, second, other_polls) = sorted(queue.get(timeout=240) for _ in workers)
+    for worker in workers:
+        worker.join(timeout=60)
+    assert first == second
+    assert polls == other_polls == 5
+    alone = run(Seer(), tmp_path).to_json()
+    assert first["metrics"] == alone["metrics"]
+    assert first["per_class"] == alone["per_class"]
+    # Image 11 was with both ranks; its loss counts for each, its detections once.
+    expected = (sum(IMAGE_IDS) + IMAGE_IDS[1]) / (len(IMAGE_IDS) + 1)
+    assert first["loss"]["loss_cls"] == pytest.approx(expected)

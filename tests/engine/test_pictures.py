@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_rcnn import CLASS_NAMES, SIDE, Seer, tiny_batch, tiny_detector
+
+from resnet_backbone.engine.pictures import true_detections, write_pictures
+from resnet_backbone.errors import StorageError
+
+CPU = torch.device("cpu")
+
+
+def test_as_many_pictures_as_asked_for_and_no_more_batches_read(tmp_path):
+    def batches():
+        yield tiny_batch([1, 2])
+        yield tiny_batch([3, 4])
+        pytest.fail("read more than needed")
+
+    model = Seer().train()
+    files = write_pictures(model, batches(), CLASS_NAMES, tmp_path / "new", CPU, count=3)
+    assert [file.name for file in files] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert model.training
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.width > 2 * picture.height * 0.9  # two panels
+
+
+def test_without_ground_truth_there_is_one_panel(tmp_path):
+    batch = replace(tiny_batch([1]), targets=None)
+    (file,) = write_pictures(Seer(), [batch], CLASS_NAMES, tmp_path, CPU, count=8, threshold=0.0)
+    with Image.open(file) as picture:
+        assert picture.width == picture.height
+
+
+def test_a_real_detector(tmp_path):
+    files = write_pictures(
+        tiny_detector(), [tiny_batch([1])], CLASS_NAMES, tmp_path, CPU, count=1, threshold=0.1
+    )
+    assert len(files) == 1
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write the picture"):
+        write_pictures(Seer(), [tiny_batch([1])], CLASS_NAMES, tmp_path / "file", CPU, count=1)
+
+
+def test_truth_has_the_boxes_and_masks_of_the_targets():
+    batch = tiny_batch([1, 2])
+    batch = replace(batch, original_sizes=[(SIDE, SIDE)] * 2)
+    bitmap = np.zeros((SIDE, SIDE), dtype=bool)
+    bitmap[3:5] = True
+    masks = [batch.targets.masks[0], [bitmap]]
+    batch = replace(batch, targets=replace(batch.targets, masks=masks))
+    polygon, run_length = (true_detections(batch, index) for index in range(2))
+    assert polygon.boxes.tolist() == [[8, 8, 40, 40]]
+    assert polygon.masks[0, 8:40, 8:40].all() and polygon.masks.sum() == 32 * 32
+    assert torch.equal(run_length.masks[0], torch.from_numpy(bitmap))
+
+
+def test_truth_of_an_image_without_instances():
+    batch = tiny_batch([1])
+    empty = replace(batch.targets, valid=torch.zeros(1, 1, dtype=torch.bool), masks=[[]])
+    batch = replace(batch, original_sizes=[(SIDE, SIDE)], targets=empty)
+    truth = true_detections(batch, 0)
+    assert len(truth) == 0
+    assert truth.masks.shape == (0, SIDE, SIDE)
