@@ -17,6 +17,7 @@ from tqdm import tqdm
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.errors import Interrupted
 from resnet_backbone.evaluation import Evaluator
+from resnet_backbone.report.tables import metrics_table, per_class_table
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
 
@@ -35,7 +36,7 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found, over all ranks.
+    """What an evaluation found, over all ranks; as text it is the tables that people read.
 
     Attributes:
         metrics: {task: {metric: value}}; NaN where there is no ground truth for it.
@@ -48,6 +49,14 @@ class EvaluationResult:
     loss: dict[str, float] | None = None
     explanation: str | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [per_class_table(self.per_class), metrics_table(self.metrics)]
+        if self.loss:
+            parts.append("  ".join(f"{name} {value:.4f}" for name, value in self.loss.items()))
+        if self.explanation:
+            parts.append(self.explanation)
+        return "\n\n".join(parts)
 
     def flat(self) -> dict[str, float | None]:
         """Returns one line of metrics: "bbox/AP", ..., "val_loss", "val_loss_cls", ...

@@ -58,6 +58,15 @@ class _Found:
     masks: list[bytes] | None
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What the main rank tells the others."""
+
+    metrics: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, float]]
+    explanation: str | None
+
+
 class CocoEvaluator:
     """COCO's twelve numbers for boxes and masks, and AP per class.
 
@@ -129,13 +138,12 @@ class CocoEvaluator:
         found: dict[int, _Found] = {}
         for share in distributed.all_gather_object(self._found):
             found = share | found
-        outcome = self._judge(found) if distributed.is_main() else None
-        metrics, self.per_class, self.explanation = distributed.broadcast_object(outcome)
-        return metrics
+        outcome = self._judge(found) if distributed.is_main() else _Outcome({}, {}, None)
+        outcome = distributed.broadcast_object(outcome)
+        self.per_class, self.explanation = outcome.per_class, outcome.explanation
+        return outcome.metrics
 
-    def _judge(
-        self, found: dict[int, _Found]
-    ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]], str | None]:
+    def _judge(self, found: dict[int, _Found]) -> _Outcome:
         truth = self._load_truth()
         self._check(found, truth)
         found = dict(sorted(found.items()))
@@ -147,7 +155,7 @@ class CocoEvaluator:
                 for name, value in zip(METRICS, coco.stats, strict=True)
             }
             per_class[task] = self._class_table(coco)
-        return metrics, per_class, self._explain(metrics, found, truth)
+        return _Outcome(metrics, per_class, self._explain(metrics, found, truth))
 
     def _load_truth(self) -> COCO:
         if self._truth is None:
