@@ -138,8 +138,7 @@ class CocoEvaluator:
         found: dict[int, _Found] = {}
         for share in distributed.all_gather_object(self._found):
             found = share | found
-        outcome = self._judge(found) if distributed.is_main() else _Outcome({}, {}, None)
-        outcome = distributed.broadcast_object(outcome)
+        outcome = distributed.on_main(lambda: self._judge(found))
         self.per_class, self.explanation = outcome.per_class, outcome.explanation
         return outcome.metrics
 

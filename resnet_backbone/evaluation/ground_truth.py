@@ -47,9 +47,9 @@ def load_ground_truth(
     instances = [
         _instance(annotation, images[annotation["image_id"]])
         for annotation in source["annotations"]
-        if annotation["image_id"] in images
+        if annotation["id"] not in rejected  # asked first: those may lack any other key
+        and annotation["image_id"] in images
         and annotation["category_id"] in categories
-        and annotation.get("id") not in rejected
     ]
     for number, instance in enumerate(instances, start=1):
         instance["id"] = number

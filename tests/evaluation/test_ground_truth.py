@@ -37,6 +37,12 @@ def test_restricted_to_images_categories_and_accepted_annotations(tmp_path):
     assert len(truth["annotations"]) == 1
 
 
+def test_rejected_annotations_are_not_looked_into(tmp_path):
+    broken = [{"id": 1}, {"id": 2, "image_id": [7]}, annotation(id=3, bbox="none")]
+    truth = load(tmp_path, [*broken, annotation(id=4)], leave_out=[1, 2, 3])
+    assert len(truth["annotations"]) == 1
+
+
 def test_missing_area_and_crowd_flag_are_filled_in(tmp_path):
     (plain, crowd) = load(tmp_path, [annotation(), annotation(id=6, area=3.5, iscrowd=1)])[
         "annotations"
