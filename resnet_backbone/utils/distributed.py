@@ -7,6 +7,7 @@ network they meet on must be trusted.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -14,12 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from resnet_backbone.errors import ConfigError
+from resnet_backbone.errors import ConfigError, ResnetBackboneError, StorageError
 
 T = TypeVar("T")
 
-# How long a rank waits for the others: longer than judging COCO's validation split on the main rank,
-# shorter than the half hour after which torch gives up.
+# How long a rank waits for the others: longer than judging COCO on the main rank takes, shorter
+# than the half hour after which torch gives up.
 TIMEOUT = timedelta(minutes=10)
 
 
@@ -80,6 +81,12 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def broadcast_tensor(tensor: Tensor) -> None:
+    """Overwrites `tensor` with the main rank's."""
+    if dist.is_initialized():
+        dist.broadcast(tensor, src=0)
+
+
 def all_gather_object(value: T) -> list[T]:
     """Returns every rank's picklable `value`, ordered by rank, on every rank."""
     if not dist.is_initialized():
@@ -96,6 +103,27 @@ def broadcast_object(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_main(action: Callable[[], T]) -> T:
+    """Returns what `action` returns on the main rank, the only one that runs it, on every rank.
+
+    Raises:
+        ResnetBackboneError: `action` raised one; every rank then raises it, so none waits in vain.
+        StorageError: `action` raised an OSError; likewise.
+    """
+    outcome: tuple[T | None, ResnetBackboneError | None] = (None, None)
+    if is_main():
+        try:
+            outcome = (action(), None)
+        except ResnetBackboneError as error:
+            outcome = (None, error)
+        except OSError as error:
+            outcome = (None, StorageError(str(error)))
+    result, failure = broadcast_object(outcome)
+    if failure is not None:
+        raise failure
+    return result  # type: ignore[return-value]
 
 
 def barrier() -> None:

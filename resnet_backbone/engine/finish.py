@@ -1,0 +1,51 @@
+"""What a run leaves behind: weights, results, curves, pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from resnet_backbone.engine import run_folder
+from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.run import Run
+from resnet_backbone.engine.storage import write_file
+from resnet_backbone.report.curves import draw_curves
+from resnet_backbone.report.tables import metrics_table, per_class_table
+from resnet_backbone.utils import distributed
+from resnet_backbone.weights.files import save_weights
+
+logger = logging.getLogger(__name__)
+
+
+def finish(run: Run) -> None:
+    """Exports the weights of the last step and reports on them; every rank must call it.
+
+    Raises:
+        StorageError: something cannot be written.
+    """
+    with run.exported_weights():
+        distributed.on_main(lambda: _write_everything(run))
+
+
+def _write_everything(run: Run) -> None:
+    output = run.output
+    save_weights(run.task.model, output / run_folder.WEIGHTS, run.card())
+    if run.result is not None:
+        _write_results(run, run.result)
+    draw_curves(output / run_folder.METRICS, output / run_folder.CURVES)
+    run.task.draw(output / run_folder.PICTURES)
+    logger.info("weights, results and pictures are in %s", output)
+
+
+def _write_results(run: Run, result: EvaluationResult) -> None:
+    progress = run.state.progress
+    results = result.to_json() | {
+        "step": progress.step,
+        "best": {"metric": run.task.score, "value": progress.best, "step": progress.best_step},
+    }
+    content = json.dumps(results, indent=1) + "\n"
+    write_file(run.output / run_folder.RESULTS, content.encode())
+    logger.info("AP of each class:\n%s", per_class_table(result.per_class))
+    logger.info("validation:\n%s", metrics_table(result.metrics))
+    if result.explanation is not None:
+        logger.warning(result.explanation)

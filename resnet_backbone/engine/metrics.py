@@ -1,0 +1,181 @@
+"""What a run reports while it goes on: JSON lines, TensorBoard, a bar or log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from resnet_backbone.engine.storage import write_file
+from resnet_backbone.errors import StorageError
+from resnet_backbone.utils.logging import PACKAGE
+
+logger = logging.getLogger(__name__)
+
+Line = Mapping[str, float | int | None]
+
+
+class MetricsLog:
+    """Appends lines of numbers to a JSON-lines file and to TensorBoard.
+
+    Args:
+        file: The JSON lines.
+        tensorboard: A folder.
+        step: From where the run goes on; what the file says about later steps is removed, and so
+            is an evaluation at this very step, which is done again.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+
+    def __init__(self, file: Path, tensorboard: Path, step: int) -> None:
+        self.path = file
+        _truncate(file, step)
+        try:
+            self._file = file.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(tensorboard), purge_step=step + 1)
+        except OSError as error:
+            raise StorageError(f"{file.parent}: cannot be written: {error}") from error
+
+    def write(self, step: int, line: Line) -> None:
+        """Adds a line.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        try:
+            self._file.write(json.dumps({"step": step, **line}) + "\n")
+            self._file.flush()
+            for name, value in line.items():
+                if value is not None:
+                    self._board.add_scalar(name, value, step)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Flushes and closes both."""
+        self._file.close()
+        self._board.close()
+
+
+class ProgressBar:
+    """A bar on a terminal; elsewhere, and on other ranks than the main one, nothing.
+
+    Args:
+        step: Steps done already.
+        total: All steps.
+        enabled: Whether this is the main rank.
+    """
+
+    def __init__(self, step: int, total: int, *, enabled: bool) -> None:
+        self._stack = ExitStack()
+        shown = enabled and sys.stderr.isatty()
+        self._bar = tqdm(initial=step, total=total, desc="training", disable=not shown)
+        if shown:
+            redirect = logging_redirect_tqdm([logging.getLogger(PACKAGE)])
+            self._stack.enter_context(redirect)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._stack.close()
+
+    def advance(self, losses: Mapping[str, float]) -> None:
+        """Counts a step and shows its loss behind the bar."""
+        self._bar.set_postfix_str(f"loss {sum(losses.values()):.3f}", refresh=False)
+        self._bar.update()
+
+
+class Clock:
+    """Tells apart the time that steps wait for data and the time that they compute.
+
+    On a GPU, work still under way at the end of a step counts for the next one.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self._data = self._compute = self._total = 0.0
+        self._steps = self._all_steps = 0
+
+    def start(self) -> None:
+        """Begins to count; time since the last call of any method does not."""
+        self._last = time.perf_counter()
+
+    def loaded(self) -> None:
+        """The data of a step are there."""
+        self._data += self._lap()
+
+    def computed(self) -> None:
+        """A step is done."""
+        self._compute += self._lap()
+        self._steps += 1
+
+    def read(self, steps_left: int) -> dict[str, float]:
+        """Returns seconds per step since the last reading, and seconds until the end."""
+        steps, self._all_steps = max(1, self._steps), self._all_steps + self._steps
+        self._total += self._data + self._compute
+        line = {
+            "time_data": self._data / steps,
+            "time_compute": self._compute / steps,
+            "eta_s": steps_left * self._total / max(1, self._all_steps),
+        }
+        self._data, self._compute, self._steps = 0.0, 0.0, 0
+        return line
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        lap, self._last = now - self._last, now
+        return lap
+
+
+def summary(line: Line) -> str:
+    """Returns a line of training metrics as a person reads it."""
+    losses = " ".join(
+        f"{name.removeprefix('loss_')} {value:.3f}"
+        for name, value in line.items()
+        if name.startswith("loss_") and value is not None
+    )
+    eta = int(line["eta_s"] or 0)
+    clock = f"{eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"
+    return (
+        f"loss {line['loss']:.3f} ({losses}) lr {line['lr']:.2g} "
+        f"data {line['time_data']:.3f} s compute {line['time_compute']:.3f} s eta {clock}"
+    )
+
+
+def _truncate(file: Path, step: int) -> None:
+    """Drops lines that will be written again, and a torn last one."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error}") from error
+    kept = [line for line in lines if _is_before(line, step)]
+    if len(kept) < len(lines):
+        logger.info("%s: %d lines past step %d removed", file, len(lines) - len(kept), step)
+    write_file(file, "".join(f"{line}\n" for line in kept).encode())
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        record = json.loads(line)
+        return record["step"] < step or (record["step"] == step and "lr" in record)
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -1,0 +1,88 @@
+"""Optimizers, which parameters they decay, and averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from resnet_backbone.config.schema import SolverConfig
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optimizer:
+    """Returns SGD with momentum or AdamW over the parameters that are not frozen.
+
+    Weight decay is `weight_decay`, on the parameters of normalisation layers `weight_decay_norm`.
+    """
+    groups = decay_groups(model, solver.weight_decay, solver.weight_decay_norm)
+    # foreach: one kernel for all parameters instead of one each; the same numbers.
+    if solver.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=solver.lr, momentum=solver.momentum, foreach=True)
+    return torch.optim.AdamW(groups, lr=solver.lr, foreach=True)
+
+
+def decay_groups(
+    model: nn.Module, weight_decay: float, weight_decay_norm: float
+) -> list[dict[str, object]]:
+    """Returns parameter groups, split by decay; each trainable parameter is in exactly one."""
+    decays: dict[Tensor, float] = {}
+    for module in model.modules():
+        decay = weight_decay_norm if isinstance(module, _NORMS) else weight_decay
+        for parameter in module.parameters(recurse=False):
+            if parameter.requires_grad:
+                decays.setdefault(parameter, decay)
+    return [
+        {"params": [p for p, own in decays.items() if own == decay], "weight_decay": decay}
+        for decay in dict.fromkeys(decays.values())
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the rate of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class AveragedWeights:
+    """An exponential moving average of a model's parameters and float buffers.
+
+    After n updates with weights w1..wn from w0 the average is
+    d^n w0 + (1 - d) sum_k d^(n-k) wk. Buffers of whole numbers are copied.
+
+    Args:
+        model: Its weights are where the average starts.
+        decay: d, below 1.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: t.detach().clone() for name, t in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Moves the average towards the model's present weights."""
+        present = model.state_dict()
+        average, towards = [], []
+        for name, tensor in self.tensors.items():
+            if tensor.is_floating_point():
+                average.append(tensor)
+                towards.append(present[name])
+            else:
+                tensor.copy_(present[name])
+        torch._foreach_lerp_(average, towards, 1.0 - self.decay)
+
+    @torch.no_grad()
+    def swap(self, model: nn.Module) -> None:
+        """Exchanges the average with the model's weights; a second call undoes it."""
+        for name, tensor in model.state_dict().items():
+            kept = tensor.clone()
+            tensor.copy_(self.tensors[name])
+            self.tensors[name].copy_(kept)
+
+
+def clip_gradients(parameters: Iterable[Tensor], limit: float) -> None:
+    """Scales all gradients together so that their norm is at most `limit`."""
+    nn.utils.clip_grad_norm_(parameters, limit, foreach=True)

@@ -1,0 +1,264 @@
+"""A run: its settings, task, state and output folder, set up or restored."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.engine import run_folder
+from resnet_backbone.engine.checkpoint import Checkpoints, Found, step_name
+from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.interrupt import StopFlag
+from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
+from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
+from resnet_backbone.engine.state import TrainState, read_record
+from resnet_backbone.engine.step import Stepper, StepResult
+from resnet_backbone.engine.task import DetectionTask
+from resnet_backbone.errors import DataError
+from resnet_backbone.utils import distributed, seed
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """What the training loop works on. Every rank has one; only the main rank's writes files.
+
+    Args:
+        cfg: Scaled to the batch size.
+        output: The run's folder, which is ours already.
+        device: This rank's.
+        resume: Whether to go on from the newest checkpoint in `output`, if there is one.
+
+    Attributes:
+        result: Of the last evaluation.
+    """
+
+    def __init__(self, cfg: Config, output: Path, device: torch.device, *, resume: bool) -> None:
+        self.cfg = cfg
+        self.output = output
+        self.device = device
+        self.result: EvaluationResult | None = None
+        self.checkpoints = Checkpoints(output, cfg.checkpoint.keep)
+        found = distributed.on_main(lambda: self._find_checkpoint(resume))
+        if found is not None:
+            saved = read_record(found.files)["about"]["config"]
+            run_folder.check_same_config(saved, cfg, found.folder)
+        seed.seed_everything(cfg.seed)
+        self.task = DetectionTask(cfg, device)
+        self.state = _initial_state(cfg, self.task.model, device)
+        if found is not None:
+            self._restore(found)
+        self.stepper = Stepper(self.state, _parallel(self.task.model, device), cfg.solver, device)
+        self.clock = Clock()
+        self._log: MetricsLog | None = None
+        distributed.on_main(self._open_files)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def is_over(self) -> bool:
+        """All steps are done, or evaluations have stopped improving."""
+        patience = self.cfg.evaluation.patience
+        progress = self.state.progress
+        tired = patience is not None and progress.without_improvement >= patience
+        return tired or progress.step >= self.cfg.solver.max_iter
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """The step done last is one to save after; one to evaluate after always is."""
+        due = self._is_due(self.cfg.checkpoint.period)
+        return due or self.state.progress.evaluation_pending
+
+    def save(self) -> None:
+        """Commits a checkpoint of the step done last; every rank must call it."""
+        self.checkpoints.save(self.state, self._about())
+
+    def count(self, result: StepResult, rate: float) -> None:
+        """Takes note of a step, and writes a line every `log_period` steps."""
+        progress = self.state.progress
+        progress.step += 1
+        progress.evaluation_pending = self._is_due(self.cfg.evaluation.period)
+        progress.window_steps += 1
+        for name, loss in result.losses.items():
+            progress.window[name] = progress.window.get(name, 0.0) + loss
+        if not self._is_due(self.cfg.log_period):
+            return
+        losses = {name: loss / progress.window_steps for name, loss in progress.window.items()}
+        progress.window, progress.window_steps = {}, 0
+        line = {"loss": sum(losses.values()), **losses, "lr": rate}
+        line |= self.clock.read(steps_left=self.cfg.solver.max_iter - progress.step)
+        self._write(line)
+        logger.info("step %d/%d %s", progress.step, self.cfg.solver.max_iter, summary(line))
+
+    def evaluate(self, stop: StopFlag) -> None:
+        """Judges the weights, keeps them if they are the best; every rank must call it.
+
+        Raises:
+            Interrupted: a rank was asked to stop.
+        """
+        progress = self.state.progress
+        with self.exported_weights():
+            self.result = self.task.evaluate(stop.on_any_rank)
+            line = self.result.flat()
+            score = line[self.task.score]
+            if score is not None and (progress.best is None or score > progress.best):
+                progress.best, progress.best_step = score, progress.step
+                progress.without_improvement = 0
+                distributed.on_main(self._save_best)
+            else:
+                progress.without_improvement += 1
+            progress.evaluation_pending = False
+        self._write(line)
+        logger.info(
+            "step %d: %s %s, best %s at step %s",
+            *(progress.step, self.task.score, score, progress.best, progress.best_step),
+        )
+
+    @contextmanager
+    def exported_weights(self) -> Iterator[None]:
+        """Puts the weights that users get into the model: the averaged ones, if there are any."""
+        model, average = self.task.model, self.state.average
+        if average is not None:
+            average.swap(model)
+        # Statistics of normalisation differ between ranks; those of the main rank are saved.
+        parameters = dict(model.named_parameters())
+        for name, tensor in model.state_dict().items():
+            if name not in parameters:
+                distributed.broadcast_tensor(tensor)
+        try:
+            yield
+        finally:
+            if average is not None:
+                average.swap(model)
+
+    def card(self) -> dict[str, str]:
+        """Returns what is stored with exported weights: how to rebuild the detector."""
+        return {
+            "config": self.cfg.model_dump_json(),
+            "class_names": json.dumps(self.task.class_names),
+            "category_ids": json.dumps(self.task.category_ids),
+        }
+
+    def how_to_continue(self) -> str:
+        """Returns the last words after a signal."""
+        step = self.state.progress.step
+        folder = self.checkpoints.folder / step_name(step)
+        return f"step {step} is saved in {folder}; the same command with --resume goes on from it"
+
+    def _is_due(self, period: int) -> bool:
+        step = self.state.progress.step
+        return step >= self.cfg.solver.max_iter or (period > 0 and step % period == 0)
+
+    def _find_checkpoint(self, resume: bool) -> Found | None:
+        self.checkpoints.prepare()
+        return self.checkpoints.newest() if resume else None
+
+    def _open_files(self) -> None:
+        run_folder.check_space(self.output, 2 * self.state.size())
+        run_folder.describe(self.output, self.cfg, distributed.world_size())
+        self._log = MetricsLog(
+            self.output / run_folder.METRICS,
+            self.output / run_folder.TENSORBOARD,
+            self.state.progress.step,
+        )
+
+    def _write(self, line: Line) -> None:
+        if self._log is not None:
+            self._log.write(self.state.progress.step, line)
+
+    def _save_best(self) -> None:
+        weights, step = self.task.model.state_dict(), self.state.progress.step
+        self.checkpoints.save_best(weights, step, self.card())
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "config": self.cfg.model_dump(mode="json"),
+            "class_names": self.task.class_names,
+            "category_ids": self.task.category_ids,
+            "dataset": self.task.fingerprint,
+        }
+
+    def _restore(self, found: Found) -> None:
+        """Takes over a checkpoint and says what was restored.
+
+        Raises:
+            DataError: the dataset is not the one that the run began with.
+            StorageError: the checkpoint does not fit the model.
+        """
+        about = read_record(found.files)["about"]
+        self._check_dataset(about, found)
+        self.state.from_files(found.files)
+        generators, rank = about["generators"], distributed.rank()
+        if rank < len(generators):
+            seed.set_state(generators[rank])
+        progress = self.state.progress
+        logger.info(
+            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %d ranks, "
+            "best %s %s at step %s",
+            *(found.folder, progress.step),
+            "averaged weights, " if self.state.average is not None else "",
+            "loss scale, " if self.state.scaler.is_enabled() else "",
+            *(len(generators), self.task.score, progress.best, progress.best_step),
+        )
+
+    def _check_dataset(self, about: dict[str, Any], found: Found) -> None:
+        task = self.task
+        if len(about["class_names"]) != len(task.class_names):
+            raise DataError(
+                f"{found.folder} was trained on {len(about['class_names'])} classes, "
+                f"but the annotations name {len(task.class_names)}"
+            )
+        now = self._about()
+        for key in ("class_names", "category_ids", "dataset"):
+            if json.loads(json.dumps(now[key])) != about[key]:
+                raise DataError(
+                    f"{found.folder} was trained on other annotations: {key} was {about[key]}, "
+                    f"is {now[key]}; restore them, or train in another folder (output=...)"
+                )
+
+
+def _initial_state(cfg: Config, model: nn.Module, device: torch.device) -> TrainState:
+    solver, backbone = cfg.solver, cfg.model.backbone
+    if backbone.weights is None and (backbone.norm == "FrozenBN" or backbone.freeze_at > 0):
+        logger.warning(
+            "model.backbone.weights is not set, but norm is %s and freeze_at is %d: parts of the "
+            "backbone stay as they were drawn at random",
+            *(backbone.norm, backbone.freeze_at),
+        )
+    return TrainState(
+        model=model.train(),
+        optimizer=build_optimizer(model, solver),
+        scaler=torch.amp.GradScaler(device.type, enabled=solver.amp == "fp16"),
+        average=None if solver.ema_decay is None else AveragedWeights(model, solver.ema_decay),
+    )
+
+
+def _parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    if distributed.world_size() == 1:
+        return model
+    return DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )

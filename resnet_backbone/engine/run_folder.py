@@ -1,0 +1,218 @@
+"""The output folder of a run: one run at a time, and never two runs mixed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_backbone.config.load import dump_config
+from resnet_backbone.config.schema import Config
+from resnet_backbone.engine import storage
+from resnet_backbone.engine.checkpoint import Checkpoints, step_folders
+from resnet_backbone.engine.state import FILES
+from resnet_backbone.errors import ConfigError, StorageError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs are then not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+LOG = "log.txt"
+RESULTS = "results.json"
+WEIGHTS = "model.safetensors"
+CURVES = "curves.png"
+ENVIRONMENT = "environment.json"
+TENSORBOARD = "tensorboard"
+PICTURES = "pictures"
+SKIPPED = "skipped_samples.json"
+_FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, CURVES, ENVIRONMENT, SKIPPED)
+# Folder -> pattern of the files in it that are ours.
+_FOLDERS = {TENSORBOARD: "events.out.tfevents.*", PICTURES: "*.jpg"}
+
+# What may change between the parts of a run: how long, how often, where, how fast.
+MAY_CHANGE = (
+    "name",
+    "output",
+    "overrides",
+    "device",
+    "log_period",
+    "data.root",
+    "data.workers",
+    "solver.max_iter",
+    "evaluation",
+    "checkpoint",
+)
+
+logger = logging.getLogger(__name__)
+
+
+def open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool) -> None:
+    """Locks the folder until `stack` is closed and makes sure that it is free for this run.
+
+    Raises:
+        ConfigError: `resume` and `overwrite` are both asked for.
+        StorageError: the folder cannot be written, is in use, or holds a run to be left alone.
+    """
+    stack.enter_context(locked(output))
+    claim(output, resume=resume, overwrite=overwrite)
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Makes the folder, if need be, and keeps other runs out of it while the block runs.
+
+    Raises:
+        StorageError: it cannot be written, or another process is at work in it.
+    """
+    try:
+        storage.make_folder(output)
+        _probe(output)
+        lock = (output / LOCK).open("a")
+    except OSError as error:
+        raise StorageError(f"{output}: cannot be written: {error}") from error
+    with lock:
+        if fcntl is not None:
+            try:
+                # The system lets go of it however the process ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StorageError(f"{output}: another process is training here") from error
+        yield
+
+
+def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
+    """Makes sure that what is in the folder is wanted there.
+
+    Raises:
+        ConfigError: both ways of dealing with an earlier run are asked for.
+        StorageError: there is an earlier run and neither is asked for.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other; give one of them")
+    found = earlier_run(output)
+    if found and overwrite:
+        _remove_run(output)
+    elif found and not resume:
+        raise StorageError(
+            f"{output}: holds another run ({', '.join(found)}); continue it with --resume, "
+            "discard it with --overwrite, or choose another folder with output=..."
+        )
+
+
+def earlier_run(output: Path) -> list[str]:
+    """Returns the names in the folder that a run would have written."""
+    folders = ("checkpoints", "best", *_FOLDERS)
+    return [name for name in (*_FILES, *folders) if (output / name).exists()]
+
+
+def check_space(output: Path, needed: int) -> None:
+    """Raises StorageError unless `needed` bytes are free."""
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise StorageError(
+            f"{output}: {free / 1e9:.2f} GB are free, but two checkpoints take {needed / 1e9:.2f}"
+        )
+
+
+def check_same_config(saved: Mapping[str, Any], cfg: Config, checkpoint: Path) -> None:
+    """Refuses to continue a run with other settings.
+
+    Args:
+        saved: The configuration in the checkpoint, as JSON values.
+        cfg: The one to continue with.
+        checkpoint: Named in the error.
+
+    Raises:
+        ConfigError: they differ in more than `MAY_CHANGE`; lists every difference.
+    """
+    before, now = dict(_leaves(saved)), dict(_leaves(cfg.model_dump(mode="json")))
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    lines = [
+        f"\n  {key}: {before.get(key)} in the checkpoint, {now.get(key)} now"
+        for key in changed
+        if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+    ]
+    if lines:
+        raise ConfigError(
+            f"{checkpoint} was written with other settings:{''.join(lines)}\n"
+            "Continue with the same ones, or train in another folder (output=...)"
+        )
+    for key in changed:
+        logger.info("%s: %s before, %s from now on", key, before.get(key), now.get(key))
+
+
+def describe(output: Path, cfg: Config, world_size: int) -> None:
+    """Writes the settings and the environment, from which the run could be repeated.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    environment = {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "ranks": world_size,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {
+            name: importlib.metadata.version(name)
+            for name in ("resnet-backbone", "torch", "torchvision", "numpy", "pillow")
+        },
+    }
+    storage.write_file(output / CONFIG, dump_config(cfg).encode())
+    storage.write_file(output / ENVIRONMENT, (json.dumps(environment, indent=1) + "\n").encode())
+
+
+def _probe(output: Path) -> None:
+    """Does once what every checkpoint will do, before hours are spent."""
+    probe = output / f".probe-{uuid.uuid4().hex}"
+    moved = probe.with_suffix(".moved")
+    try:
+        with probe.open("xb") as file:
+            file.write(b"probe")
+            file.flush()
+            os.fsync(file.fileno())
+        probe.rename(moved)
+    finally:
+        probe.unlink(missing_ok=True)
+        moved.unlink(missing_ok=True)
+
+
+def _remove_run(output: Path) -> None:
+    """Removes what a run writes, and nothing else."""
+    try:
+        checkpoints = Checkpoints(output, keep=2)
+        for folder in (checkpoints.folder, checkpoints.best_folder):
+            for step in step_folders(folder):
+                storage.remove_folder(step, FILES)
+        for name in _FILES:
+            (output / name).unlink(missing_ok=True)
+        for name, pattern in _FOLDERS.items():
+            for path in (output / name).glob(pattern):
+                path.unlink()
+    except OSError as error:
+        raise StorageError(f"{output}: the earlier run cannot be removed: {error}") from error
+    logger.info("%s: the earlier run is removed", output)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,117 @@
+"""The learning rate as a function of the step, and schedules fitted to the real batch size."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from resnet_backbone.config.schema import Config, SolverConfig
+from resnet_backbone.config.strict_yaml import read_text
+from resnet_backbone.errors import ConfigError
+
+IMAGES_PER_RANK = 2  # detectron2's, 16 on 8 GPUs
+
+logger = logging.getLogger(__name__)
+
+
+def learning_rate(solver: SolverConfig, step: int) -> float:
+    """Returns the rate of a step, counted from 0; there is no state to save or to restore.
+
+    During warm-up the schedule's rate is multiplied by a factor that rises linearly from
+    `warmup_factor` to 1 (Goyal et al. 2017, section 2.2, in detectron2's form).
+    """
+    if solver.schedule == "cosine":
+        share = 0.5 * (1.0 + math.cos(math.pi * min(step / solver.max_iter, 1.0)))
+    else:
+        share = solver.gamma ** sum(step >= milestone for milestone in solver.milestones)
+    if step < solver.warmup_iters:
+        progress = step / solver.warmup_iters
+        share *= solver.warmup_factor * (1.0 - progress) + progress
+    return solver.lr * share
+
+
+def scale_to_batch(cfg: Config, world_size: int) -> Config:
+    """Returns the configuration with its batch size decided and everything scaled to it.
+
+    The linear rule (Goyal et al. 2017, section 2.1): k times the images per step take k times the
+    rate and a k-th of the steps. Keys that were given on the command line are taken literally. The
+    result says `scale: false`, so that scaling it again changes nothing.
+
+    Raises:
+        ConfigError: the images of a step cannot be shared evenly by ranks and forward passes.
+    """
+    batch_size = _batch_size(cfg.solver, world_size)
+    factor = batch_size / cfg.solver.reference_batch_size
+    tree: dict[str, Any] = cfg.model_dump()
+    tree["solver"] |= {"batch_size": batch_size, "scale": False}
+    if cfg.solver.scale and factor != 1.0:
+        literal = _literal_keys(cfg.overrides)
+        for section, key in _SCALED:
+            _scale(tree[section], f"{section}.{key}", key, factor, literal)
+    return Config.model_validate(tree)
+
+
+_SCALED = (
+    ("solver", "lr"),
+    ("solver", "max_iter"),
+    ("solver", "milestones"),
+    ("solver", "warmup_iters"),
+    ("evaluation", "period"),
+    ("checkpoint", "period"),
+)
+
+
+def _batch_size(solver: SolverConfig, world_size: int) -> int:
+    shares = world_size * solver.accumulate
+    if solver.batch_size is None:
+        return IMAGES_PER_RANK * shares
+    if solver.batch_size % shares:
+        raise ConfigError(
+            f"solver.batch_size is {solver.batch_size}, but {world_size} ranks with "
+            f"solver.accumulate {solver.accumulate} share it; expected a multiple of {shares}"
+        )
+    return solver.batch_size
+
+
+def _scale(
+    section: dict[str, Any], path: str, key: str, factor: float, literal: frozenset[str]
+) -> None:
+    """Scales one key in place and says so."""
+    before = section[key]
+    if path in literal:
+        logger.info("%s: %s, as given on the command line, not scaled", path, before)
+        return
+    if key == "lr":
+        section[key] = before * factor
+    elif key == "milestones":
+        section[key] = _ascending(_steps(step, factor) for step in before)
+    else:
+        section[key] = _steps(before, factor)
+    logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)
+
+
+def _steps(count: int, factor: float) -> int:
+    """Scales a number of steps; 0, which means never, stays 0, and others do not become it."""
+    return max(1, round(count / factor)) if count else 0
+
+
+def _ascending(steps: Iterable[int]) -> tuple[int, ...]:
+    """Moves apart what rounding has put onto one step."""
+    apart: list[int] = []
+    for step in steps:
+        apart.append(max(step, apart[-1] + 1) if apart else step)
+    return tuple(apart)
+
+
+def _literal_keys(overrides: tuple[str, ...]) -> frozenset[str]:
+    """The keys of the command line, whether given singly or as a mapping of a whole section."""
+    keys = set()
+    for override in overrides:
+        path, _, text = override.partition("=")
+        keys.add(path.strip())
+        value, _ = read_text(text, path)
+        if isinstance(value, dict):
+            keys.update(f"{path.strip()}.{key}" for key in value)
+    return frozenset(keys)

@@ -1,0 +1,156 @@
+"""One optimizer step, and what all ranks learn from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resnet_backbone.config.schema import SolverConfig
+from resnet_backbone.engine.optimizer import clip_gradients, set_learning_rate
+from resnet_backbone.engine.state import TrainState
+from resnet_backbone.errors import DivergedError
+from resnet_backbone.structures import Batch
+from resnet_backbone.utils import distributed
+
+_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step found, alike on all ranks.
+
+    Attributes:
+        losses: Mean over ranks of each.
+        stop: Some rank was asked to stop.
+    """
+
+    losses: dict[str, float]
+    stop: bool
+
+
+class Stepper:
+    """Does optimizer steps: forward passes, backward passes, update, average.
+
+    Args:
+        state: Changed by every step, the count of steps excepted.
+        network: `state.model`, or DDP around it.
+        solver: Settings.
+        device: Where batches go.
+    """
+
+    def __init__(
+        self, state: TrainState, network: nn.Module, solver: SolverConfig, device: torch.device
+    ) -> None:
+        self.state = state
+        self.network = network
+        self.solver = solver
+        self.device = device
+
+    def step(self, batches: Sequence[Batch], rate: float, *, stop: bool) -> StepResult:
+        """Updates the weights by the mean gradient of the batches of all ranks.
+
+        Args:
+            batches: This rank's; one forward pass each.
+            rate: Learning rate.
+            stop: Whether this rank was asked to stop.
+
+        Raises:
+            DivergedError: on every rank, if a loss of any is not finite; the weights are then
+                those of the step before.
+        """
+        state = self.state
+        set_learning_rate(state.optimizer, rate)
+        state.optimizer.zero_grad(set_to_none=True)
+        news = self._gradients(batches, stop)
+        result = news.read()
+        if not all(map(math.isfinite, result.losses.values())):
+            raise self._diverged(news.own, batches, rate)
+        if self.solver.clip_grad_norm is not None:
+            state.scaler.unscale_(state.optimizer)
+            clip_gradients(self.network.parameters(), self.solver.clip_grad_norm)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        if state.average is not None:
+            state.average.update(state.model)
+        return result
+
+    def _gradients(self, batches: Sequence[Batch], stop: bool) -> _News:
+        """Runs all passes forward and backward.
+
+        The losses set off on their way to the host before the last backward pass, so that asking
+        for them does not leave the GPU without work.
+        """
+        total = None
+        for index, batch in enumerate(batches):
+            last = index + 1 == len(batches)
+            with nullcontext() if last else self._without_sync():
+                with self._autocast():
+                    losses = self.network(batch.to(self.device))
+                shares = {name: loss / len(batches) for name, loss in losses.items()}
+                vector = torch.stack([share.detach().float() for share in shares.values()])
+                total = vector if total is None else total + vector
+                if last:
+                    news = _News(list(losses), total, stop)
+                self.state.scaler.scale(sum(shares.values())).backward()
+        return news
+
+    def _without_sync(self) -> AbstractContextManager[None]:
+        if isinstance(self.network, DistributedDataParallel):
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        kind = _AMP_TYPES.get(self.solver.amp)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
+
+    def _diverged(
+        self, own: Mapping[str, float], batches: Sequence[Batch], rate: float
+    ) -> DivergedError:
+        image_ids = [image_id for batch in batches for image_id in batch.image_ids]
+        lines = [
+            f"\n  rank {rank}: {_listing(losses)}; images {ids}"
+            for rank, (losses, ids) in enumerate(distributed.all_gather_object((own, image_ids)))
+        ]
+        return DivergedError(
+            f"the loss of step {self.state.progress.step + 1} is not finite "
+            f"at learning rate {rate:g}:{''.join(lines)}"
+        )
+
+
+class _News:
+    """Losses and stop flags, summed over ranks in one message, on their way to the host."""
+
+    def __init__(self, names: Sequence[str], losses: Tensor, stop: bool) -> None:
+        self.names = names
+        self._own = losses
+        # full() is a kernel; a tensor made on the host would have to be waited for.
+        flag = torch.full((1,), float(stop), device=losses.device)
+        total = distributed.all_reduce_sum(torch.cat([losses, flag]))
+        self._arriving = total.to("cpu", non_blocking=True)
+        self._arrived = torch.cuda.Event() if losses.is_cuda else None
+        if self._arrived is not None:
+            self._arrived.record()
+
+    @property
+    def own(self) -> dict[str, float]:
+        """This rank's losses."""
+        return dict(zip(self.names, self._own.tolist(), strict=True))
+
+    def read(self) -> StepResult:
+        """Waits for the message, not for what the device was given to do after it."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        *losses, stops = self._arriving.tolist()
+        ranks = distributed.world_size()
+        means = {name: loss / ranks for name, loss in zip(self.names, losses, strict=True)}
+        return StepResult(means, stop=stops > 0)
+
+
+def _listing(losses: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in losses.items())

@@ -1,0 +1,184 @@
+"""Files and folders that are on disk whole or not at all, and know when they were damaged.
+
+A committed folder is written under a temporary name, every file and the folder itself flushed to
+disk, then renamed and its parent flushed. `MANIFEST.json` in it lists size and SHA-256 of each
+file, and its own digest, so any flipped bit is found: neither torch's nor safetensors' format would
+notice one. Whatever moment the machine stops at, a folder under its final name is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from resnet_backbone.errors import StorageError
+
+MANIFEST = "MANIFEST.json"
+SCHEMA = 1
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}")
+
+logger = logging.getLogger(__name__)
+
+
+def commit_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Writes `files` into a new folder; afterwards it is on disk, or nothing of it is.
+
+    Args:
+        folder: Must not exist; its parent must.
+        files: Names and contents, in the order of writing.
+
+    Raises:
+        StorageError: it cannot be written; what was there before is untouched.
+    """
+    temporary = _temporary_beside(folder)
+    listed: dict[str, dict[str, object]] = {}
+    try:
+        temporary.mkdir()
+        for name, content in files:
+            listed[name] = {"size": len(content), "sha256": _digest(content)}
+            _write_flushed(temporary / name, content)
+        _write_flushed(temporary / MANIFEST, _manifest({"schema": SCHEMA, "files": listed}))
+        flush_folder(temporary)
+        temporary.rename(folder)
+        flush_folder(folder.parent)
+    except OSError as error:
+        _remove_files(temporary, [*listed, MANIFEST])
+        raise StorageError(f"{folder}: cannot be written: {error}") from error
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Returns the contents of a committed folder's files.
+
+    What is returned is what was verified: every file is read once.
+
+    Raises:
+        StorageError: a file is missing, unreadable, or not what was written.
+    """
+    try:
+        listed = _read_manifest(folder / MANIFEST)
+        files = {name: (folder / name).read_bytes() for name in listed}
+    except OSError as error:
+        raise StorageError(f"{folder}: {error}") from error
+    for name, content in files.items():
+        if listed[name] != {"size": len(content), "sha256": _digest(content)}:
+            raise StorageError(f"{folder / name}: damaged, it is not what was written")
+    return files
+
+
+def remove_folder(folder: Path, names: Collection[str]) -> bool:
+    """Removes a committed folder of ours, unless it holds anything besides `names`.
+
+    Returns:
+        Whether it is gone.
+    """
+    foreign = sorted({path.name for path in folder.iterdir()} - {*names, MANIFEST})
+    if folder.is_symlink() or foreign:
+        logger.warning("%s is kept: it holds files we did not write: %s", folder, foreign)
+        return False
+    temporary = _temporary_beside(folder)
+    # Renamed first, so that an interruption leaves no folder that looks damaged.
+    folder.rename(temporary)
+    return _remove_files(temporary, [*names, MANIFEST])
+
+
+def remove_stale(parent: Path, names: Collection[str]) -> None:
+    """Removes what interrupted commits and removals have left in `parent`."""
+    for path in parent.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            if _remove_files(path, [*names, MANIFEST]):
+                logger.info("removed %s, which an interrupted run left", path)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replaces a file; whatever happens, it is either the old one or the new one.
+
+    Raises:
+        StorageError: it cannot be written; the old one is untouched.
+    """
+    temporary = _temporary_beside(path)
+    try:
+        _write_flushed(temporary, content)
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            logger.warning("%s is left behind", temporary)
+        raise StorageError(f"{path}: cannot be written: {error}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents so that they are still there after a power cut."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(exist_ok=True)
+        flush_folder(missing.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on disk."""
+    if os.name != "posix":  # elsewhere folders cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.parent / f".tmp-{uuid.uuid4().hex}"
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove_files(folder: Path, names: Iterable[str]) -> bool:
+    try:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        logger.warning("%s is left behind: %s", folder, error)
+        return False
+    return True
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _manifest(body: dict[str, Any]) -> bytes:
+    return _canonical(body | {"sha256": _digest(_canonical(body))})
+
+
+def _read_manifest(path: Path) -> dict[str, dict[str, object]]:
+    content = path.read_bytes()
+    try:
+        body = json.loads(content)
+        del body["sha256"]
+        intact = content == _manifest(body)
+    except (ValueError, TypeError, KeyError):
+        intact = False
+    if not intact:
+        raise StorageError(f"{path}: damaged, it is not what was written")
+    if body["schema"] != SCHEMA:
+        raise StorageError(f"{path}: schema {body['schema']}, expected {SCHEMA}")
+    return body["files"]

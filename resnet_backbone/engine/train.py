@@ -1,0 +1,97 @@
+"""Training: the loop, from the first step, or from where it stopped, to the last."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.engine import run_folder
+from resnet_backbone.engine.finish import finish
+from resnet_backbone.engine.interrupt import StopFlag, stop_flag
+from resnet_backbone.engine.metrics import ProgressBar
+from resnet_backbone.engine.run import Run
+from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.errors import ConfigError, Interrupted
+from resnet_backbone.utils import distributed, logging, seed
+from resnet_backbone.utils.device import pick_device
+
+
+def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Trains, evaluates and draws what `cfg` describes; every rank calls it.
+
+    Args:
+        cfg: Not yet scaled to the batch size.
+        resume: Continue the run in the output folder; start it if there is none.
+        overwrite: Discard the run in the output folder.
+
+    Returns:
+        The output folder: config.yaml, log.txt, metrics.jsonl, tensorboard/, checkpoints/, best/,
+        model.safetensors, results.json, curves.png and pictures/.
+
+    Raises:
+        ConfigError: settings that cannot work, here or with the checkpoint to resume from.
+        DataError: images or annotations that cannot be used.
+        WeightsError: initial weights that cannot be loaded.
+        StorageError: the folder cannot be written, or holds another run.
+        DivergedError: a loss is not finite.
+        Interrupted: SIGINT or SIGTERM; the state is saved.
+    """
+    device = pick_device(cfg.device)
+    _check_device(cfg, device)
+    output = Path(cfg.output)
+    distributed.init_from_env(device)
+    try:
+        with ExitStack() as stack:
+            stop = stack.enter_context(stop_flag())
+            distributed.on_main(
+                lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
+            )
+            logging.setup(output / run_folder.LOG, distributed.rank())
+            cfg = scale_to_batch(cfg, distributed.world_size())
+            run = stack.enter_context(Run(cfg, output, device, resume=resume))
+            try:
+                _loop(run, stop)
+            except Interrupted as interrupted:
+                raise Interrupted(f"{interrupted}; {run.how_to_continue()}") from interrupted
+            finish(run)
+    finally:
+        distributed.shutdown()
+    return output
+
+
+def _loop(run: Run, stop: StopFlag) -> None:
+    """Steps until all are done, or evaluations have stopped improving."""
+    solver, progress = run.cfg.solver, run.state.progress
+    if progress.evaluation_pending:
+        run.evaluate(stop)
+    with seed.preserved():
+        batches = run.task.training_batches(progress.step)
+    with ProgressBar(progress.step, solver.max_iter, enabled=distributed.is_main()) as bar:
+        while not run.is_over:
+            run.clock.start()
+            share = [next(batches) for _ in range(solver.accumulate)]
+            run.clock.loaded()
+            rate = learning_rate(solver, progress.step)
+            result = run.stepper.step(share, rate, stop=bool(stop))
+            run.clock.computed()
+            run.count(result, rate)
+            bar.advance(result.losses)
+            if result.stop or run.checkpoint_is_due:
+                run.save()
+            if result.stop:
+                raise Interrupted("stopped by a signal")
+            if progress.evaluation_pending:
+                run.evaluate(stop)
+    if run.result is None:
+        run.evaluate(stop)
+
+
+def _check_device(cfg: Config, device: torch.device) -> None:
+    """Raises ConfigError for settings that only work on a GPU."""
+    if device.type == "cpu" and cfg.solver.amp != "off":
+        raise ConfigError(f"solver.amp is {cfg.solver.amp}, which needs a GPU; set solver.amp=off")
+    if device.type == "cpu" and cfg.model.backbone.norm == "SyncBN":
+        raise ConfigError("model.backbone.norm is SyncBN, which needs GPUs; BN is like it on one")

@@ -1,0 +1,55 @@
+"""Random number generators of this process: setting, saving and restoring them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, NumPy's and torch's generators, those of all GPUs included."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Leaves all generators as they were, whatever the block draws from them."""
+    state = get_state()
+    try:
+        yield
+    finally:
+        set_state(state)
+
+
+def get_state() -> dict[str, Any]:
+    """Returns the state of all generators as plain JSON values."""
+    numpy_state: Any = np.random.get_state(legacy=False)
+    return {
+        "python": random.getstate(),
+        "numpy": numpy_state
+        | {
+            "state": {
+                "key": numpy_state["state"]["key"].tolist(),
+                "pos": numpy_state["state"]["pos"],
+            }
+        },
+        "torch": torch.get_rng_state().tolist(),
+        "cuda": torch.cuda.get_rng_state().tolist() if torch.cuda.is_initialized() else None,
+    }
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Restores what `get_state` returned, also after a way through JSON."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(torch.tensor(state["torch"], dtype=torch.uint8))
+    if state["cuda"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(torch.tensor(state["cuda"], dtype=torch.uint8))
