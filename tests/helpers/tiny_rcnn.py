@@ -1,11 +1,15 @@
 """A detector and batches small enough for tests."""
 
+import json
+
 import numpy as np
 import torch
+from PIL import Image
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.structures import Batch, Detections, Targets
+from resnet_backbone.weights.files import save_weights
 
 CLASS_NAMES = ("square", "disc", "bar")
 CATEGORY_IDS = (2, 5, 7)
@@ -123,3 +127,32 @@ class Seer(torch.nn.Module):
             classes=torch.zeros(1, dtype=torch.int64),
             masks=masks,
         )
+
+
+def write_tiny_dataset(root, count=4):
+    """Noise images with one square each, as train and val split; returns the data section."""
+    image_ids = list(range(1, count + 1))
+    (root / "annotations").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    section = {"root": str(root), "test_min_size": SIDE, "test_max_size": SIDE, "workers": 0}
+    for split in ("train", "val"):
+        (root / split).mkdir()
+        for image_id in image_ids:
+            pixels = rng.integers(0, 256, (SIDE * 2, SIDE * 2, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / split / f"{image_id}.png")
+        file = root / "annotations" / f"{split}.json"
+        file.write_text(json.dumps(tiny_annotations(image_ids)))
+        section[split] = {"images": split, "annotations": f"annotations/{split}.json"}
+    return section
+
+
+def save_tiny_weights(path, cfg=None):
+    """Writes what training would: weights with configuration and classes inside."""
+    cfg = cfg or tiny_config()
+    card = {
+        "config": cfg.model_dump_json(),
+        "class_names": json.dumps(CLASS_NAMES),
+        "category_ids": json.dumps(CATEGORY_IDS),
+    }
+    save_weights(tiny_detector(cfg), path, card)
+    return path

@@ -1,0 +1,84 @@
+"""Judges a weight file on the validation split: what tools/evaluate.py does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.data.build import build_dataset, build_test_loader, draw_shapes_dataset
+from resnet_backbone.data.coco import CocoDataset
+from resnet_backbone.engine import storage
+from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.engine.interrupt import StopFlag, stop_flag
+from resnet_backbone.engine.pictures import write_pictures
+from resnet_backbone.engine.trained import Trained, check_classes, load_trained
+from resnet_backbone.evaluation import CocoEvaluator
+from resnet_backbone.utils import distributed
+from resnet_backbone.utils.device import pick_device
+
+RESULTS = "results.json"
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_weights(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
+    """Evaluates on `cfg.data.val`; the main rank writes results.json and pictures to `output`.
+
+    Every rank of the group must call it.
+
+    Raises:
+        WeightsError: the weights do not fit `cfg` or the annotations.
+        DataError: the images or annotations cannot be used.
+        StorageError: the output cannot be written.
+        Interrupted: SIGINT or SIGTERM came before there was a result; nothing is written then.
+    """
+    device = pick_device(cfg.device)
+    with stop_flag() as flag:
+        if cfg.data.shapes is not None:
+            distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
+        dataset = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
+        trained = load_trained(weights, cfg, device=device)
+        check_classes(trained, dataset.class_names, dataset.category_ids, str(dataset.annotations))
+        result = _evaluate(trained, dataset, flag)
+    if distributed.is_main():
+        _write(result, weights, output)
+        batches = build_test_loader(cfg.data, dataset, batch_size=1)
+        count = cfg.evaluation.pictures
+        folder = output / "pictures"
+        write_pictures(trained.model, batches, dataset.class_names, folder, device, count=count)
+    return result
+
+
+def _evaluate(trained: Trained, dataset: CocoDataset, flag: StopFlag) -> EvaluationResult:
+    cfg = trained.cfg
+    loader = build_test_loader(
+        cfg.data,
+        dataset,
+        batch_size=cfg.evaluation.batch_size,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    evaluator = CocoEvaluator(
+        dataset.annotations,
+        category_ids=dataset.category_ids,
+        class_names=dataset.class_names,
+        image_ids=dataset.image_ids,
+        tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
+        leave_out=dataset.defects.rejected,
+    )
+    return evaluate(
+        trained.model,
+        loader,
+        evaluator,
+        pick_device(cfg.device),
+        with_loss=cfg.evaluation.loss,
+        should_stop=flag.on_any_rank,
+    )
+
+
+def _write(result: EvaluationResult, weights: Path, output: Path) -> None:
+    content = {"weights": str(weights), **result.to_json()}
+    storage.make_folder(output)
+    storage.write_file(output / RESULTS, (json.dumps(content, indent=1) + "\n").encode())

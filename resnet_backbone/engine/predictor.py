@@ -1,0 +1,135 @@
+"""Finds objects in single images: the shortest way from a weight file to detections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.data.batch import collate
+from resnet_backbone.data.images import read_image, to_rgb
+from resnet_backbone.data.transforms import resize_image, target_size
+from resnet_backbone.engine.trained import load_trained
+from resnet_backbone.errors import DataError
+from resnet_backbone.report.draw import draw_detections
+from resnet_backbone.structures import Batch, Detections, Sample
+from resnet_backbone.utils.device import pick_device
+
+# A file, a PIL image, an array uint8[H, W, 3] or a tensor uint8[3, H, W], the latter two in RGB.
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+class Predictor:
+    """A trained detector for one image at a time, prepared as in evaluation.
+
+    Args:
+        cfg: The configuration; None takes the one inside the weights.
+        weights: A file that training wrote.
+        device: "auto", "cpu" or "cuda".
+        score_threshold: Lower scores are not reported; None takes the configuration's.
+
+    Attributes:
+        class_names: By class index.
+        category_ids: COCO's id by class index.
+
+    Raises:
+        WeightsError: the weights cannot be read, or contradict `cfg`.
+        ConfigError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        cfg: Config | None = None,
+        *,
+        weights: str | Path,
+        device: str = "auto",
+        score_threshold: float | None = None,
+    ) -> None:
+        self.device = pick_device(device)
+        trained = load_trained(weights, cfg, device=self.device)
+        self.cfg = trained.cfg
+        self.model = trained.model
+        self.class_names = trained.class_names
+        self.category_ids = trained.category_ids
+        if score_threshold is not None:
+            heads = self.model.roi_heads
+            heads.settings = replace(heads.settings, score_threshold=score_threshold)
+
+    def __call__(self, image: ImageLike, *, image_id: int = 0) -> Detections:
+        """Returns what is in the image, on the host and in the image's own pixels.
+
+        Args:
+            image: A file, a PIL image, or RGB pixels as an array uint8[H, W, 3] or a tensor
+                uint8[3, H, W].
+            image_id: Handed on to the result.
+
+        Raises:
+            DataError: the image cannot be read, or is none of these.
+        """
+        batch = self._batch(self.read(image), image_id)
+        with torch.inference_mode():
+            (found,) = self.model.detect(batch.to(self.device))
+        return found.cpu()
+
+    def read(self, image: ImageLike) -> Tensor:
+        """Returns the image as uint8[3, H, W], RGB and upright; arguments as in `__call__`.
+
+        Raises:
+            DataError: the image cannot be read, or is none of these.
+        """
+        data = self.cfg.data
+        if isinstance(image, str | Path):
+            return read_image(Path(image), exif=data.exif, max_pixels=data.max_pixels)
+        if isinstance(image, Image.Image):
+            upright = image if data.exif == "ignore" else ImageOps.exif_transpose(image)
+            return torch.from_numpy(to_rgb(upright)).permute(2, 0, 1)
+        if isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype == np.uint8:
+            # A copy: read-only arrays and negative strides cannot be tensors.
+            return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)
+        return _checked(image, tuple(image.shape))
+
+    def draw(
+        self, image: ImageLike, detections: Detections, *, threshold: float = 0.5
+    ) -> Image.Image:
+        """Returns the image with its detections of at least `threshold` drawn on it.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        pixels = self.read(image)
+        return draw_detections(pixels, detections, self.class_names, threshold=threshold)
+
+    def _batch(self, image: Tensor, image_id: int) -> Batch:
+        """One image, resized and padded as the evaluation's loader does it."""
+        data = self.cfg.data
+        height, width = image.shape[1:]
+        size = target_size(height, width, data.test_min_size, data.test_max_size)
+        sample = Sample(
+            image=resize_image(image, size),
+            image_id=image_id,
+            original_size=(height, width),
+            key=0,
+            boxes=torch.zeros(0, 4),
+            classes=torch.zeros(0, dtype=torch.int64),
+        )
+        return replace(collate([sample]), targets=None)
+
+
+def _checked(image: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    if (
+        isinstance(image, Tensor)
+        and image.dtype == torch.uint8
+        and image.ndim == 3
+        and len(image) == 3
+        and image.numel()
+    ):
+        return image
+    raise DataError(
+        f"an image of shape {shape} and type {image.dtype}: expected uint8 pixels in RGB, "
+        "[height, width, 3] for an array or [3, height, width] for a tensor"
+    )

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_rcnn import CLASS_NAMES, SIDE, save_tiny_weights, tiny_config, write_tiny_dataset
+
+from resnet_backbone.data.build import build_dataset, build_test_loader
+from resnet_backbone.engine.predictor import Predictor
+from resnet_backbone.errors import DataError, WeightsError
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    return Predictor(weights=save_tiny_weights(tmp_path_factory.mktemp("w") / "m.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(3).integers(0, 256, (90, 150, 3), dtype=np.uint8)
+
+
+def test_boxes_and_masks_have_the_size_of_the_image(predictor, pixels):
+    found = predictor(pixels, image_id=7)
+    assert found.image_id == 7
+    assert found.size == (90, 150)
+    assert len(found) > 0
+    assert found.masks.shape == (len(found), 90, 150)
+    assert found.boxes.min() >= 0
+    assert found.boxes[:, 2].max() <= 150 and found.boxes[:, 3].max() <= 90
+    # The network saw at most SIDE pixels: boxes reach further only if they were scaled back.
+    assert found.boxes[:, 2].max() > SIDE
+
+
+def test_every_kind_of_input_gives_the_same(predictor, pixels, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+    expected = predictor(pixels)
+    for image in (path, str(path), Image.open(path), torch.from_numpy(pixels).permute(2, 0, 1)):
+        found = predictor(image)
+        assert torch.equal(found.boxes, expected.boxes)
+        assert torch.equal(found.masks, expected.masks)
+
+
+def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
+    section = write_tiny_dataset(tmp_path / "data")
+    cfg = tiny_config().model_copy(
+        update={"data": tiny_config().data.model_validate(section, strict=False)}
+    )
+    weights = save_tiny_weights(tmp_path / "model.safetensors", cfg)
+    predictor = Predictor(weights=weights)
+    dataset = build_dataset(cfg.data, "val", with_masks=True, seed=0)
+    for batch in build_test_loader(cfg.data, dataset, batch_size=1):
+        (expected,) = predictor.model.detect(batch)
+        found = predictor(dataset.image_path(batch.image_ids[0]))
+        assert torch.equal(found.boxes, expected.boxes)
+        assert torch.equal(found.scores, expected.scores)
+        assert torch.equal(found.masks, expected.masks)
+
+
+def test_drawing_changes_the_picture(predictor, pixels):
+    found = predictor(pixels)
+    drawn = predictor.draw(pixels, found, threshold=0.0)
+    plain = predictor.draw(pixels, found, threshold=1.1)
+    assert drawn.size == plain.size
+    assert np.any(np.asarray(drawn) != np.asarray(plain))
+
+
+def test_threshold(tmp_path, pixels):
+    path = save_tiny_weights(tmp_path / "model.safetensors")
+    scores = Predictor(weights=path)(pixels).scores
+    middle = float(scores.median())
+    kept = Predictor(weights=path, score_threshold=middle)(pixels).scores
+    assert len(kept) == int((scores > middle).sum())
+
+
+def test_contradicting_configuration(tmp_path):
+    path = save_tiny_weights(tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="model.mask: False"):
+        Predictor(tiny_config(mask=False), weights=path)
+
+
+def test_classes_come_with_the_weights(predictor):
+    assert predictor.class_names == CLASS_NAMES
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        torch.zeros(4, 4, 3, dtype=torch.uint8),
+        torch.zeros(3, 4, 4),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_arrays_of_another_form_are_refused(predictor, image):
+    with pytest.raises(DataError, match="expected uint8"):
+        predictor(image)
+
+
+def test_files_that_are_no_images(predictor, tmp_path):
+    with pytest.raises(DataError, match=r"absent\.jpg"):
+        predictor(tmp_path / "absent.jpg")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        predictor(broken)

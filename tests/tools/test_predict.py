@@ -1,0 +1,114 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from load_tool import TOOLS, load_tool
+from PIL import Image
+from pycocotools import mask as mask_api
+from tiny_rcnn import CATEGORY_IDS, save_tiny_weights
+
+from resnet_backbone.errors import WeightsError
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, TOOLS / "predict.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "more/a.png"):
+        Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("not an image, and not called one")
+    return folder
+
+
+def test_files_and_folders(tmp_path, photos):
+    weights = save_tiny_weights(tmp_path / "model.safetensors")
+    output = tmp_path / "pictures"
+    done = call(
+        "--weights",
+        weights,
+        photos / "b.jpg",
+        photos,
+        "--output",
+        output,
+        "--score-threshold",
+        "0.1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        f"3 images drawn, 0 failed; results: {output / 'predictions.json'}"
+    )
+    found = json.loads((output / "predictions.json").read_text())
+    assert [Path(image["file_name"]).name for image in found["images"]] == [
+        "b.jpg",
+        "a.png",
+        "a.png",
+    ]
+    assert [image["picture"] for image in found["images"]] == ["b.jpg", "a.jpg", "a_2.jpg"]
+    for image in found["images"]:
+        with Image.open(output / image["picture"]) as picture:
+            assert min(picture.size) >= 400
+    assert found["annotations"]
+    for entry in found["annotations"]:
+        assert entry["category_id"] in CATEGORY_IDS
+        assert entry["score"] >= 0.1
+        assert mask_api.decode(entry["segmentation"]).shape == (80, 120)
+    ids = [entry["id"] for entry in found["annotations"]]
+    assert ids == list(range(1, len(ids) + 1))
+
+
+def test_bad_images_are_all_reported_and_the_others_done(tmp_path, photos):
+    weights = save_tiny_weights(tmp_path / "model.safetensors")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
+    done = call("--weights", weights, photos, tmp_path / "absent.png", "--output", tmp_path / "out")
+    assert done.returncode == 3
+    assert "failed: " in done.stdout and "broken.jpg" in done.stdout
+    assert "absent.png" in done.stdout
+    assert "3 images drawn, 2 failed" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_inputs_are_never_overwritten(tmp_path, photos):
+    weights = save_tiny_weights(tmp_path / "model.safetensors")
+    before = (photos / "b.jpg").read_bytes()
+    arguments = ["--weights", weights, photos / "b.jpg", "--output", photos]
+    assert load_tool("predict").main(list(map(str, arguments))) == 0
+    assert (photos / "b.jpg").read_bytes() == before
+    assert (photos / "b_2.jpg").is_file()
+
+
+def test_missing_weights(tmp_path, photos):
+    arguments = ["--weights", tmp_path / "none.safetensors", photos, "--output", tmp_path / "out"]
+    with pytest.raises(WeightsError, match=r"none\.safetensors: no such file"):
+        load_tool("predict").main(list(map(str, arguments)))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--score-threshold", "1.5"], ["--thresh", "0.5"]], ids=["range", "abbreviation"]
+)
+def test_command_line_errors(tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        load_tool("predict").main(
+            ["--weights", "w", "image.jpg", "--output", str(tmp_path), *arguments]
+        )
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit):
+        load_tool("predict").main(["--help"])
+    assert "python tools/predict.py --config coco_mrcnn_r50.yaml" in capsys.readouterr().out
