@@ -1,0 +1,104 @@
+"""From an image file to uint8 RGB pixels, whatever the file's mode, depth or orientation."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from resnet_backbone.errors import DataError
+
+ExifPolicy = Literal["auto", "apply", "ignore"]
+
+ORIENTATION_TAG = 0x0112
+TRANSPOSING = (5, 6, 7, 8)  # orientations that swap width and height
+WIDE_MODES = ("I", "F")  # and "I;16" in its byte orders: more than 8 bits per channel
+
+
+def read_image(
+    file: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    exif: ExifPolicy = "auto",
+    max_pixels: int = 100_000_000,
+) -> Tensor:
+    """Returns uint8[3, H, W], RGB.
+
+    Grey, palette, CMYK, two-level and transparent images are converted as Pillow does (transparency
+    is dropped). Images of 16 bits or more per channel are scaled: their full range for integers
+    (65535 becomes 255), their own range for floats; clipping, Pillow's way, would make most of them
+    white.
+
+    Args:
+        file: The image.
+        size: (height, width) that the annotation file says, to be checked; None where unknown.
+        exif: Whether to turn the image as its EXIF orientation says. "auto" does what makes it the
+            size that the annotations say; where both would, and where none is known, it turns, as
+            the annotators saw it turned.
+        max_pixels: Larger images are refused from their header, before a pixel is decoded.
+
+    Raises:
+        DataError: missing, unreadable, too large, or of another size than annotated.
+    """
+    try:
+        with _open(file) as image:
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{file}: {image.width} x {image.height} pixels are more than"
+                    f" data.max_pixels allows ({max_pixels})"
+                )
+            image.load()
+            image = _turned(image, size, exif)
+            pixels = to_rgb(image)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such image") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{file}: {error}") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{file}: not an image, or of an unknown format") from None
+    # Pillow's decoders raise a little of everything on damaged data.
+    except (OSError, SyntaxError, ValueError, IndexError) as error:
+        raise DataError(f"{file}: damaged or cut short: {error}") from error
+    if size is not None and pixels.shape[:2] != size:
+        raise DataError(
+            f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but the annotations say"
+            f" {size[1]} x {size[0]} (data.exif is {exif})"
+        )
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _open(file: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # Pillow warns from a limit of its own on; max_pixels decides here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
+
+
+def _turned(image: Image.Image, size: tuple[int, int] | None, exif: ExifPolicy) -> Image.Image:
+    orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    if exif == "ignore" or orientation not in range(2, 9):
+        return image
+    if exif == "auto" and size is not None and orientation in TRANSPOSING:
+        as_stored = (image.height, image.width) == size
+        if as_stored and image.height != image.width:
+            return image
+    return ImageOps.exif_transpose(image)
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Returns uint8[H, W, 3] of an image in any mode; see `read_image`."""
+    if image.mode in WIDE_MODES or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        low, high = (values.min(), values.max()) if image.mode == "F" else (0.0, 65535.0)
+        scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+        return np.repeat(np.rint(scaled.clip(0, 255)).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,179 @@
+"""Loaders: batches made by worker processes, with what went wrong handed on as a value."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from resnet_backbone.data.batch import collate
+from resnet_backbone.data.coco import CocoDataset
+from resnet_backbone.data.order import Place
+from resnet_backbone.errors import DataError
+from resnet_backbone.structures import Batch, Sample
+
+logger = logging.getLogger(__name__)
+
+OnBadSample = Literal["error", "skip"]
+REPLACEMENTS = 10  # images tried in place of an unreadable one before giving up
+
+Key = TypeVar("Key", Place, int)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker hands to the main process.
+
+    Errors travel as text: DataLoader would wrap an exception into one with the worker's traceback.
+
+    Attributes:
+        batch: None where no sample of it could be read.
+        skipped: One line per image that could not be read and was left out.
+        error: The first error, where bad samples are errors.
+    """
+
+    batch: Batch | None
+    skipped: tuple[str, ...] = ()
+    error: str | None = None
+
+    def pin_memory(self) -> Loaded:
+        """Called by DataLoader."""
+        return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
+
+
+class BatchLoader(Iterable[Batch]):
+    """Batches from a DataLoader over `Loaded`.
+
+    Args:
+        loader: Its batches.
+        skipped: Grows by a line per image left out.
+    """
+
+    def __init__(self, loader: DataLoader[Loaded], skipped: list[str]) -> None:
+        self._loader = loader
+        self.skipped = skipped
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for loaded in self._loader:
+            if loaded.error is not None:
+                raise DataError(loaded.error)
+            for line in loaded.skipped:
+                logger.warning("left out: %s", line)
+            self.skipped.extend(loaded.skipped)
+            if loaded.batch is not None:
+                yield loaded.batch
+
+
+class _Batches(Dataset[Loaded], Generic[Key]):
+    """Maps the keys of a whole batch to the batch; errors become part of the value."""
+
+    def __init__(self, dataset: CocoDataset, seed: int, on_bad_sample: OnBadSample) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.on_bad_sample = on_bad_sample
+
+    def __getitem__(self, keys: Sequence[Key]) -> Loaded:
+        samples: list[Sample] = []
+        skipped: list[str] = []
+        try:
+            for key in keys:
+                samples.extend(self._read_or_substitute(key, skipped))
+        except DataError as error:
+            return Loaded(None, tuple(skipped), error=str(error))
+        return Loaded(collate(samples) if samples else None, tuple(skipped))
+
+    def _read_or_substitute(self, key: Key, skipped: list[str]) -> list[Sample]:
+        try:
+            return [self.read(key)]
+        except DataError as error:
+            if self.on_bad_sample == "error":
+                raise
+            skipped.append(str(error))
+            return self.substitute(key)
+
+    def read(self, key: Key) -> Sample:
+        """Returns the sample that a key stands for."""
+        raise NotImplementedError
+
+    def substitute(self, key: Key) -> list[Sample]:
+        """Returns what stands in for an unreadable sample."""
+        raise NotImplementedError
+
+
+class TrainingBatches(_Batches[Place]):
+    """Batches of augmented samples; an unreadable image is replaced by a random other one."""
+
+    def read(self, key: Place) -> Sample:
+        """Returns the sample that stands at a place."""
+        return self.dataset.training_sample(key.index, key.epoch, key.position)
+
+    def substitute(self, key: Place) -> list[Sample]:
+        """Returns another image for this place: a function of (seed, epoch, position) too."""
+        rng = np.random.default_rng((self.seed, key.epoch, key.position, 1))
+        for index in rng.integers(len(self.dataset), size=REPLACEMENTS):
+            try:
+                return [self.dataset.training_sample(int(index), key.epoch, key.position)]
+            except DataError:
+                continue
+        raise DataError(
+            f"{self.dataset.annotations}: {REPLACEMENTS + 1} images in a row cannot be read"
+        )
+
+
+class EvaluationBatches(_Batches[int]):
+    """Batches of evaluation samples; an unreadable image is missing from its batch."""
+
+    def read(self, key: int) -> Sample:
+        """Returns the sample of an image."""
+        return self.dataset.test_sample(key)
+
+    def substitute(self, key: int) -> list[Sample]:
+        """Returns nothing: no other image's detections may stand in."""
+        return []
+
+
+def make_loader(
+    batches: Dataset[Loaded],
+    keys: Iterable[Sequence[Place]] | Sequence[Sequence[int]],
+    workers: int,
+) -> DataLoader[Loaded]:
+    """Returns a loader of `batches[key]` for every key, in their order whatever the workers."""
+    return DataLoader(
+        batches,
+        sampler=keys,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # Its own, or starting a loader would draw from the one that training saves and restores.
+        generator=torch.Generator(),
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(number: int) -> None:
+    torch.set_num_threads(1)  # the workers themselves are the parallelism
+    # Ctrl-C and SIGTERM often reach the whole process group; the main process decides what they
+    # mean, and still needs its workers on the way to the checkpoint.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_parent_says, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_parent_says(parent: int) -> None:
+    """Ends this process at a SIGTERM from `parent`, which waits for that when it exits itself."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -1,0 +1,195 @@
+"""A drawn dataset in COCO's format, for the quickstart: nothing to download, learned in minutes.
+
+Shapes of random colour, size and rotation lie on a noisy background with lines across it and over
+one another; some images are empty. An instance that nothing covers is annotated by its polygon, one
+that is partly covered by the RLE of what shows of it, as COCO annotates visible parts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+
+from resnet_backbone.errors import DataError
+
+# Category ids with gaps, as COCO's own have.
+CATEGORIES = {1: "circle", 3: "square", 4: "triangle", 7: "star"}
+MARKER = "drawn_shapes.json"
+MIN_VISIBLE = 0.3  # of an instance; below, too little shows to name it, so it is not annotated
+CIRCLE_CORNERS = 32
+NOISE = 8.0  # standard deviation, in grey levels
+CLUTTER_LINES = (3, 8)
+RADIUS = (0.08, 0.22)  # of the image's side
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a split lies, relative to the root."""
+
+    images: str
+    annotations: str
+
+
+@dataclass(frozen=True)
+class ShapesSettings:
+    """What to draw; see config.schema.ShapesConfig."""
+
+    train_images: int
+    val_images: int
+    image_size: int
+    max_shapes: int
+    empty_fraction: float
+    seed: int
+
+
+def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettings) -> None:
+    """Draws both splits below `root`; does nothing where the same dataset is there already.
+
+    The marker file is written last, so an interrupted drawing is begun anew.
+
+    Args:
+        root: A folder that does not exist yet, or that an earlier call made.
+        splits: "train" and "val".
+        settings: What to draw.
+
+    Raises:
+        DataError: `root` holds something else, or cannot be written.
+    """
+    wanted = {"drawn_by": "resnet_backbone", **asdict(settings)}
+    marker = root / MARKER
+    if _read_marker(marker) == wanted:
+        return
+    if root.exists() and any(root.iterdir()) and not marker.exists():
+        raise DataError(
+            f"{root}: holds files that were not drawn here; choose another data.root, or remove it"
+        )
+    fresh = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        counts = {"train": settings.train_images, "val": settings.val_images}
+        for number, (split, paths) in enumerate(splits.items()):
+            _draw_split(fresh, paths, counts[split], settings, stream=number)
+        (fresh / MARKER).write_text(json.dumps(wanted, indent=2))
+        if root.exists():
+            shutil.rmtree(root)
+        os.replace(fresh, root)
+    except OSError as error:
+        raise DataError(f"{root}: the shapes cannot be drawn there: {error.strerror}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _read_marker(marker: Path) -> object:
+    try:
+        return json.loads(marker.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _draw_split(
+    root: Path, paths: Paths, count: int, settings: ShapesSettings, *, stream: int
+) -> None:
+    (root / paths.images).mkdir(parents=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(1, count + 1):
+        rng = np.random.default_rng((settings.seed, stream, number))
+        image, instances = draw_image(rng, settings)
+        name = f"{number:06d}.png"
+        image.save(root / paths.images / name)
+        side = settings.image_size
+        images.append({"id": number, "file_name": name, "width": side, "height": side})
+        for instance in instances:
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **instance})
+    categories = [{"id": key, "name": name} for key, name in CATEGORIES.items()]
+    file = root / paths.annotations
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    file.write_text(json.dumps(content))
+
+
+def draw_image(
+    rng: np.random.Generator, settings: ShapesSettings
+) -> tuple[Image.Image, list[dict[str, Any]]]:
+    """Returns one image and its annotations, without ids."""
+    side = settings.image_size
+    background = rng.integers(0, 256, 3)
+    canvas = Image.new("RGB", (side, side), tuple(background.tolist()))
+    brush = ImageDraw.Draw(canvas)
+    for _ in range(rng.integers(*CLUTTER_LINES)):
+        brush.line(rng.integers(0, side, 4).tolist(), fill=_color(rng), width=1)
+    outlines, categories, owner = [], [], np.zeros((side, side), dtype=np.int64)
+    empty = rng.random() < settings.empty_fraction
+    for number in range(1, 1 if empty else int(rng.integers(1, settings.max_shapes + 1)) + 1):
+        category = int(rng.choice(list(CATEGORIES)))
+        outline = _outline(rng, CATEGORIES[category], side)
+        brush.polygon([tuple(corner) for corner in outline], fill=_color(rng, unlike=background))
+        owner[_fill(outline, side)] = number
+        outlines.append(outline)
+        categories.append(category)
+    pixels = np.asarray(canvas) + rng.normal(0, NOISE, (side, side, 3))
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    instances = [
+        instance
+        for number, (outline, category) in enumerate(zip(outlines, categories, strict=True), 1)
+        if (instance := _annotate(outline, category, owner == number)) is not None
+    ]
+    return image, instances
+
+
+def _annotate(outline: np.ndarray, category: int, visible: np.ndarray) -> dict[str, Any] | None:
+    whole = _fill(outline, len(visible))
+    shown = int(visible.sum())
+    if shown == 0 or shown < MIN_VISIBLE * whole.sum():
+        return None
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    width, height = int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+    segmentation: Any
+    if shown == whole.sum():
+        segmentation = [np.round(outline, 2).ravel().tolist()]
+    else:
+        segmentation = coco_mask.encode(np.asfortranarray(visible, dtype=np.uint8))
+        segmentation["counts"] = segmentation["counts"].decode()
+    return {
+        "category_id": category,
+        "bbox": [x, y, width, height],
+        "area": shown,
+        "iscrowd": 0,
+        "segmentation": segmentation,
+    }
+
+
+def _outline(rng: np.random.Generator, name: str, side: int) -> np.ndarray:
+    """Returns float64[V, 2] corners inside the image, at any angle."""
+    radius = side * rng.uniform(*RADIUS)
+    centre = rng.uniform(radius, side - radius, 2)
+    corners = {"circle": CIRCLE_CORNERS, "square": 4, "triangle": 3, "star": 10}[name]
+    angles = rng.uniform(0, 2 * math.pi) + np.arange(corners) * 2 * math.pi / corners
+    reach = np.full(corners, radius)
+    if name == "star":
+        reach[1::2] *= 0.45
+    return centre + reach[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+
+
+def _fill(outline: np.ndarray, side: int) -> np.ndarray:
+    """Returns bool[side, side], by COCO's own rasteriser."""
+    runs = coco_mask.frPyObjects([outline.ravel()], side, side)
+    return coco_mask.decode(runs)[..., 0].astype(bool)
+
+
+def _color(rng: np.random.Generator, unlike: np.ndarray | None = None) -> tuple[int, ...]:
+    """Returns a random colour; of three draws the one least like `unlike`."""
+    draws = rng.integers(0, 256, (3, 3))
+    best = 0 if unlike is None else int(np.abs(draws - unlike).sum(axis=1).argmax())
+    return tuple(draws[best].tolist())
