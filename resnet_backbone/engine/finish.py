@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.evaluate import EvaluationResult
@@ -23,15 +24,17 @@ def finish(run: Run) -> None:
     Raises:
         StorageError: something cannot be written.
     """
+    skipped = run.task.skipped()
     with run.exported_weights():
-        distributed.on_main(lambda: _write_everything(run))
+        distributed.on_main(lambda: _write_everything(run, skipped))
 
 
-def _write_everything(run: Run) -> None:
+def _write_everything(run: Run, skipped: dict[str, list[str]]) -> None:
     output = run.output
     save_weights(run.task.model, output / run_folder.WEIGHTS, run.card())
     if run.result is not None:
         _write_results(run, run.result)
+    _write_skipped(output / run_folder.SKIPPED, skipped)
     draw_curves(output / run_folder.METRICS, output / run_folder.CURVES)
     run.task.draw(output / run_folder.PICTURES)
     logger.info("weights, results and pictures are in %s", output)
@@ -49,3 +52,12 @@ def _write_results(run: Run, result: EvaluationResult) -> None:
     logger.info("validation:\n%s", metrics_table(result.metrics))
     if result.explanation is not None:
         logger.warning(result.explanation)
+
+
+def _write_skipped(file: Path, skipped: dict[str, list[str]]) -> None:
+    for split, lines in skipped.items():
+        if lines:
+            logger.warning(
+                "%s: %d samples or annotations left out, see %s", split, len(lines), file
+            )
+    write_file(file, (json.dumps(skipped, indent=1) + "\n").encode())

@@ -68,6 +68,7 @@ class DetectionTask:
             class_names=self._val.class_names,
             image_ids=self._val.image_ids,
             tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
+            leave_out=self._val.defects.rejected,
         )
 
     @property
@@ -78,6 +79,8 @@ class DetectionTask:
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's share of all batches from `start_step` on, without end."""
         solver = self.cfg.solver
+        if solver.batch_size is None:
+            raise ValueError("the configuration is not scaled to a batch size")
         loader = build_train_loader(
             self.cfg.data,
             self._train,
@@ -107,6 +110,15 @@ class DetectionTask:
             with_loss=self.cfg.evaluation.loss,
             should_stop=should_stop,
         )
+
+    def skipped(self) -> dict[str, list[str]]:
+        """Returns a line for everything that was left out of the data; every rank must call it."""
+        lines = {}
+        for split, dataset in (("train", self._train), ("val", self._val)):
+            shares = distributed.all_gather_object(dataset.skipped)
+            unreadable = sorted({line for share in shares for line in share})
+            lines[split] = [str(defect) for defect in dataset.defects.dropped] + unreadable
+        return lines
 
     def draw(self, folder: Path) -> None:
         """Draws detections beside ground truth on the first validation images."""

@@ -15,7 +15,7 @@ from resnet_backbone.engine.metrics import ProgressBar
 from resnet_backbone.engine.run import Run
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError, Interrupted
-from resnet_backbone.utils import distributed, logging, seed
+from resnet_backbone.utils import distributed, logging
 from resnet_backbone.utils.device import pick_device
 
 
@@ -67,8 +67,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
     solver, progress = run.cfg.solver, run.state.progress
     if progress.evaluation_pending:
         run.evaluate(stop)
-    with seed.preserved():
-        batches = run.task.training_batches(progress.step)
+    batches = run.task.training_batches(progress.step)
     with ProgressBar(progress.step, solver.max_iter, enabled=distributed.is_main()) as bar:
         while not run.is_over:
             run.clock.start()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,16 +14,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-@contextmanager
-def preserved() -> Iterator[None]:
-    """Leaves all generators as they were, whatever the block draws from them."""
-    state = get_state()
-    try:
-        yield
-    finally:
-        set_state(state)
 
 
 def get_state() -> dict[str, Any]:

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from resnet_backbone.engine import metrics
+from resnet_backbone.engine.metrics import Clock, MetricsLog, ProgressBar, summary
+from resnet_backbone.errors import StorageError
+
+
+def steps(file):
+    return [json.loads(line)["step"] for line in file.read_text().splitlines()]
+
+
+def test_lines_are_json_and_reach_tensorboard(tmp_path):
+    log = MetricsLog(tmp_path / "m.jsonl", tmp_path / "board", 0)
+    log.write(2, {"loss": 1.5, "lr": 0.1})
+    log.write(2, {"bbox/AP": None})
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 2, "loss": 1.5, "lr": 0.1}, {"step": 2, "bbox/AP": None}]
+    (events,) = (tmp_path / "board").iterdir()
+    assert b"loss" in events.read_bytes() and b"bbox" not in events.read_bytes()
+
+
+def test_going_on_removes_what_will_be_written_again(tmp_path):
+    file = tmp_path / "m.jsonl"
+    lines = [
+        {"step": 2, "lr": 1},
+        {"step": 2, "bbox/AP": 0.1},
+        {"step": 4, "lr": 1},
+        {"step": 4, "bbox/AP": 0.2},
+        {"step": 6, "lr": 1},
+    ]
+    torn = '{"step": 6, "bbox'
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + torn)
+    MetricsLog(file, tmp_path / "board", 4).close()
+    assert [json.loads(line) for line in file.read_text().splitlines()] == lines[:3]
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "3", '{"loss": 1}', '{"step": null}', "\x00"])
+def test_damaged_lines_are_removed(tmp_path, line):
+    file = tmp_path / "m.jsonl"
+    file.write_text(f'{{"step": 1, "lr": 1}}\n{line}\n{{"step": 3, "lr": 1}}\n')
+    MetricsLog(file, tmp_path / "board", 5).close()
+    assert steps(file) == [1, 3]
+
+
+def test_a_fresh_start_leaves_no_old_lines(tmp_path):
+    file = tmp_path / "m.jsonl"
+    file.write_text('{"step": 1, "lr": 1}\n')
+    MetricsLog(file, tmp_path / "board", 0).close()
+    assert file.read_text() == ""
+
+
+def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path):
+    (tmp_path / "m.jsonl").mkdir()
+    with pytest.raises(StorageError, match="m.jsonl"):
+        MetricsLog(tmp_path / "m.jsonl", tmp_path / "board", 0)
+
+
+def test_the_clock_tells_data_from_compute(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: now[0])
+    clock = Clock()
+    for _ in range(4):
+        now[0] += 100.0  # an evaluation
+        clock.start()
+        now[0] += 0.25
+        clock.loaded()
+        now[0] += 0.75
+        clock.computed()
+    assert clock.read(steps_left=10) == {"time_data": 0.25, "time_compute": 0.75, "eta_s": 10.0}
+    clock.start()
+    now[0] += 6.0
+    clock.loaded()
+    clock.computed()
+    assert clock.read(steps_left=2) == {"time_data": 6.0, "time_compute": 0.0, "eta_s": 4.0}
+
+
+def test_the_summary_reads_well():
+    line = {"loss": 1.5, "loss_cls": 1.0, "loss_mask": 0.5, "lr": 0.02}
+    line |= {"time_data": 0.01, "time_compute": 0.5, "eta_s": 3725.4}
+    expected = "loss 1.500 (cls 1.000 mask 0.500) lr 0.02 data 0.010 s compute 0.500 s eta 1:02:05"
+    assert summary(line) == expected
+
+
+def test_there_is_no_bar_where_there_is_no_terminal(capsys):
+    with ProgressBar(0, 3, enabled=True) as bar:
+        bar.advance({"loss_cls": 1.0})
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_with_the_loss(capsys, monkeypatch):
+    monkeypatch.setattr(metrics.sys.stderr, "isatty", lambda: True)
+    with ProgressBar(1, 3, enabled=True) as bar:
+        bar.advance({"loss_cls": 1.0, "loss_mask": 0.25})
+    assert "loss 1.250" in capsys.readouterr().err

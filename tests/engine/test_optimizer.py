@@ -1,0 +1,119 @@
+import pytest
+import torch
+from torch import nn
+
+from resnet_backbone.config.schema import SolverConfig
+from resnet_backbone.engine.optimizer import (
+    AveragedWeights,
+    build_optimizer,
+    clip_gradients,
+    decay_groups,
+    set_learning_rate,
+)
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.batch = nn.BatchNorm2d(4)
+        self.group = nn.GroupNorm(2, 4)
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.head = nn.Linear(4, 2)
+        self.tied = self.head
+
+
+def test_norms_are_not_decayed_and_frozen_parameters_are_left_out():
+    model = Model()
+    groups = {group["weight_decay"]: group["params"] for group in decay_groups(model, 1e-4, 0.0)}
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    assert [names[p] for p in groups[1e-4]] == [
+        "conv.weight",
+        "conv.bias",
+        "head.weight",
+        "head.bias",
+    ]
+    assert [names[p] for p in groups[0.0]] == [
+        "batch.weight",
+        "batch.bias",
+        "group.weight",
+        "group.bias",
+    ]
+
+
+def test_equal_decays_share_a_group():
+    assert len(decay_groups(Model(), 1e-4, 1e-4)) == 1
+
+
+def test_the_optimizers_have_the_settings_asked_for():
+    sgd = build_optimizer(Model(), SolverConfig(lr=0.5, momentum=0.8, weight_decay=0.1))
+    assert isinstance(sgd, torch.optim.SGD)
+    assert {(g["lr"], g["momentum"], g["weight_decay"]) for g in sgd.param_groups} == {
+        (0.5, 0.8, 0.1),
+        (0.5, 0.8, 0.0),
+    }
+    adamw = build_optimizer(Model(), SolverConfig(optimizer="adamw", weight_decay_norm=0.3))
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in adamw.param_groups] == [1e-4, 0.3]
+    set_learning_rate(adamw, 0.25)
+    assert [group["lr"] for group in adamw.param_groups] == [0.25, 0.25]
+
+
+def test_sgd_with_momentum_in_closed_form():
+    """v1 = g + wd w0, v2 = 0.9 v1 + g + wd w1, w = w - lr v (torch.optim.SGD's definition)."""
+    model = nn.Linear(1, 1, bias=False).double()
+    model.weight.data.fill_(2.0)
+    optimizer = build_optimizer(model, SolverConfig(lr=0.1, momentum=0.9, weight_decay=0.5))
+    for _ in range(2):
+        optimizer.zero_grad()
+        (3.0 * model.weight).sum().backward()
+        optimizer.step()
+    first = 2.0 - 0.1 * (3 + 0.5 * 2.0)
+    second = first - 0.1 * (0.9 * (3 + 0.5 * 2.0) + 3 + 0.5 * first)
+    assert model.weight.item() == pytest.approx(second, rel=1e-12)
+
+
+def test_the_average_in_closed_form():
+    model = nn.BatchNorm1d(2).double()
+    decay, series = 0.75, [1.0, -2.0, 5.0, 0.5]
+    average = AveragedWeights(model, decay)
+    for step, value in enumerate(series):
+        model.weight.data.fill_(value)
+        model.running_mean.fill_(10 * value)
+        model.num_batches_tracked.fill_(step)
+        average.update(model)
+    n = len(series)
+    tail = sum((1 - decay) * decay ** (n - 1 - k) * value for k, value in enumerate(series))
+    expected = decay**n * 1.0 + tail
+    assert average.tensors["weight"].tolist() == pytest.approx([expected] * 2, rel=1e-12)
+    assert average.tensors["running_mean"].tolist() == pytest.approx([10 * tail] * 2, rel=1e-12)
+    assert average.tensors["num_batches_tracked"] == 3
+
+
+def test_swapping_twice_changes_nothing():
+    model = nn.BatchNorm1d(2)
+    average = AveragedWeights(model, 0.5)
+    model.weight.data.fill_(7.0)
+    average.swap(model)
+    assert model.weight.tolist() == [1.0, 1.0]
+    assert average.tensors["weight"].tolist() == [7.0, 7.0]
+    average.swap(model)
+    assert model.weight.tolist() == [7.0, 7.0]
+    assert average.tensors["weight"].tolist() == [1.0, 1.0]
+
+
+def test_constant_weights_average_to_exactly_themselves():
+    model = nn.Linear(100, 10)
+    average = AveragedWeights(model, 0.999)
+    for _ in range(10):
+        average.update(model)
+    assert torch.equal(average.tensors["weight"], model.weight)
+
+
+def test_clipping_scales_all_gradients_to_the_limit():
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
+    clip_gradients(parameters, 1.0)
+    # torch divides by norm + 1e-6.
+    torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.0]), rtol=1e-6, atol=0)
+    torch.testing.assert_close(parameters[1].grad, torch.tensor([0.8]), rtol=1e-6, atol=0)

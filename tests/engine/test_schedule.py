@@ -1,0 +1,112 @@
+import logging
+import math
+
+import pytest
+
+from resnet_backbone.config.schema import Config, SolverConfig
+from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.errors import ConfigError
+
+
+def detectron2_rate(step, base, milestones, gamma, warmup_iters, warmup_factor):
+    """solver/lr_scheduler.py: WarmupMultiStepLR.get_lr with linear warm-up, in plain Python."""
+    if step >= warmup_iters:
+        factor = 1.0
+    else:
+        alpha = step / warmup_iters
+        factor = warmup_factor * (1 - alpha) + alpha
+    return base * factor * gamma ** len([m for m in milestones if m <= step])
+
+
+def test_multistep_rates_are_detectron2s():
+    solver = SolverConfig()
+    for step in (0, 1, 500, 999, 1000, 59_999, 60_000, 79_999, 80_000, 89_999):
+        expected = detectron2_rate(step, 0.02, (60_000, 80_000), 0.1, 1000, 0.001)
+        assert learning_rate(solver, step) == pytest.approx(expected, rel=1e-12)
+
+
+def test_known_rates():
+    solver = SolverConfig(lr=1.0, max_iter=10, milestones=(4, 8), warmup_iters=0)
+    assert [round(learning_rate(solver, s), 6) for s in range(10)] == [1.0] * 4 + [0.1] * 4 + [
+        0.01,
+        0.01,
+    ]
+    warm = SolverConfig(lr=1.0, warmup_iters=4, warmup_factor=0.2, milestones=())
+    assert [learning_rate(warm, s) for s in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_cosine_falls_from_the_full_rate_to_none():
+    solver = SolverConfig(lr=2.0, schedule="cosine", max_iter=100, warmup_iters=0)
+    assert learning_rate(solver, 0) == 2.0
+    assert learning_rate(solver, 50) == pytest.approx(1.0)
+    assert learning_rate(solver, 25) == pytest.approx(1 + math.cos(math.pi / 4))
+    assert learning_rate(solver, 100) == learning_rate(solver, 150) == 0.0
+
+
+def test_half_the_batch_takes_half_the_rate_and_twice_the_steps():
+    cfg = Config.model_validate({"solver": {"batch_size": 8}})
+    scaled = scale_to_batch(cfg, world_size=1)
+    assert scaled.solver.lr == 0.01
+    assert scaled.solver.max_iter == 180_000
+    assert scaled.solver.milestones == (120_000, 160_000)
+    assert scaled.solver.warmup_iters == 2000
+    assert scaled.evaluation.period == scaled.checkpoint.period == 10_000
+
+
+def test_detectron2s_one_gpu_example():
+    """GETTING_STARTED.md of detectron2: batch 2 goes with rate 0.0025."""
+    scaled = scale_to_batch(Config(), world_size=1)
+    assert scaled.solver.batch_size == 2
+    assert scaled.solver.lr == pytest.approx(0.0025)
+    assert scaled.solver.max_iter == 720_000
+
+
+def test_every_scaled_key_is_reported(caplog):
+    caplog.set_level(logging.INFO)
+    scale_to_batch(Config(), world_size=1)
+    assert len(caplog.messages) == 6
+    assert "solver.lr: 0.02 -> 0.0025 (batch size x 0.125)" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "override", ["solver.max_iter=4", " solver.max_iter = 4", "solver={max_iter: 4}"]
+)
+def test_what_the_command_line_says_is_literal(override):
+    cfg = Config.model_validate({"solver": {"max_iter": 4}, "overrides": [override]})
+    scaled = scale_to_batch(cfg, world_size=1)
+    assert scaled.solver.max_iter == 4
+    assert scaled.solver.warmup_iters == 8000
+
+
+def test_scaling_again_changes_nothing():
+    once = scale_to_batch(Config(), world_size=4)
+    assert once.solver.batch_size == 8
+    assert scale_to_batch(once, world_size=2) == once
+
+
+def test_nothing_is_scaled_where_that_is_not_wanted_or_needed():
+    cfg = Config.model_validate({"solver": {"batch_size": 8, "scale": False}})
+    assert scale_to_batch(cfg, 1) == cfg
+    same = scale_to_batch(Config.model_validate({"solver": {"batch_size": 16}}), 8)
+    assert same.solver.lr == 0.02 and same.solver.max_iter == 90_000
+
+
+def test_zero_periods_stay_zero_and_tiny_ones_stay_positive():
+    solver = {"batch_size": 1600, "max_iter": 90, "milestones": [60, 61, 80], "warmup_iters": 0}
+    cfg = Config.model_validate({"solver": solver, "evaluation": {"period": 0}})
+    scaled = scale_to_batch(cfg, 1)
+    assert scaled.evaluation.period == scaled.solver.warmup_iters == 0
+    assert scaled.solver.max_iter == 1
+    assert scaled.solver.milestones == (1, 2, 3)
+
+
+@pytest.mark.parametrize("ranks, accumulate, expected", [(1, 1, 2), (8, 1, 16), (2, 4, 16)])
+def test_the_default_is_two_images_per_rank_and_pass(ranks, accumulate, expected):
+    cfg = Config.model_validate({"solver": {"accumulate": accumulate}})
+    assert scale_to_batch(cfg, ranks).solver.batch_size == expected
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    cfg = Config.model_validate({"solver": {"batch_size": 6, "accumulate": 2}})
+    with pytest.raises(ConfigError, match="batch_size is 6, but 2 ranks .*multiple of 4"):
+        scale_to_batch(cfg, 2)

@@ -1,0 +1,252 @@
+"""A task so small that a run takes a second, with the contract of the real one; also a script.
+
+`python toy.py` serves: it reads JSON lines that describe runs (see `one_run`), answers each with
+the process id of a fork that does it, and {"wait": id} with its exit code, negative for a signal.
+So torch is imported once.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.engine import run as run_module
+from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.engine.train import train
+from resnet_backbone.structures import Batch, Detections, Targets
+from resnet_backbone.utils import cli, distributed
+
+SIDE = 8
+CLASSES = ("circle", "square")
+VAL_IMAGES = 6
+
+# What goes wrong in a run, and when: see the uses below.
+OPTIONS: dict[str, object] = {}
+
+
+def image(key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(key)
+    return torch.randint(0, 256, (3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
+
+
+def batch_of(keys: list[int]) -> Batch:
+    count = len(keys)
+    classes = torch.tensor([[key % 2] for key in keys])
+    targets = Targets(
+        boxes=torch.ones(count, 1, 4),
+        classes=classes,
+        valid=torch.ones(count, 1, dtype=torch.bool),
+        keys=torch.tensor(keys),
+    )
+    sizes = torch.full((count, 2), SIDE)
+    images = torch.stack([image(key) for key in keys])
+    return Batch(images, sizes, [(SIDE, SIDE)] * count, keys, targets)
+
+
+class ToyModel(nn.Module):
+    """Two convolutions; "coupled" adds what makes images and steps depend on each other."""
+
+    def __init__(self, coupled: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4) if coupled else nn.GroupNorm(2, 4)
+        self.drop = nn.Dropout(0.2 if coupled else 0.0)
+        self.head = nn.Linear(4, 3)
+        self.calls = 0
+
+    def forward(self, batch: Batch):
+        return self.losses(batch) if self.training else self.detect(batch)
+
+    def scores(self, batch: Batch) -> Tensor:
+        x = self.norm(self.conv(batch.images / 255 - 0.5)).relu().mean((2, 3))
+        return self.head(self.drop(x))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        scores = self.scores(batch)
+        loss = F.cross_entropy(scores[:, :2], batch.targets.classes[:, 0])
+        self.calls += self.training
+        if self.calls == OPTIONS.get("nan_at") and distributed.rank() == OPTIONS.get("on_rank", 0):
+            loss = loss * float("nan")
+        return {"loss_cls": loss, "loss_box_reg": scores[:, 2].square().mean()}
+
+    def detect(self, batch: Batch) -> list[Detections]:
+        scores = self.scores(batch).softmax(1)
+        return [
+            Detections(key, (SIDE, SIDE), torch.ones(1, 4), scores[i, :1], torch.tensor([0]))
+            for i, key in enumerate(batch.image_ids)
+        ]
+
+
+class ToyEvaluator:
+    """The "AP" is some function of all weights, or what "ap" says by step."""
+
+    per_class: dict = {}
+    explanation = None
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.reset()
+
+    def reset(self) -> None:
+        self.scores = {}
+
+    def process(self, detections) -> None:
+        self.scores |= {found.image_id: float(found.scores[0]) for found in detections}
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        merged = {}
+        for share in distributed.all_gather_object(self.scores):
+            merged |= share
+        self.rounds += 1
+        series = OPTIONS.get("ap")
+        mean = sum(merged[key] for key in sorted(merged)) / len(merged)
+        return {"bbox": {"AP": series[self.rounds - 1] if series else mean}}
+
+
+class ToyLoader:
+    def __init__(self, keys: list[int]) -> None:
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index, key in enumerate(self.keys):
+            if index == OPTIONS.get("signal_in_evaluation"):
+                os.kill(os.getpid(), OPTIONS.pop("signal", signal.SIGTERM))
+                OPTIONS.pop("signal_in_evaluation")
+            yield batch_of([key])
+
+
+class ToyTask:
+    score = "bbox/AP"
+    category_ids = (1, 5)
+
+    def __init__(self, cfg: Config, device: torch.device) -> None:
+        self.cfg, self.device = cfg, device
+        self.class_names = CLASSES + tuple(OPTIONS.get("more_classes", ()))
+        self.fingerprint = {"train": OPTIONS.get("fingerprint", "same"), "val": "same"}
+        self.model = ToyModel(coupled=OPTIONS.get("coupled", True)).to(device)
+        self.evaluator = ToyEvaluator()
+
+    def training_batches(self, step: int) -> Iterator[Batch]:
+        solver = self.cfg.solver
+        while True:
+            step += 1
+            if step == OPTIONS.get("signal_at"):
+                os.kill(os.getpid(), OPTIONS.get("signal", signal.SIGTERM))
+            if "seconds_per_step" in OPTIONS:
+                time.sleep(OPTIONS["seconds_per_step"])
+            first = 1000 * self.cfg.seed + step * solver.batch_size
+            keys = list(range(first, first + solver.batch_size))
+            keys = keys[distributed.rank() :: distributed.world_size()]
+            for part in range(solver.accumulate):
+                yield batch_of(keys[part :: solver.accumulate])
+
+    def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
+        keys = list(range(VAL_IMAGES))[distributed.rank() :: distributed.world_size()]
+        return evaluate(
+            self.model,
+            ToyLoader(keys),
+            self.evaluator,
+            self.device,
+            with_loss=True,
+            should_stop=should_stop,
+        )
+
+    def skipped(self) -> dict[str, list[str]]:
+        return {"train": list(OPTIONS.get("skipped", ())), "val": []}
+
+    def draw(self, folder) -> None:
+        folder.mkdir(exist_ok=True)
+
+
+BASE = {
+    "log_period": 2,
+    "solver": {"batch_size": 4, "scale": False, "max_iter": 12, "warmup_iters": 3, "lr": 0.05},
+    "evaluation": {"period": 4},
+    "checkpoint": {"period": 3},
+}
+
+
+def config(output, **sections) -> Config:
+    tree = {**BASE, "output": str(output)}
+    for name, value in sections.items():
+        tree[name] = tree.get(name, {}) | value if isinstance(value, dict) else value
+    return Config.model_validate(tree)
+
+
+@contextmanager
+def toy_task(**options) -> Iterator[None]:
+    """Makes `train` use the toy while the block runs."""
+    real = run_module.DetectionTask
+    run_module.DetectionTask = ToyTask
+    OPTIONS.clear()
+    OPTIONS.update(options)
+    try:
+        yield
+    finally:
+        run_module.DetectionTask = real
+        OPTIONS.clear()
+
+
+def die_at_write(number: int) -> None:
+    """Kills this process before its n-th call that changes what is on disk."""
+    count = 0
+
+    def counting(function):
+        def call(*arguments, **named):
+            nonlocal count
+            count += 1
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+
+        return call
+
+    os.fsync = counting(os.fsync)
+    for name in ("open", "rename", "replace", "mkdir", "rmdir", "unlink"):
+        setattr(Path, name, counting(getattr(Path, name)))
+
+
+def one_run(job: dict) -> int:
+    os.environ.update(job.get("environment", {}))
+    torch.set_num_threads(1)
+    if "die_at_write" in job:
+        die_at_write(job["die_at_write"])
+    if "file_limit" in job:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], job["file_limit"]))
+    with toy_task(**job.get("options", {})):
+        cfg = config(job["output"], **job.get("sections", {}))
+        return cli._exit_code(lambda _: train(cfg, resume=job.get("resume", False)) and None)
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            answer = os.fork()
+        if answer == 0 and "wait" not in request:
+            with open(request["stderr"], "a") as stream:
+                os.dup2(stream.fileno(), 2)
+                code = one_run(request)
+                sys.stderr.flush()
+            os._exit(code)
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
