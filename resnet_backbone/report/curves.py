@@ -33,11 +33,13 @@ def draw_curves(metrics_jsonl: Path, out: Path) -> None:
     curves = read_curves(metrics_jsonl)
     panels = [panel for panel in PANELS if panel[1](curves)]
     rows, columns = max(1, math.ceil(len(panels) / 2)), min(2, max(1, len(panels)))
+    last = max([1, *(steps[-1] for steps, _ in curves.values())])
     figure = Figure((PANEL[0] * columns, PANEL[1] * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     for index, (title, select, label) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, title, select(curves), label)
+        axes.set_xlim(0, 1.02 * last)
     if not panels:
         figure.text(0.5, 0.5, "nothing measured yet", ha="center", va="center")
     figure.savefig(out)
@@ -109,7 +111,7 @@ def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
     axes.set_ylim(bottom=0)
     if label == "AP":
         axes.set_ylim(top=1)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if len(curves) > 1:
         axes.legend(fontsize="small", framealpha=0.8)
