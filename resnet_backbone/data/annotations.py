@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnet_backbone.data.defects import DefectReport
+from resnet_backbone.data.files import ImageFolder
 from resnet_backbone.data.validate import ImageRecord, Instance, Validator
 from resnet_backbone.errors import DataError
 
@@ -82,7 +83,8 @@ def load_annotations(
         DataError: all defects of the file, together.
     """
     source = _read(file)
-    validator = Validator(file, images, with_masks=with_masks, skip=skip_bad_samples)
+    folder = ImageFolder(images)
+    validator = Validator(file, folder, with_masks=with_masks, skip=skip_bad_samples)
     categories = validator.categories(source["categories"])
     records = validator.images(source["images"])
     instances = validator.instances(source["annotations"], records, categories)

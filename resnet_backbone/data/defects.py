@@ -37,7 +37,8 @@ class DefectReport:
         file: The file.
         fatal: What makes the file unusable.
         dropped: What was left out, or clipped, without loss to anybody.
-        rejected: Ids of annotations that were left out; nothing may hand them to C code.
+        rejected: Ids of annotations that were left out for an error, where errors are skipped;
+            nothing may hand them to C code.
     """
 
     file: Path
@@ -53,8 +54,6 @@ class DefectReport:
         lines += [f"  {defect}" for defect in self.fatal[:SHOWN]]
         if len(self.fatal) > SHOWN:
             lines.append(f"  ... and {len(self.fatal) - SHOWN} more")
-        if sum(defect.kind == "box outside its image" for defect in self.fatal) > SHOWN // 2:
-            lines.append("  are the boxes (x0, y0, x1, y1)? COCO's are (x, y, width, height)")
         raise DataError("\n".join(lines))
 
     def summary(self) -> str:

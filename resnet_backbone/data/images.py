@@ -17,6 +17,7 @@ ExifPolicy = Literal["auto", "apply", "ignore"]
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSING = (5, 6, 7, 8)  # orientations that swap width and height
+UINT16_MAX = 65535
 WIDE_MODES = ("I", "F")  # and "I;16" in its byte orders: more than 8 bits per channel
 
 
@@ -30,9 +31,9 @@ def read_image(
     """Returns uint8[3, H, W], RGB.
 
     Grey, palette, CMYK, two-level and transparent images are converted as Pillow does (transparency
-    is dropped). Images of 16 bits or more per channel are scaled: their full range for integers
-    (65535 becomes 255), their own range for floats; clipping, Pillow's way, would make most of them
-    white.
+    is dropped). Wide channels are scaled, because clipping them, Pillow's way, would make most of
+    them white: 16-bit integers by the range of their type (65535 becomes 255), whatever leaves that
+    range and floats by the range of their own values.
 
     Args:
         file: The image.
@@ -45,6 +46,23 @@ def read_image(
     Raises:
         DataError: missing, unreadable, too large, or of another size than annotated.
     """
+    if not file.exists():
+        raise DataError(f"{file}: no such image")
+    if not file.is_file():
+        raise DataError(f"{file}: not a regular file, so not an image")
+    pixels = to_rgb(_decode(file, size, exif, max_pixels))
+    if size is not None and pixels.shape[:2] != size:
+        raise DataError(
+            f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but the annotations say"
+            f" {size[1]} x {size[0]} (data.exif is {exif})"
+        )
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _decode(
+    file: Path, size: tuple[int, int] | None, exif: ExifPolicy, max_pixels: int
+) -> Image.Image:
+    """Returns the image, decoded and upright."""
     try:
         with _open(file) as image:
             if image.width * image.height > max_pixels:
@@ -53,25 +71,19 @@ def read_image(
                     f" data.max_pixels allows ({max_pixels})"
                 )
             image.load()
-            image = _turned(image, size, exif)
-            pixels = to_rgb(image)
-    except DataError:
+            return _turned(image, size, exif)
+    except (DataError, MemoryError):
         raise
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such image") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{file}: {error}") from None
+        raise DataError(f"{file}: more pixels than Pillow ever reads: {error}") from None
     except UnidentifiedImageError:
         raise DataError(f"{file}: not an image, or of an unknown format") from None
-    # Pillow's decoders raise a little of everything on damaged data.
-    except (OSError, SyntaxError, ValueError, IndexError) as error:
+    except PermissionError:
+        raise DataError(f"{file}: no permission to read it") from None
+    # Pillow's decoders raise a little of everything on damaged data: OSError, SyntaxError,
+    # struct.error, zlib.error, TypeError, ...
+    except Exception as error:
         raise DataError(f"{file}: damaged or cut short: {error}") from error
-    if size is not None and pixels.shape[:2] != size:
-        raise DataError(
-            f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but the annotations say"
-            f" {size[1]} x {size[0]} (data.exif is {exif})"
-        )
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _open(file: Path) -> Image.Image:
@@ -95,10 +107,17 @@ def _turned(image: Image.Image, size: tuple[int, int] | None, exif: ExifPolicy) 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Returns uint8[H, W, 3] of an image in any mode; see `read_image`."""
     if image.mode in WIDE_MODES or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        low, high = (values.min(), values.max()) if image.mode == "F" else (0.0, 65535.0)
-        scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-        return np.repeat(np.rint(scaled.clip(0, 255)).astype(np.uint8)[..., None], 3, axis=2)
+        return np.repeat(_narrowed(image)[..., None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _narrowed(image: Image.Image) -> np.ndarray:
+    """Returns uint8[H, W] of one wide channel, from black at `low` to white at `high`."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if image.mode != "F" and low >= 0 and high <= UINT16_MAX:
+        low, high = 0.0, float(UINT16_MAX)
+    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)

@@ -54,7 +54,7 @@ class BatchLoader(Iterable[Batch]):
 
     Args:
         loader: Its batches.
-        skipped: Grows by a line per image left out.
+        skipped: Grows by a line per image left out, each once.
     """
 
     def __init__(self, loader: DataLoader[Loaded], skipped: list[str]) -> None:
@@ -69,8 +69,9 @@ class BatchLoader(Iterable[Batch]):
             if loaded.error is not None:
                 raise DataError(loaded.error)
             for line in loaded.skipped:
-                logger.warning("left out: %s", line)
-            self.skipped.extend(loaded.skipped)
+                if line not in self.skipped:  # or every epoch would list it again
+                    logger.warning("left out: %s", line)
+                    self.skipped.append(line)
             if loaded.batch is not None:
                 yield loaded.batch
 

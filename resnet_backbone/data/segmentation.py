@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 MIN_POLYGON_NUMBERS = 6  # a triangle
-# Corners may lie this many image sizes beyond the image; further out they are not coordinates, and
-# COCO's rasteriser would walk and allocate along every pixel of the way.
+# Corners may lie this many times the image's longer side beyond it; further out they are not
+# coordinates, and COCO's rasteriser would walk and allocate along every pixel of the way.
 MAX_OVERSHOOT = 2.0
 MAX_NUMBER = 1e9
+NUMBERS = {int, float}  # bool is an int too, but no coordinate
 
 
 class BadSegmentation(ValueError):
@@ -29,25 +31,24 @@ def parse_polygons(polygons: list[Any], height: int, width: int) -> tuple[list[n
     Raises:
         BadSegmentation: not numbers, not finite, an odd count, or far outside the image.
     """
+    longest = max(height, width)
     usable, short = [], 0
     for polygon in polygons:
-        if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
-            raise BadSegmentation(f"polygon must be a list of numbers, got {_shown(polygon)}")
+        if not isinstance(polygon, list) or not set(map(type, polygon)) <= NUMBERS:
+            raise BadSegmentation(f"got {polygon!r:.60}, expected a polygon, a list of numbers")
+        if not finite_numbers(polygon):
+            raise BadSegmentation("a polygon holds NaN, infinity or a number beyond 1e9")
         if len(polygon) % 2:
-            raise BadSegmentation(f"polygon has {len(polygon)} numbers, expected an even count")
+            raise BadSegmentation(f"a polygon has {len(polygon)} numbers, expected an even count")
         if len(polygon) < MIN_POLYGON_NUMBERS:
             short += 1
             continue
-        if not finite_numbers(polygon):
-            raise BadSegmentation("polygon holds NaN, infinity or a number beyond 1e9")
-        corners = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
-        size = np.array([width, height], dtype=np.float64)
-        if ((corners < -MAX_OVERSHOOT * size) | (corners > (1 + MAX_OVERSHOOT) * size)).any():
+        low, high = min(polygon), max(polygon)
+        if low < -MAX_OVERSHOOT * longest or high > (1 + MAX_OVERSHOOT) * longest:
             raise BadSegmentation(
-                f"polygon reaches {corners.min():g} to {corners.max():g} in an image of"
-                f" {width} x {height}"
+                f"a polygon reaches from {low:g} to {high:g} in an image of {width} x {height}"
             )
-        usable.append(corners)
+        usable.append(np.array(polygon, dtype=np.float64).reshape(-1, 2))
     return usable, short
 
 
@@ -63,15 +64,15 @@ def parse_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
         BadSegmentation: the size is not the image's, or the runs do not add up to it.
     """
     if rle.get("size") != [height, width]:
-        raise BadSegmentation(f"RLE size is {rle.get('size')}, the image's is {[height, width]}")
+        raise BadSegmentation(f"RLE size is {rle.get('size')!r:.60}, expected {[height, width]}")
     counts = rle.get("counts")
     if isinstance(counts, str):
         runs = decode_counts(counts)
     elif isinstance(counts, list) and all(type(run) is int for run in counts):
         runs = counts
     else:
-        raise BadSegmentation(f"RLE counts must be text or integers, got {_shown(counts)}")
-    if any(run < 0 for run in runs):
+        raise BadSegmentation(f"RLE counts must be text or integers, got {counts!r:.60}")
+    if min(runs, default=0) < 0:
         raise BadSegmentation("RLE holds a negative run")
     if sum(runs) != height * width:
         raise BadSegmentation(f"RLE runs add up to {sum(runs)}, expected {height * width}")
@@ -112,16 +113,9 @@ def decode_counts(text: str) -> list[int]:
 
 def finite_numbers(values: object) -> bool:
     """Returns whether `values` is a list of numbers that can be coordinates or sizes."""
-    # The comparison is false for NaN, and exact for integers too large for a float.
-    return isinstance(values, list) and all(
-        _is_number(value) and abs(value) < MAX_NUMBER for value in values
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if not isinstance(values, list) or not set(map(type, values)) <= NUMBERS:
+        return False
+    # First min and max, which compare integers too large for a float; a NaN may slip through them,
+    # but through no sum.
+    within = not values or (min(values) > -MAX_NUMBER and max(values) < MAX_NUMBER)
+    return within and math.isfinite(sum(values))

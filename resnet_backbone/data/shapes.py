@@ -26,6 +26,7 @@ from resnet_backbone.errors import DataError
 # Category ids with gaps, as COCO's own have.
 CATEGORIES = {1: "circle", 3: "square", 4: "triangle", 7: "star"}
 MARKER = "drawn_shapes.json"
+VERSION = 1  # of what the same settings draw
 MIN_VISIBLE = 0.3  # of an instance; below, too little shows to name it, so it is not annotated
 CIRCLE_CORNERS = 32
 NOISE = 8.0  # standard deviation, in grey levels
@@ -56,7 +57,8 @@ class ShapesSettings:
 def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettings) -> None:
     """Draws both splits below `root`; does nothing where the same dataset is there already.
 
-    The marker file is written last, so an interrupted drawing is begun anew.
+    It is drawn beside `root` and moved there when complete, so an interrupted drawing leaves `root`
+    as it was.
 
     Args:
         root: A folder that does not exist yet, or that an earlier call made.
@@ -66,20 +68,17 @@ def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettin
     Raises:
         DataError: `root` holds something else, or cannot be written.
     """
-    wanted = {"drawn_by": "resnet_backbone", **asdict(settings)}
-    marker = root / MARKER
-    if _read_marker(marker) == wanted:
-        return
-    if root.exists() and any(root.iterdir()) and not marker.exists():
-        raise DataError(
-            f"{root}: holds files that were not drawn here; choose another data.root, or remove it"
-        )
+    root = root.absolute()
+    wanted = _Drawing(asdict(settings), {split: asdict(paths) for split, paths in splits.items()})
     fresh = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
-        counts = {"train": settings.train_images, "val": settings.val_images}
-        for number, (split, paths) in enumerate(splits.items()):
-            _draw_split(fresh, paths, counts[split], settings, stream=number)
-        (fresh / MARKER).write_text(json.dumps(wanted, indent=2))
+        present, found = _Drawing.read(root / MARKER), _files_below(root)
+        if present == wanted and wanted.files <= found:
+            return
+        _refuse_to_delete(root, found - (present.files if present else set()))
+        for stream, (split, paths) in enumerate(splits.items()):
+            _draw_split(fresh, paths, wanted.count(split), settings, stream=stream)
+        wanted.write(fresh / MARKER)
         if root.exists():
             shutil.rmtree(root)
         os.replace(fresh, root)
@@ -89,11 +88,59 @@ def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettin
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _read_marker(marker: Path) -> object:
-    try:
-        return json.loads(marker.read_text())
-    except (OSError, ValueError):
-        return None
+@dataclass(frozen=True)
+class _Drawing:
+    """What the marker file records: enough to know the files, and whether they are the wanted."""
+
+    settings: Mapping[str, Any]
+    splits: Mapping[str, Mapping[str, str]]
+    version: int = VERSION
+
+    @classmethod
+    def read(cls, marker: Path) -> _Drawing | None:
+        """Returns None where there is no marker of ours."""
+        try:
+            drawing = cls(**json.loads(marker.read_text()))
+            return drawing if drawing.files else None
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def write(self, marker: Path) -> None:
+        marker.write_text(json.dumps(asdict(self), indent=2))
+
+    def count(self, split: str) -> int:
+        """Returns the number of images."""
+        return int(self.settings[f"{split}_images"])
+
+    @property
+    def files(self) -> set[str]:
+        """All files of the drawing, relative to the root."""
+        names = {MARKER}
+        for split, paths in self.splits.items():
+            names.add(os.path.normpath(paths["annotations"]))
+            names |= {
+                os.path.normpath(f"{paths['images']}/{_file_name(number)}")
+                for number in range(1, self.count(split) + 1)
+            }
+        return names
+
+
+def _file_name(number: int) -> str:
+    return f"{number:06d}.png"
+
+
+def _files_below(root: Path) -> set[str]:
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: is not a folder; choose another data.root")
+    return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+
+
+def _refuse_to_delete(root: Path, strangers: set[str]) -> None:
+    if strangers:
+        raise DataError(
+            f"{root}: holds {len(strangers)} files that were not drawn here, such as"
+            f" {min(strangers)}; choose another data.root, or move them away"
+        )
 
 
 def _draw_split(
@@ -105,7 +152,7 @@ def _draw_split(
     for number in range(1, count + 1):
         rng = np.random.default_rng((settings.seed, stream, number))
         image, instances = draw_image(rng, settings)
-        name = f"{number:06d}.png"
+        name = _file_name(number)
         image.save(root / paths.images / name)
         side = settings.image_size
         images.append({"id": number, "file_name": name, "width": side, "height": side})

@@ -40,9 +40,10 @@ def target_size(height: int, width: int, short_side: int, max_side: int) -> tupl
     Rounds as detectron2's ResizeShortestEdge does (data/transforms/augmentation_impl.py).
     """
     scale = short_side / min(height, width)
-    if scale * max(height, width) > max_side:
-        scale = max_side / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    sides = (short_side, scale * width) if height < width else (scale * height, short_side)
+    # Two factors in a row, as there: one product rounds differently now and then.
+    limit = min(1.0, max_side / max(sides))
+    return max(1, int(sides[0] * limit + 0.5)), max(1, int(sides[1] * limit + 0.5))
 
 
 def augment(
@@ -72,7 +73,9 @@ def resize(sample: Annotated, short_side: int, max_side: int) -> Annotated:
     height, width = sample.image.shape[1:]
     new_height, new_width = target_size(height, width, short_side, max_side)
     scale = np.array([new_width / width, new_height / height])
-    boxes = (sample.boxes * np.tile(scale, 2)).astype(np.float32)
+    # Scaled as float64, a box's far corner may end a rounding error beyond the border.
+    border = np.tile([new_width, new_height], 2)
+    boxes = np.minimum(sample.boxes * np.tile(scale, 2), border).astype(np.float32)
     resized = Annotated(
         image=resize_image(sample.image, (new_height, new_width)),
         boxes=boxes,
