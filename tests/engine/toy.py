@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import run as run_module
+from resnet_backbone.engine import state as state_module
 from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
 from resnet_backbone.engine.train import train
 from resnet_backbone.structures import Batch, Detections, Targets
-from resnet_backbone.utils import cli, distributed
+from resnet_backbone.utils import cli, distributed, seed
 
 SIDE = 8
 CLASSES = ("circle", "square")
@@ -219,6 +220,25 @@ def die_at_write(number: int) -> None:
         setattr(Path, name, counting(getattr(Path, name)))
 
 
+def forget(what: str) -> None:
+    """Breaks one part of restoring a checkpoint."""
+    restore = state_module.TrainState.from_files
+
+    def broken(state, files) -> None:
+        average = {name: tensor.clone() for name, tensor in state.average.tensors.items()}
+        restore(state, files)
+        if what == "momentum":
+            state.optimizer.state.clear()
+        elif what == "average":
+            state.average.tensors = average
+        elif what == "window":
+            state.progress.window, state.progress.window_steps = {}, 0
+
+    state_module.TrainState.from_files = broken
+    if what == "generators":
+        seed.set_state = lambda state: None
+
+
 def one_run(job: dict) -> int:
     os.environ.update(job.get("environment", {}))
     torch.set_num_threads(1)
@@ -226,7 +246,10 @@ def one_run(job: dict) -> int:
         die_at_write(job["die_at_write"])
     if "file_limit" in job:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], job["file_limit"]))
-    with toy_task(**job.get("options", {})):
+    if "forget" in job.get("options", {}):
+        forget(job["options"]["forget"])
+    toy = nullcontext() if job.get("real") else toy_task(**job.get("options", {}))
+    with toy:
         cfg = config(job["output"], **job.get("sections", {}))
         return cli._exit_code(lambda _: train(cfg, resume=job.get("resume", False)) and None)
 

@@ -1,0 +1,158 @@
+"""Training of a real, if tiny, Mask R-CNN on drawn shapes."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from resnet_backbone.engine.task import DetectionTask
+from resnet_backbone.engine.train import train
+from resnet_backbone.errors import ConfigError, DataError, Interrupted
+
+SIDE = 64
+MODEL = {
+    "mask": True,
+    "backbone": {"name": "resnet18", "norm": "GN", "freeze_at": 0},
+    "fpn_channels": 16,
+    "rpn": {
+        "anchors": {"sizes": [[8], [16], [32], [64], [128]]},
+        "samples_per_image": 16,
+        "pre_nms_topk_train": 30,
+        "pre_nms_topk_test": 20,
+        "post_nms_topk_train": 20,
+        "post_nms_topk_test": 10,
+    },
+    "roi": {
+        "samples_per_image": 8,
+        "box_fc_dim": 16,
+        "mask_conv_dim": 8,
+        "mask_conv_layers": 1,
+        "detections_per_image": 5,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return {
+        "root": str(tmp_path_factory.mktemp("shapes") / "drawn"),
+        "train": {"images": "train", "annotations": "train.json"},
+        "val": {"images": "val", "annotations": "val.json"},
+        "shapes": {"train_images": 10, "val_images": 3, "image_size": SIDE, "max_shapes": 3},
+        "min_sizes": [SIDE],
+        "max_size": SIDE,
+        "test_min_size": SIDE,
+        "test_max_size": SIDE,
+        "workers": 0,
+    }
+
+
+def sections(data):
+    return {
+        "device": "cpu",
+        "log_period": 1,
+        "data": data,
+        "model": MODEL,
+        "solver": {"max_iter": 4, "optimizer": "adamw", "lr": 1e-3, "warmup_iters": 0},
+        "evaluation": {"period": 0, "batch_size": 1, "pictures": 2},
+        "checkpoint": {"period": 2},
+    }
+
+
+def config(toy, output, data, **changes):
+    tree = sections(data)
+    for name, change in changes.items():
+        tree[name] = tree[name] | change if isinstance(change, dict) else change
+    return toy.config(output, **tree)
+
+
+def losses(output):
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "lr" in line]
+
+
+@pytest.fixture(scope="module")
+def whole(toy, data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole")
+    train(config(toy, output, data))
+    return output
+
+
+def test_the_results_are_all_there(whole):
+    results = json.loads((whole / "results.json").read_text())
+    assert set(results["metrics"]) == {"bbox", "segm"}
+    assert len(results["metrics"]["bbox"]) == 12
+    assert len(results["per_class"]["segm"]) >= 3
+    assert len(list((whole / "pictures").glob("*.jpg"))) == 2
+    assert (whole / "curves.png").stat().st_size > 1000
+
+
+def test_stopped_and_resumed_it_is_the_same_bit_for_bit(toy, whole, data, tmp_path, monkeypatch):
+    original = DetectionTask.training_batches
+
+    def interrupted(task, start_step):
+        for index, batch in enumerate(original(task, start_step)):
+            if index == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    # Another number of workers, so that this makes no difference either.
+    cfg = config(toy, tmp_path, data | {"workers": 1})
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="step 2 is saved"):
+        patch.setattr(DetectionTask, "training_batches", interrupted)
+        train(cfg)
+    train(cfg, resume=True)
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        one, two = (run / "checkpoints" / "step_00000004" / name for run in (whole, tmp_path))
+        assert one.read_bytes() == two.read_bytes()
+    assert losses(tmp_path) == losses(whole)
+    results = [json.loads((run / "results.json").read_text()) for run in (whole, tmp_path)]
+    assert results[0] == results[1]
+
+
+def test_two_ranks_have_the_losses_of_one_process(toy, server, whole, data, tmp_path):
+    """With SGD: AdamW divides gradients by their size, so rounding decides the sign of small ones,
+    and soon which proposals survive."""
+    tree = sections(data)
+    tree["solver"] |= {"optimizer": "sgd", "lr": 0.01}
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(toy.config(one, **tree))
+    job = {"real": True, "sections": tree}
+    assert server.run_ranks(two, [job, job]) == [0, 0], server.stderr
+    # The order of summation over the batch costs float32 roundings of 6e-8 each.
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    results = [json.loads((run / "results.json").read_text()) for run in (one, two)]
+    assert results[1]["loss"] == pytest.approx(results[0]["loss"], rel=1e-4)
+
+
+def test_the_task_knows_its_classes_and_data(toy, data, tmp_path):
+    cfg = config(toy, tmp_path, data)
+    task = DetectionTask(cfg, torch.device("cpu"))
+    assert len(task.class_names) == len(task.category_ids) == task.model.num_classes
+    assert task.score == "segm/AP"
+    assert {len(digest) for digest in task.fingerprint.values()} == {64}
+    boxes_only = config(toy, tmp_path, data, model={"mask": False})
+    assert DetectionTask(boxes_only, torch.device("cpu")).score == "bbox/AP"
+
+
+def test_another_class_count_is_refused_with_both_numbers(toy, whole, data, tmp_path):
+    with pytest.raises(ConfigError, match="model.num_classes is 7, .* name 4 classes"):
+        train(config(toy, tmp_path, data, model={"num_classes": 7}))
+
+
+def test_an_unreadable_image_is_an_error_or_a_listed_skip(toy, whole, data, tmp_path):
+    root = tmp_path / "data"
+    copied = data | {"root": str(root)}
+    DetectionTask(config(toy, tmp_path, copied), torch.device("cpu"))  # draws
+    broken = sorted((root / "train").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:100])
+    copied["shapes"] = None
+    with pytest.raises(DataError, match=broken.name):
+        train(config(toy, tmp_path / "strict", copied, solver={"max_iter": 5}))
+    lenient = copied | {"on_bad_sample": "skip"}
+    train(config(toy, tmp_path / "lenient", lenient, solver={"max_iter": 5}))
+    skipped = json.loads((tmp_path / "lenient" / "skipped_samples.json").read_text())
+    assert len(skipped["train"]) == 1 and broken.name in skipped["train"][0]
+    assert skipped["val"] == []

@@ -1,0 +1,68 @@
+import subprocess
+import sys
+
+import pytest
+from load_tool import TOOLS, load_tool
+
+from resnet_backbone.errors import ConfigError
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    tool = load_tool("train_net")
+    calls = []
+    monkeypatch.setattr(tool, "train", lambda cfg, **flags: calls.append((cfg, flags)))
+    tool.calls = calls
+    return tool
+
+
+def test_the_command_line_reaches_training(tool):
+    tool.main(["--config", "quickstart.yaml", "--resume", "solver.lr=1e-4", "seed=3"])
+    ((cfg, flags),) = tool.calls
+    assert flags == {"resume": True, "overwrite": False}
+    assert (cfg.name, cfg.solver.lr, cfg.seed) == ("quickstart", 1e-4, 3)
+    assert cfg.overrides == ("solver.lr=1e-4", "seed=3")
+
+
+def test_flags_and_overrides_come_in_any_order(tool):
+    tool.main(["seed=3", "--overwrite", "--config", "quickstart.yaml", "log_period=1"])
+    ((cfg, flags),) = tool.calls
+    assert flags == {"resume": False, "overwrite": True}
+    assert (cfg.seed, cfg.log_period) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--config"], ["--conf", "x"], ["--config", "x", "--resum"]]
+)
+def test_a_wrong_command_line_ends_with_code_2(tool, arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        tool.main(arguments)
+    assert raised.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_help_shows_commands_and_exit_codes(tool, capsys):
+    with pytest.raises(SystemExit) as raised:
+        tool.main(["--help"])
+    assert raised.value.code == 0
+    shown = capsys.readouterr().out
+    assert "python tools/train_net.py --config quickstart.yaml" in shown
+    assert "75 stopped by a signal" in shown
+
+
+def test_all_errors_of_the_configuration_come_at_once(tool):
+    with pytest.raises(ConfigError, match="2 errors"):
+        tool.main(["--config", "quickstart.yaml", "solver.lrr=1", "sede=2"])
+    assert tool.calls == []
+
+
+def test_as_a_script_it_ends_with_the_documented_code():
+    done = subprocess.run(
+        [sys.executable, TOOLS / "train_net.py", "--config", "no_such.yaml"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no file 'no_such.yaml'")
+    assert "Traceback" not in done.stderr
