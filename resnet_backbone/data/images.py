@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from resnet_backbone.errors import DataError
@@ -50,28 +50,30 @@ def read_image(
         raise DataError(f"{file}: no such image")
     if not file.is_file():
         raise DataError(f"{file}: not a regular file, so not an image")
-    pixels = to_rgb(_decode(file, size, exif, max_pixels))
+    pixels, orientation = _decode(file, max_pixels)
+    if _must_turn(exif, orientation, pixels.shape[:2], size):
+        pixels = _turned(pixels, orientation)
     if size is not None and pixels.shape[:2] != size:
         raise DataError(
             f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but the annotations say"
             f" {size[1]} x {size[0]} (data.exif is {exif})"
         )
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
-def _decode(
-    file: Path, size: tuple[int, int] | None, exif: ExifPolicy, max_pixels: int
-) -> Image.Image:
-    """Returns the image, decoded and upright."""
+def _decode(file: Path, max_pixels: int) -> tuple[np.ndarray, int]:
+    """Returns uint8[H, W, 3] as stored, and the EXIF orientation, 1 where there is none."""
     try:
-        with _open(file) as image:
+        # A stream, not a name, which lets Pillow map the file into memory: it then misreads rows of
+        # raw TIFFs whose orientation swaps the sides (seen in 13.0.0).
+        with file.open("rb") as stream, _open(stream) as image:
             if image.width * image.height > max_pixels:
                 raise DataError(
                     f"{file}: {image.width} x {image.height} pixels are more than"
                     f" data.max_pixels allows ({max_pixels})"
                 )
-            image.load()
-            return _turned(image, size, exif)
+            orientation = image.getexif().get(ORIENTATION_TAG, 1)
+            pixels = to_rgb(image)
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -84,24 +86,36 @@ def _decode(
     # struct.error, zlib.error, TypeError, ...
     except Exception as error:
         raise DataError(f"{file}: damaged or cut short: {error}") from error
+    if image.format == "TIFF":  # Pillow turns these as it loads them
+        pixels = _turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+    return pixels, orientation
 
 
-def _open(file: Path) -> Image.Image:
+def _open(stream: BinaryIO) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns from a limit of its own on; max_pixels decides here.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(file)
+        return Image.open(stream)
 
 
-def _turned(image: Image.Image, size: tuple[int, int] | None, exif: ExifPolicy) -> Image.Image:
-    orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    if exif == "ignore" or orientation not in range(2, 9):
-        return image
+def _must_turn(
+    exif: ExifPolicy, orientation: int, stored: tuple[int, ...], size: tuple[int, int] | None
+) -> bool:
     if exif == "auto" and size is not None and orientation in TRANSPOSING:
-        as_stored = (image.height, image.width) == size
-        if as_stored and image.height != image.width:
-            return image
-    return ImageOps.exif_transpose(image)
+        square = stored[0] == stored[1]
+        return square or stored != size
+    return exif != "ignore"
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns what a viewer shows: EXIF 2.3, table 4 (which corner row 0 and column 0 are)."""
+    if orientation in TRANSPOSING:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
