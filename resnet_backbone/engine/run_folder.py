@@ -92,6 +92,8 @@ def locked(output: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise StorageError(f"{output}: another process is training here") from error
+            # Loader processes would share the lock, and outlive us by seconds if we are killed.
+            os.register_at_fork(after_in_child=lock.close)
         yield
 
 

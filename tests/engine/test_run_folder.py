@@ -1,7 +1,9 @@
 import logging
 import os
 import resource
+import signal
 import stat
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -107,6 +109,19 @@ def test_two_runs_cannot_share_a_folder(tmp_path):
         with pytest.raises(StorageError, match="another process is training here"):
             enter(tmp_path, resume=True)
     enter(tmp_path, resume=True)
+
+
+def test_a_child_that_outlives_a_run_does_not_keep_the_lock(tmp_path):
+    with locked(tmp_path):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        enter(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_failed_start_lets_go_of_the_lock(tmp_path):
