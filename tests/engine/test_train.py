@@ -156,8 +156,10 @@ def test_without_any_part_of_the_state_it_would_not_be_the_same(
     assert final_state(tmp_path) != uninterrupted
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [1, 4, 7, 12])
+@pytest.mark.parametrize(
+    "number, step",
+    [(signal.SIGTERM, 1), (signal.SIGINT, 4), (signal.SIGINT, 7), (signal.SIGTERM, 12)],
+)
 def test_a_signal_in_training_saves_the_step_under_way(
     uninterrupted, server, tmp_path, number, step
 ):
@@ -171,8 +173,9 @@ def test_a_signal_in_training_saves_the_step_under_way(
     assert final_state(tmp_path) == uninterrupted
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("batch", [0, 3, 5])
+@pytest.mark.parametrize(
+    "number, batch", [(signal.SIGTERM, 0), (signal.SIGINT, 3), (signal.SIGTERM, 5)]
+)
 def test_a_signal_in_an_evaluation_loses_nothing(uninterrupted, server, tmp_path, number, batch):
     options = {"signal_in_evaluation": batch, "signal": int(number)}
     code = server.run(tmp_path, sections=AVERAGED, options=options)
