@@ -149,13 +149,16 @@ def make_loader(
     keys: Iterable[Sequence[Place]] | Sequence[Sequence[int]],
     workers: int,
 ) -> DataLoader[Loaded]:
-    """Returns a loader of `batches[key]` for every key, in their order whatever the workers."""
+    """Returns a loader of `batches[key]` for every key, in their order whatever the workers.
+
+    It is meant to be iterated once: the workers end with the iteration, at once, and not whenever
+    the loader is collected, which may be in a thread that they are waiting for.
+    """
     return DataLoader(
         batches,
         sampler=keys,
         batch_size=None,
         num_workers=workers,
-        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         # Its own, or starting a loader would draw from the one that training saves and restores.
         generator=torch.Generator(),
