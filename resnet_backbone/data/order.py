@@ -59,8 +59,8 @@ class TrainingOrder:
         """Returns int64[steps_per_epoch, batch_size], indices of images."""
         rng = np.random.default_rng((self.seed, epoch))
         images = rng.permutation(len(self._landscape))
-        while len(images) < self.batch_size:
-            images = np.concatenate((images, rng.permutation(len(self._landscape))))
+        if len(images) < self.batch_size:
+            images = np.resize(images, self.batch_size)  # repeats them in order
         wide = self._landscape[images]
         groups = (images[wide], images[~wide])
         whole = [len(group) // self.batch_size * self.batch_size for group in groups]
@@ -73,9 +73,8 @@ class TrainingOrder:
         rest = np.concatenate([group[end:] for group, end in zip(groups, whole, strict=True)])
         mixed = len(rest) // self.batch_size
         rest = rest[: mixed * self.batch_size].reshape(-1, self.batch_size)
-        batches = np.concatenate((batches, rest))[: self.steps_per_epoch]
         # Shuffled, or all batches of one orientation would come first.
-        return rng.permutation(batches)
+        return rng.permutation(np.concatenate((batches, rest)))
 
 
 def shares(

@@ -72,7 +72,7 @@ def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettin
     wanted = _Drawing(asdict(settings), {split: asdict(paths) for split, paths in splits.items()})
     fresh = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
-        present, found = _Drawing.read(root / MARKER), _files_below(root)
+        found, present = _files_below(root), _Drawing.read(root / MARKER)
         if present == wanted and wanted.files <= found:
             return
         _refuse_to_delete(root, found - (present.files if present else set()))
@@ -204,7 +204,7 @@ def _annotate(outline: np.ndarray, category: int, visible: np.ndarray) -> dict[s
     width, height = int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
     segmentation: Any
     if shown == whole.sum():
-        segmentation = [np.round(outline, 2).ravel().tolist()]
+        segmentation = [outline.ravel().tolist()]
     else:
         segmentation = coco_mask.encode(np.asfortranarray(visible, dtype=np.uint8))
         segmentation["counts"] = segmentation["counts"].decode()
@@ -226,7 +226,8 @@ def _outline(rng: np.random.Generator, name: str, side: int) -> np.ndarray:
     reach = np.full(corners, radius)
     if name == "star":
         reach[1::2] *= 0.45
-    return centre + reach[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    outline = centre + reach[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    return outline.round(2)  # as it is written, so that what is annotated is what was drawn
 
 
 def _fill(outline: np.ndarray, side: int) -> np.ndarray:

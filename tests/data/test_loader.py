@@ -215,7 +215,7 @@ def test_workers_leave_signals_to_the_main_process(root):
 
 @pytest.mark.parametrize(("mode", "code"), [("return", 0), ("raise", 1)])
 def test_the_process_ends_though_workers_are_waiting(root, mode, code):
-    """They once ignored the SIGTERM that multiprocessing sends at exit, and both waited for ever."""
+    """Workers that ignore the SIGTERM which multiprocessing sends at exit would make it wait."""
     with start(root, mode) as process:
         out, errors = process.communicate(timeout=60)
     assert (out, process.returncode) == ("done\n", code), errors
