@@ -1,0 +1,204 @@
+"""The same detector, with equal weights and inputs, as we and the peers build it.
+
+Shared by the parity tests and the benchmarks. Random weights would give an untypical number of
+proposals and no detections; `fill` draws weights that give about a thousand proposals and many
+detections. They come from numpy's generator, whose stream does not change between versions, so
+that recorded results stay valid.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_backbone.config.load import load_config
+from resnet_backbone.detection.build import build_detector
+from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.structures import Batch, Targets
+
+# Our configuration and detectron2's, below its configs folder, of the same detector.
+DETECTRON2_CONFIGS = {
+    "coco_mrcnn_r50": "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+    "coco_frcnn_r50_c4": "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml",
+    "coco_mrcnn_r50_c4": "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.yaml",
+    "coco_frcnn_r50_dc5": "COCO-Detection/faster_rcnn_R_50_DC5_1x.yaml",
+}
+
+# Standard deviation of the last layers' weights relative to 1 / sqrt(fan_in): what makes scores
+# spread and boxes move a little.
+SPREAD = {
+    "rpn.objectness.weight": 1.0,
+    "rpn.offsets.weight": 0.1,
+    "roi_heads.predictor.classifier.weight": 2.0,
+    "roi_heads.predictor.regressor.weight": 0.5,
+    "roi_heads.mask_head.predictor.weight": 2.0,
+}
+
+
+def build_ours(name: str, overrides: tuple[str, ...] = ()) -> RCNN:
+    """Returns our detector of that configuration, for COCO's 80 classes, filled by `fill`."""
+    cfg = load_config(name, ["model.backbone.weights=null", *overrides])
+    model = build_detector(cfg, num_classes=80)
+    fill(model)
+    return model
+
+
+def fill(model: nn.Module) -> None:
+    """Draws all weights and normalisation statistics, each from a stream named after it."""
+    state = model.state_dict()
+    model.load_state_dict({name: _draw(name, tensor) for name, tensor in state.items()})
+
+
+def _draw(name: str, like: Tensor) -> Tensor:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    shape = tuple(like.shape)
+    if name.endswith("running_var"):
+        values = rng.uniform(0.6, 1.4, shape)
+    elif name.endswith("running_mean") or name.endswith("bias"):
+        values = rng.normal(0, 0.1, shape)
+    elif like.ndim == 1:  # scale of a normalisation; small at the end of a residual branch
+        last = re.search(r"layer\d\.\d+\.bn3|res5\.\d+\.bn3", name)
+        values = rng.uniform(0.2, 0.4, shape) if last else rng.uniform(0.8, 1.2, shape)
+    else:
+        # He's initialisation; plain 1 / sqrt(fan_in) where no ReLU follows.
+        fan_in = int(np.prod(shape[1:]))
+        gain = 1.0 if "neck" in name or "downsample" in name or "bn3" in name else 2.0**0.5
+        values = rng.normal(0, SPREAD.get(name, gain) / fan_in**0.5, shape)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def make_batch(sizes: list[tuple[int, int]], instances: int = 8, seed: int = 0) -> Batch:
+    """Returns images of the given (height, width) with smooth random content and polygons."""
+    rng = np.random.default_rng(seed)
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+    images = torch.zeros((len(sizes), 3, height, width), dtype=torch.uint8)
+    boxes = torch.zeros((len(sizes), instances, 4))
+    masks: list[list[list[np.ndarray]]] = []
+    for row, (h, w) in enumerate(sizes):
+        coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, h // 8, w // 8)))
+        smooth = nn.functional.interpolate(coarse, (h, w), mode="bilinear", align_corners=False)
+        images[row, :, :h, :w] = smooth[0].to(torch.uint8)
+        masks.append([])
+        for place in range(instances):
+            corners = _polygon(rng, h, w)
+            box = (*corners.min(axis=0), *corners.max(axis=0))
+            boxes[row, place] = torch.tensor(box, dtype=torch.float32)
+            masks[-1].append([corners])
+    return Batch(
+        images=images.contiguous(memory_format=torch.channels_last),
+        sizes=torch.tensor(sizes),
+        original_sizes=sizes,
+        image_ids=list(range(len(sizes))),
+        targets=Targets(
+            boxes=boxes,
+            classes=torch.from_numpy(rng.integers(0, 80, (len(sizes), instances))),
+            valid=torch.ones(len(sizes), instances, dtype=torch.bool),
+            keys=torch.arange(len(sizes)),
+            masks=masks,
+        ),
+    )
+
+
+def _polygon(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    radius = rng.uniform(0.05, 0.3, 2) * (width, height)
+    centre = rng.uniform(radius, (width, height) - radius)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
+    return centre + radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
+
+
+def build_detectron2(name: str, model: RCNN, configs: str, options: tuple[Any, ...] = ()) -> Any:  # noqa: ANN401
+    """Returns detectron2's model of the same detector, holding the weights of ours.
+
+    Args:
+        name: Of our configuration.
+        model: Ours.
+        configs: detectron2's configs folder.
+        options: Further KEY, value pairs of detectron2's configuration.
+    """
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_model
+
+    cfg = get_cfg()
+    cfg.merge_from_file(f"{configs}/{DETECTRON2_CONFIGS[name]}")
+    pixels = load_config(name).model.pixels
+    cfg.merge_from_list(
+        ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.RESNETS.STRIDE_IN_1X1", False]
+        + ["MODEL.PIXEL_MEAN", list(pixels.mean), "MODEL.PIXEL_STD", list(pixels.std)]
+        + ["INPUT.FORMAT", "RGB", *options]
+    )
+    peer = build_model(cfg)
+    state = to_detectron2(model.state_dict(), pyramid="neck.lateral.res2.weight")
+    own = peer.state_dict()
+    missing = set(own) - set(state) - {n for n in own if n.startswith(("pixel_", "proposal_gen"))}
+    missing |= {n for n in own if "rpn_head" in n} - set(state)
+    if missing or set(state) - set(own):
+        raise ValueError(
+            f"layouts differ: {sorted(missing)[:3]}, {sorted(set(state) - set(own))[:3]}"
+        )
+    peer.load_state_dict(state, strict=False)
+    return peer
+
+
+# Our names, as regular expressions, and detectron2's.
+_DETECTRON2_NAMES = (
+    (r"^backbone\.conv1\.", "{trunk}stem.conv1."),
+    (r"^backbone\.bn1\.", "{trunk}stem.conv1.norm."),
+    (r"^backbone\.layer(\d)\.", lambda m, trunk: f"{trunk}res{int(m[1]) + 1}."),
+    (r"^roi_heads\.box_pooler\.res5\.", "roi_heads.res5."),
+    (r"downsample\.0\.", "shortcut."),
+    (r"downsample\.1\.", "shortcut.norm."),
+    (r"\.bn(\d)\.", r".conv\1.norm."),
+    (r"^neck\.(lateral|output)\.res(\d)", r"backbone.fpn_\1\2"),
+    (r"^rpn\.conv\.", "proposal_generator.rpn_head.conv."),
+    (r"^rpn\.objectness\.", "proposal_generator.rpn_head.objectness_logits."),
+    (r"^rpn\.offsets\.", "proposal_generator.rpn_head.anchor_deltas."),
+    (r"box_head\.fcs\.(\d)", lambda m, trunk: f"box_head.fc{int(m[1]) + 1}"),
+    (r"\.predictor\.classifier\.", ".box_predictor.cls_score."),
+    (r"\.predictor\.regressor\.", ".box_predictor.bbox_pred."),
+    (r"mask_head\.convs\.(\d)", lambda m, trunk: f"mask_head.mask_fcn{int(m[1]) + 1}"),
+)
+
+
+def to_detectron2(state: Mapping[str, Tensor], *, pyramid: str) -> dict[str, Tensor]:
+    """Returns the tensors of our detector under detectron2's names.
+
+    Args:
+        state: Of our detector.
+        pyramid: A name whose presence tells that there is an FPN around the backbone.
+    """
+    trunk = "backbone.bottom_up." if pyramid in state else "backbone."
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _DETECTRON2_NAMES:
+            if callable(replacement):
+                name = re.sub(pattern, lambda m, r=replacement: r(m, trunk), name)
+            else:
+                name = re.sub(pattern, replacement.replace("{trunk}", trunk), name)
+        renamed[name] = tensor
+    return renamed
+
+
+def detectron2_inputs(batch: Batch, *, training: bool) -> list[dict[str, Any]]:
+    """Returns the batch as detectron2's models take it."""
+    from detectron2.structures import Boxes, Instances, PolygonMasks
+
+    inputs = []
+    for row, (height, width) in enumerate(batch.sizes.tolist()):
+        record: dict[str, Any] = {"image": batch.images[row, :, :height, :width].contiguous()}
+        record |= {"height": batch.original_sizes[row][0], "width": batch.original_sizes[row][1]}
+        if training and batch.targets is not None:
+            truth = Instances((height, width))
+            truth.gt_boxes = Boxes(batch.targets.boxes[row])
+            truth.gt_classes = batch.targets.classes[row]
+            truth.gt_masks = PolygonMasks(
+                [[polygon.ravel() for polygon in mask] for mask in batch.targets.masks[row]]
+            )
+            record["instances"] = truth
+        inputs.append(record)
+    return inputs
