@@ -112,7 +112,9 @@ def _polygon(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return centre + radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
 
 
-def build_detectron2(name: str, model: RCNN, configs: str, options: tuple[Any, ...] = ()) -> Any:  # noqa: ANN401
+def build_detectron2(
+    name: str, model: RCNN, configs: str, options: tuple[Any, ...] = (), device: str = "cpu"
+) -> Any:  # noqa: ANN401
     """Returns detectron2's model of the same detector, holding the weights of ours.
 
     Args:
@@ -120,6 +122,7 @@ def build_detectron2(name: str, model: RCNN, configs: str, options: tuple[Any, .
         model: Ours.
         configs: detectron2's configs folder.
         options: Further KEY, value pairs of detectron2's configuration.
+        device: Where the model goes.
     """
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
@@ -128,7 +131,7 @@ def build_detectron2(name: str, model: RCNN, configs: str, options: tuple[Any, .
     cfg.merge_from_file(f"{configs}/{DETECTRON2_CONFIGS[name]}")
     pixels = load_config(name).model.pixels
     cfg.merge_from_list(
-        ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.RESNETS.STRIDE_IN_1X1", False]
+        ["MODEL.DEVICE", device, "MODEL.WEIGHTS", "", "MODEL.RESNETS.STRIDE_IN_1X1", False]
         + ["MODEL.PIXEL_MEAN", list(pixels.mean), "MODEL.PIXEL_STD", list(pixels.std)]
         + ["INPUT.FORMAT", "RGB", *options]
     )
@@ -202,3 +205,116 @@ def detectron2_inputs(batch: Batch, *, training: bool) -> list[dict[str, Any]]:
             record["instances"] = truth
         inputs.append(record)
     return inputs
+
+
+def build_torchvision(model: RCNN) -> nn.Module:
+    """Returns torchvision's maskrcnn_resnet50_fpn with the weights of our Mask R-CNN R50-FPN.
+
+    Where it differs by construction it keeps its own ways: background is class 0, anchors are
+    rounded, regions are pooled unaligned. Stem and res2 are frozen as ours are.
+    """
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    peer = maskrcnn_resnet50_fpn(
+        weights=None,
+        weights_backbone=None,
+        num_classes=81,
+        # Images arrive at their final size, normalised here.
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+        norm_layer=_frozen_norm(),
+    )
+    peer.load_state_dict(_to_torchvision(model.state_dict()))
+    for name, parameter in peer.backbone.body.named_parameters():
+        parameter.requires_grad_(name.startswith(("layer2", "layer3", "layer4")))
+    return peer
+
+
+def _frozen_norm() -> Any:  # noqa: ANN401
+    from torchvision.ops import FrozenBatchNorm2d
+
+    return FrozenBatchNorm2d
+
+
+_TORCHVISION_NAMES = (
+    (r"^backbone\.", "backbone.body."),
+    (r"^neck\.lateral\.res(\d)", lambda m: f"backbone.fpn.inner_blocks.{int(m[1]) - 2}.0"),
+    (r"^neck\.output\.res(\d)", lambda m: f"backbone.fpn.layer_blocks.{int(m[1]) - 2}.0"),
+    (r"^rpn\.conv\.", "rpn.head.conv.0.0."),
+    (r"^rpn\.objectness\.", "rpn.head.cls_logits."),
+    (r"^rpn\.offsets\.", "rpn.head.bbox_pred."),
+    (r"box_head\.fcs\.(\d)", lambda m: f"box_head.fc{int(m[1]) + 6}"),
+    (r"\.predictor\.classifier\.", ".box_predictor.cls_score."),
+    (r"\.predictor\.regressor\.", ".box_predictor.bbox_pred."),
+    (r"mask_head\.convs\.(\d)", r"mask_head.\1.0"),
+    (r"mask_head\.deconv\.", "mask_predictor.conv5_mask."),
+    (r"mask_head\.predictor\.", "mask_predictor.mask_fcn_logits."),
+)
+
+
+def _to_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _TORCHVISION_NAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = _background_first(name, tensor)
+    return renamed
+
+
+def _background_first(name: str, tensor: Tensor) -> Tensor:
+    """Moves the background's logits to the front; gives it offsets and a mask, never used."""
+    if "cls_score" in name:
+        return torch.cat((tensor[-1:], tensor[:-1]))
+    if "bbox_pred" in name and "box_predictor" in name:
+        return torch.cat((torch.zeros_like(tensor[:4]), tensor))
+    if "mask_fcn_logits" in name:
+        return torch.cat((torch.zeros_like(tensor[:1]), tensor))
+    return tensor
+
+
+def torchvision_inputs(
+    batch: Batch, model: nn.Module, short_side: int | None = None
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Returns images and targets as torchvision's detectors take them.
+
+    Masks are bitmaps there; they are drawn once per batch and kept, as a loader would deliver them.
+
+    Args:
+        batch: Ours.
+        model: Theirs, which resizes by itself.
+        short_side: What it resizes to; None leaves the images at their size.
+    """
+    model.transform.min_size = (short_side or min(batch.images.shape[-2:]),)
+    images = [
+        (batch.images[row, :, :height, :width] / 255.0).contiguous()
+        for row, (height, width) in enumerate(batch.sizes.tolist())
+    ]
+    if batch.targets is None:
+        return images, []
+    targets = [
+        {
+            "boxes": batch.targets.boxes[row],
+            "labels": batch.targets.classes[row] + 1,
+            "masks": _bitmaps(batch, row).to(batch.images.device),
+        }
+        for row in range(len(images))
+    ]
+    return images, targets
+
+
+_DRAWN: dict[tuple[int, int], Tensor] = {}
+
+
+def _bitmaps(batch: Batch, row: int) -> Tensor:
+    from pycocotools import mask as coco_mask
+
+    key = (id(batch), row)
+    if key not in _DRAWN and batch.targets is not None:
+        height, width = batch.sizes[row].tolist()
+        polygons = [[p.ravel() for p in mask] for mask in batch.targets.masks[row]]
+        drawn = [
+            coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(mask, height, width)))
+            for mask in polygons
+        ]
+        _DRAWN[key] = torch.from_numpy(np.stack(drawn))
+    return _DRAWN[key]
