@@ -5,7 +5,7 @@
 
 All models hold the same weights and see the same pixels. Outputs are compared before anything is
 timed. Runs alternate between the models; medians and ratios are reported. Peak memory is how far
-the resident set of a fresh process rises above the built model while it runs the task twice (Linux).
+the resident set of a fresh process rises above the built model while it runs the task twice.
 """
 
 from __future__ import annotations
