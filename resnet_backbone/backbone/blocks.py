@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_backbone.backbone.norm import conv_norm, make_norm
+from resnet_backbone.backbone.norm import FrozenBatchNorm2d, conv_norm, make_norm
 
 # In-place ReLU and addition below are safe for autograd: neither a convolution nor a normalisation
 # keeps its own output for the backward pass.
@@ -45,6 +45,11 @@ class ResidualBlock(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F(x) of the paper's equation 1, before the sum; a new tensor."""
+        raise NotImplementedError
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that ends F(x)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,6 +96,11 @@ class BasicBlock(ResidualBlock):
         out = F.relu_(conv_norm(x, self.conv1, self.bn1))
         return conv_norm(out, self.conv2, self.bn2)
 
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that ends F(x)."""
+        return self.bn2
+
 
 class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions (figure 5, right), for ResNet-50, 101 and 152.
@@ -132,6 +142,11 @@ class Bottleneck(ResidualBlock):
         out = F.relu_(conv_norm(x, self.conv1, self.bn1))
         out = F.relu_(conv_norm(out, self.conv2, self.bn2))
         return conv_norm(out, self.conv3, self.bn3)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm that ends F(x)."""
+        return self.bn3
 
 
 class Stage(nn.Sequential):
@@ -187,7 +202,16 @@ def init_weights(module: nn.Module) -> None:
 
     He et al. 2015, "Delving Deep into Rectifiers", equation 14 (the backward case), which is what
     the reference implementations use; norms keep weight 1 and bias 0.
+
+    A frozen norm does not normalise before its statistics are loaded, and every block would double
+    the variance: 2^33 in ResNet-101. So the frozen norm that ends a residual branch starts at
+    1 / sqrt(number of blocks), which bounds the whole growth by e (the argument of Zhang et al.
+    2019, "Fixup Initialization").
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    blocks = [layer for layer in module.modules() if isinstance(layer, ResidualBlock)]
+    for block in blocks:
+        if isinstance(block.last_norm, FrozenBatchNorm2d):
+            nn.init.constant_(block.last_norm.weight, len(blocks) ** -0.5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from resnet_backbone.backbone.blocks import BasicBlock, Bottleneck, Stage, init_weights
+from resnet_backbone.backbone.build import create_backbone
 
 
 @pytest.mark.parametrize("norm", ["BN", "FrozenBN", "GN"])
@@ -69,3 +70,13 @@ def test_initialisation_follows_the_seed():
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet101"])
+def test_frozen_norms_without_statistics_keep_activations_in_range(name):
+    """Each block adds 1 / blocks of the variance, so all together add a factor of e at most; the
+    convolutions' own gain (fan_out, not fan_in) leaves room for another order of magnitude."""
+    net = create_backbone(name, norm="FrozenBN").eval()
+    with torch.no_grad():
+        features = net(torch.randn(1, 3, 128, 128))
+    assert all(0.05 < feature.std() < 10 for feature in features.values())
