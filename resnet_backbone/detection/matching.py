@@ -108,18 +108,22 @@ def random_order(keys: Tensor, count: int, stream: int) -> Tensor:
         count: Numbers per image.
         stream: Tells independent uses of one key apart.
     """
+    # Each key is scrambled before counting starts, or the numbers of key 1 would be those of key 0
+    # moved by one. Constants above 2^63 are the negative numbers that int64 wraps them to.
+    start = _scramble(keys * -0x61C8864680B583EB + stream * 0x632BE59BD9B4E019)[:, None]
     counter = torch.arange(count, device=keys.device)
-    # Constants above 2^63 are written as the negative numbers that int64 wraps them to.
-    x = (keys * -0x61C8864680B583EB + stream * 0x632BE59BD9B4E019)[:, None]
-    x = x + counter * -0x61C8864680B583EB
-    x = (x ^ _shift_right(x, 30)) * -0x40A7B892E31B1A47
-    x = (x ^ _shift_right(x, 27)) * -0x6B2FB644ECCEEE15
-    return _shift_right(x, 33).to(torch.int32)
+    return _shift_right(_scramble(start + counter * -0x61C8864680B583EB), 33).to(torch.int32)
 
 
 def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
     """Returns [B, K, C], the rows `indices` [B, K] of each image's `values` [B, N, C]."""
     return values.gather(1, indices[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _scramble(x: Tensor) -> Tensor:
+    x = (x ^ _shift_right(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ _shift_right(x, 27)) * -0x6B2FB644ECCEEE15
+    return x ^ _shift_right(x, 31)
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
