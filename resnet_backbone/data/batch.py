@@ -51,5 +51,5 @@ def _pad_targets(samples: Sequence[Sample]) -> Targets:
         classes=classes,
         valid=valid,
         keys=torch.tensor([sample.key for sample in samples]),
-        masks=[sample.masks for sample in samples],
+        masks=[sample.masks for sample in samples] if any(s.masks for s in samples) else (),
     )

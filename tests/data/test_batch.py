@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -47,3 +49,8 @@ def test_targets_are_padded_to_the_most_instances():
 def test_there_is_always_room_for_one_instance():
     targets = collate([sample(32, 32, 0, 1)]).targets
     assert targets.boxes.shape == (1, 1, 4) and not targets.valid.any()
+
+
+def test_a_batch_without_masks_says_so():
+    samples = [replace(sample(32, 32, count, count), masks=()) for count in (2, 0)]
+    assert collate(samples).targets.masks == ()

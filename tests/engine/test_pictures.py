@@ -67,3 +67,10 @@ def test_truth_of_an_image_without_instances():
     truth = true_detections(batch, 0)
     assert len(truth) == 0
     assert truth.masks.shape == (0, SIDE, SIDE)
+
+
+def test_faster_rcnn_is_drawn_beside_truth_without_masks(tmp_path):
+    batch = tiny_batch([1])
+    batch = replace(batch, targets=replace(batch.targets, masks=()))
+    assert true_detections(batch, 0).masks is None
+    assert write_pictures(Seer(), [batch], CLASS_NAMES, tmp_path, CPU, count=1)
