@@ -137,6 +137,13 @@ def test_the_task_knows_its_classes_and_data(toy, data, tmp_path):
     assert DetectionTask(boxes_only, torch.device("cpu")).score == "bbox/AP"
 
 
+def test_faster_rcnn_runs_to_the_end(toy, data, tmp_path):
+    train(config(toy, tmp_path, data, model={"mask": False}))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["metrics"]) == {"bbox"}
+    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
+
+
 def test_another_class_count_is_refused_with_both_numbers(toy, whole, data, tmp_path):
     with pytest.raises(ConfigError, match="model.num_classes is 7, .* name 4 classes"):
         train(config(toy, tmp_path, data, model={"num_classes": 7}))
