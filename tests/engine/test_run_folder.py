@@ -112,11 +112,14 @@ def test_two_runs_cannot_share_a_folder(tmp_path):
 
 
 def test_a_child_that_outlives_a_run_does_not_keep_the_lock(tmp_path):
+    ready, tell = os.pipe()
     with locked(tmp_path):
         child = os.fork()
         if child == 0:
+            os.write(tell, b"!")
             time.sleep(60)
             os._exit(0)
+        os.read(ready, 1)  # the child has been scheduled, and has let go
     try:
         enter(tmp_path)
     finally:
