@@ -2,8 +2,8 @@
 
 Shared by the parity tests and the benchmarks. Random weights would give an untypical number of
 proposals and no detections; `fill` draws weights that give about a thousand proposals and many
-detections. They come from numpy's generator, whose stream does not change between versions, so
-that recorded results stay valid.
+detections. They come from numpy, each tensor's from a stream of its own, so that they depend on
+neither torch's version nor the order of modules.
 """
 
 from __future__ import annotations

@@ -29,8 +29,10 @@ class Case:
         return peers.build_ours(self.name, self.overrides)
 
     def batch(self) -> Batch:
-        # Sizes that 32 divides in sum: our batches are padded so, detectron2's C4 and DC5 are not.
-        return peers.make_batch([(192, 256), (160, 224)], instances=5)
+        # Sizes that 32 divides: our batches are padded to such, detectron2's C4 and DC5 are not.
+        # With this seed no suppression and no rank is so close that rounding decides it: changing
+        # all weights by a relative 3e-7, several times, changes no selection. With seed 0 it does.
+        return peers.make_batch([(192, 256), (160, 224)], instances=5, seed=1)
 
 
 _FEWER_REGIONS = ("model.rpn.post_nms_topk_test=200", "model.roi.samples_per_image=64")
@@ -90,43 +92,57 @@ def our_numbers(model: RCNN, batch: Batch) -> dict[str, np.ndarray]:
 
 
 def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
-    """Compares what `theirs` holds, with the tolerances that the project promises.
-
-    Proposals are compared as sets: among a thousand scores some are closer than float32 rounding,
-    and their order means nothing.
-    """
+    """Compares what `theirs` holds, with the tolerances that the project promises."""
     for key, expected in theirs.items():
-        found, kind = ours[key], key.split("/")[0]
-        if kind == "proposals":
-            row = key.split("/")[1]
-            scores = (ours[f"objectness/{row}"], theirs[f"objectness/{row}"])
-            _assert_same_set(found, expected, *scores)
-            continue
-        assert found.shape == expected.shape, (key, found.shape, expected.shape)
-        error = np.abs(found.astype(np.float64) - expected).max()
-        if kind in ("anchors", "classes"):
-            assert error == 0, key
-        elif kind == "masks":
-            bits = [
-                np.unpackbits(m, axis=-1) if m.dtype == np.uint8 else m for m in (found, expected)
-            ]
-            assert (bits[0] == bits[1]).mean() >= 0.999, key
-        elif kind == "feature":
+        assert ours[key].shape == expected.shape, (key, ours[key].shape, expected.shape)
+        kind, _, row = key.partition("/")
+        if kind == "feature":
+            error = np.abs(ours[key] - expected).max()
             assert error <= 1e-5 * np.abs(expected).max(), (key, error)
-        else:
-            limit = {"boxes": 0.01, "scores": 1e-4, "objectness": 1e-4}[kind]
-            assert error <= limit, (key, error)
+        elif kind == "anchors":
+            assert (ours[key] == expected).all(), key
+        elif kind == "proposals":
+            _partners(ours, theirs, {key: 1, f"objectness/{row}": 100})
+        elif kind == "boxes":
+            weights = {key: 1, f"scores/{row}": 100, f"classes/{row}": 1000}
+            partners = _partners(ours, theirs, weights)
+            if f"masks/{row}" in theirs:
+                _assert_same_masks(ours[f"masks/{row}"][partners], theirs[f"masks/{row}"])
 
 
-def _assert_same_set(
-    found: np.ndarray, expected: np.ndarray, scores: np.ndarray, expected_scores: np.ndarray
-) -> None:
-    assert len(found) == len(expected)
-    distance = np.abs(found[:, None] - expected[None]).max(axis=2)
-    partner = distance.argmin(axis=0)
-    assert distance.min(axis=0).max() <= 0.01  # pixels
-    assert len(np.unique(partner)) == len(expected)
-    assert np.abs(scores[partner] - expected_scores).max() <= 1e-4
+def _partners(
+    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], weights: dict[str, int]
+) -> np.ndarray:
+    """Returns for each of their boxes the index of our equal one; there must be one for each.
+
+    They are compared as sets: among a thousand scores some are closer than float32 rounding, and
+    their order means nothing. The weights make 0.01 the tolerance of all together: 0.01 pixel,
+    a score of 1e-4, and the same class.
+    """
+
+    def columns(numbers: dict[str, np.ndarray]) -> np.ndarray:
+        parts = [w * numbers[key].reshape(len(numbers[key]), -1) for key, w in weights.items()]
+        return np.concatenate(parts, axis=1)
+
+    distance = np.abs(columns(ours)[:, None] - columns(theirs)[None]).max(axis=2)
+    partners = distance.argmin(axis=0)
+    assert distance.min(axis=0).max() <= 0.01, (list(weights), distance.min(axis=0).max())
+    assert len(np.unique(partners)) == len(partners), list(weights)
+    return partners
+
+
+def _assert_same_masks(found: np.ndarray, expected: np.ndarray) -> None:
+    if expected.dtype == np.uint8:  # packed for the recording
+        found, expected = np.unpackbits(found, axis=-1), np.unpackbits(expected, axis=-1)
+    assert (found == expected).mean() >= 0.999
+
+
+def fingerprint(model: RCNN) -> np.ndarray:
+    """Returns float64[parameters and buffers], which tells whether two models hold equal weights.
+
+    numpy promises the bits of its generators for ever, but not what it makes of them.
+    """
+    return np.array([tensor.double().abs().sum().item() for tensor in model.state_dict().values()])
 
 
 def condense(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
