@@ -122,14 +122,16 @@ class BoxPredictor(nn.Module):
             boxes: float32[B, P, 4], the proposals.
             valid: bool[B, P].
             sizes: int64[B, 2], (height, width) of the images.
-            score_threshold: Only scores above it are decoded.
+            score_threshold: Only scores above it, with finite offsets, are decoded.
             nms_threshold: Overlap above which the lower score goes.
             limit: Detections per image.
         """
         batch, per_image = valid.shape
         scores = logits.float().softmax(dim=-1)[:, :-1] * valid.flatten()[:, None]
+        # A box that is not a number can be neither suppressed nor pooled from.
+        passing = (scores > score_threshold) & offsets.isfinite().all(dim=-1)
         # The only question to the device: how many scores pass. The answer bounds all that follows.
-        rows, classes = (scores > score_threshold).nonzero(as_tuple=True)
+        rows, classes = passing.nonzero(as_tuple=True)
         images = rows.div(per_image, rounding_mode="floor")
         found = box_ops.decode(
             offsets[rows, classes], boxes.flatten(0, 1)[rows], self.offset_weights

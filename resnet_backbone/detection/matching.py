@@ -68,7 +68,7 @@ def match(
 def sample(
     labels: Tensor, order: Tensor, *, count: int, positive_fraction: float
 ) -> SampledIndices:
-    """Picks up to `count` boxes of each image, at most `positive_fraction` of them foreground.
+    """Picks up to `count` boxes of each image, at most `positive_fraction * count` of them foreground.
 
     Background fills the places that foreground leaves (detectron2/modeling/sampling.py).
 
@@ -78,18 +78,21 @@ def sample(
         count: Boxes per image.
         positive_fraction: In [0, 1].
     """
-    count = min(count, labels.shape[1])
-    quota = max(1, min(int(count * positive_fraction), count))
-    positive_order, positives = torch.where(labels == 1, order, -1).topk(quota)
+    candidates = labels.shape[1]
+    # The quota is a share of what is asked for, also where there are fewer candidates.
+    quota = min(int(count * positive_fraction), candidates)
+    count = min(count, candidates)
+    # One column at least, so that there is something to gather from.
+    positive_order, positives = torch.where(labels == 1, order, -1).topk(max(1, quota))
     negative_order, negatives = torch.where(labels == 0, order, -1).topk(count)
-    found = (positive_order >= 0).sum(dim=1, keepdim=True)
+    found = (positive_order >= 0).sum(dim=1, keepdim=True).clamp(max=quota)
     # Slot s holds positive s while there are any, then negative s - found.
     slot = torch.arange(count, device=labels.device).expand_as(negatives)
     from_negatives = (slot - found).clamp(min=0)
     positive = slot < found
     indices = torch.where(
         positive,
-        positives.gather(1, slot.clamp(max=quota - 1)),
+        positives.gather(1, slot.clamp(max=positives.shape[1] - 1)),
         negatives.gather(1, from_negatives),
     )
     valid = positive | (negative_order.gather(1, from_negatives) >= 0)

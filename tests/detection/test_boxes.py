@@ -58,3 +58,34 @@ def test_clip_uses_each_images_own_size():
     sizes = torch.tensor([[20, 30], [80, 40]])[:, None]
     expected = torch.tensor([[[0.0, 0, 30, 20]], [[0.0, 3, 40, 80]]])
     assert torch.equal(box_ops.clip(boxes_of_two, sizes), expected)
+
+
+degenerate = st.tuples(place, place, st.sampled_from([0.0, -7.0, 5.0]), st.just(0.0)).map(
+    lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(degenerate, min_size=1, max_size=5).map(torch.tensor), some)
+def test_boxes_without_area_overlap_nothing(flat, solid):
+    assert (box_ops.pairwise_iou(flat, solid) == 0).all()
+    assert (box_ops.pairwise_iou(flat, flat) == 0).all()
+
+
+def test_iou_of_batches_and_of_one_set_shared_by_all_images():
+    first = torch.tensor([[[0.0, 0, 2, 2]], [[1.0, 1, 3, 3]]])
+    shared = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]])[None]
+    expected = torch.tensor([[[1.0, 1 / 7, 0.0]], [[1 / 7, 1.0, 0.0]]])
+    torch.testing.assert_close(box_ops.pairwise_iou(first, shared), expected)
+
+
+def test_areas():
+    boxes_of_two = torch.tensor([[[0.0, 0, 2, 3]], [[1.0, 1, 1, 9]]])
+    assert box_ops.area(boxes_of_two).tolist() == [[6.0], [0.0]]
+
+
+def test_half_precision_offsets_are_decoded_in_float32():
+    anchor = torch.tensor([1000.0, 1000.0, 1016.0, 1016.0])
+    found = box_ops.decode(torch.tensor([0.5, 0, 0, 0], dtype=torch.bfloat16), anchor, UNIT)
+    assert found.dtype == torch.float32
+    assert found.tolist() == [1008.0, 1000.0, 1024.0, 1016.0]

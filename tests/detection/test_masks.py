@@ -60,3 +60,43 @@ def test_paste_equals_grid_sample(chunk, monkeypatch):
 
 def test_nothing_to_paste():
     assert paste(torch.zeros(0, 28, 28), torch.zeros(0, 4), (5, 6)).shape == (0, 5, 6)
+
+
+def test_half_covered_squares_are_half_full():
+    left = np.array([[0.0, 0], [20, 0], [20, 40], [0, 40]])
+    found = rasterize([[left]], torch.tensor([[0.0, 0, 40, 40]]), 28)[0]
+    assert found[:, :14].all()
+    assert not found[:, 14:].any()
+
+
+def test_bitmaps_equal_bilinear_sampling_written_down():
+    """One box that spans 2 x 2 pixels per cell: a cell is full where half its pixels are."""
+    bitmap = np.random.default_rng(0).random((16, 16)) > 0.5
+    found = rasterize([bitmap], torch.tensor([[2.0, 4, 10, 12]]), 4)[0]
+    share = bitmap[4:12, 2:10].reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    assert (found.numpy() == (share >= 0.5)).all()
+
+
+def test_a_mask_outside_its_box_leaves_nothing_and_boxes_without_area_do_no_harm():
+    polygon = np.array([[10.0, 10], [30, 10], [30, 30], [10, 30]])
+    boxes = torch.tensor([[50.0, 50, 60, 60], [20.0, 20, 20, 20]])
+    found = rasterize([[polygon], [polygon]], boxes, 28)
+    assert not found[0].any()
+    assert found.shape == (2, 28, 28)
+    assert found.dtype == torch.bool
+
+
+def test_nothing_to_rasterize():
+    assert rasterize([], torch.zeros(0, 4), 28).shape == (0, 28, 28)
+
+
+def test_a_full_square_fills_the_pixels_whose_centres_lie_in_its_box():
+    found = paste(torch.ones(1, 28, 28), torch.tensor([[3.0, 2, 10, 7]]), (12, 16))[0]
+    expected = torch.zeros(12, 16, dtype=torch.bool)
+    expected[2:7, 3:10] = True
+    assert torch.equal(found, expected)
+
+
+def test_boxes_without_area_paste_nothing_that_is_not_a_number():
+    found = paste(torch.ones(2, 28, 28), torch.tensor([[5.0, 5, 5, 5], [3, 3, 9, 3]]), (12, 16))
+    assert not found.any()

@@ -50,14 +50,14 @@ def test_an_image_without_objects_is_all_background():
 @given(
     st.lists(st.sampled_from([1, 0, -1]), min_size=1, max_size=40),
     st.integers(1, 20),
-    st.sampled_from([0.25, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.25, 0.5, 1.0]),
 )
 def test_sample_takes_the_quota_of_foreground_and_fills_with_background(labels, count, fraction):
     labels = torch.tensor([labels], dtype=torch.int8)
     order = random_order(torch.tensor([7]), labels.shape[1], 0)
     found = sample(labels, order, count=count, positive_fraction=fraction)
     room = min(count, labels.shape[1])
-    positives = min(int((labels == 1).sum()), max(1, int(room * fraction)))
+    positives = min(int((labels == 1).sum()), int(count * fraction))
     negatives = min(int((labels == 0).sum()), room - positives)
 
     chosen = found.indices[0][found.valid[0]]
@@ -93,3 +93,19 @@ def test_gather_rows():
     values = torch.arange(24.0).view(2, 3, 4)
     found = gather_rows(values, torch.tensor([[2, 0], [1, 1]]))
     assert torch.equal(found, torch.stack((values[0][[2, 0]], values[1][[1, 1]])))
+
+
+def test_a_sample_does_not_depend_on_the_other_images():
+    labels = torch.randint(-1, 2, (3, 60), dtype=torch.int8)
+    keys = torch.tensor([9, 8, 7])
+    together = sample(labels, random_order(keys, 60, 1), count=20, positive_fraction=0.25)
+    for row in range(3):
+        order = random_order(keys[row : row + 1], 60, 1)
+        alone = sample(labels[row : row + 1], order, count=20, positive_fraction=0.25)
+        chosen = alone.indices[alone.valid]
+        assert torch.equal(together.indices[row][together.valid[row]], chosen)
+
+
+def test_numbers_of_neighbouring_keys_are_not_one_sequence_shifted():
+    values = random_order(torch.arange(16), 500, 0).tolist()
+    assert len({number for row in values for number in row}) == 16 * 500

@@ -9,7 +9,7 @@ import torch
 from resnet_backbone.config.load import load_config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.structures import Targets
+from resnet_backbone.structures import Batch, Targets
 
 ONE_MAP = ["model.rpn.anchors.sizes=[[16, 32, 64, 128, 256]]"]
 ARCHITECTURES = {
@@ -132,3 +132,90 @@ def test_contradicting_class_counts_are_refused():
         build_detector(cfg, num_classes=3)
     with pytest.raises(ConfigError, match="num_classes is not set"):
         build_detector(load_config("quickstart.yaml"))
+
+
+# Frozen norms: with batch statistics an image does depend on the others.
+ALONE = "model.backbone.norm=FrozenBN"
+
+
+def opinionated():
+    """A detector whose scores spread, so that there is something to detect."""
+    model = detector("fpn", ALONE).eval()
+    torch.nn.init.normal_(model.roi_heads.predictor.classifier.weight, std=0.3)
+    torch.nn.init.normal_(model.roi_heads.mask_head.predictor.weight, std=0.3)
+    return model
+
+
+def assert_same_detections(found, expected):
+    assert len(found) == len(expected) > 0
+    assert torch.equal(found.classes, expected.classes)
+    # The same sums, but a convolution may add them in another order for another batch size.
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-2, rtol=0)
+    assert (found.masks == expected.masks).float().mean() > 0.999
+
+
+def pick(images, order):
+    """Returns the batch of the images with the given indices, padded as before."""
+    truth = images.targets
+    return Batch(
+        images=images.images[order].contiguous(memory_format=torch.channels_last),
+        sizes=images.sizes[order],
+        original_sizes=[images.original_sizes[i] for i in order],
+        image_ids=[images.image_ids[i] for i in order],
+        targets=Targets(
+            boxes=truth.boxes[order],
+            classes=truth.classes[order],
+            valid=truth.valid[order],
+            keys=truth.keys[order],
+            masks=[truth.masks[i] for i in order],
+        ),
+    )
+
+
+def test_what_lies_in_the_padding_is_never_seen():
+    model, images = opinionated(), batch()
+    littered = images.images.clone()
+    littered[0, :, 64:] = 255
+    littered[1, :, :, 64:] = 77
+    expected = model.detect(images)
+    for found, clean in zip(model.detect(replace(images, images=littered)), expected, strict=True):
+        assert torch.equal(found.boxes, clean.boxes)
+        assert torch.equal(found.masks, clean.masks)
+
+
+def test_detections_do_not_depend_on_the_other_images_of_the_batch():
+    model, images = opinionated(), batch()
+    together = model.detect(images)
+    assert [found.image_id for found in together] == images.image_ids
+    for index, expected in enumerate(together):
+        (found,) = model.detect(pick(images, [index]))
+        assert found.image_id == images.image_ids[index]
+        assert_same_detections(found, expected)
+
+
+def test_losses_do_not_depend_on_the_order_of_images():
+    model, images = detector("fpn", ALONE).train(), batch()
+    forward, backward = model(images), model(pick(images, [1, 0]))
+    for name in LOSSES:
+        torch.testing.assert_close(forward[name], backward[name], atol=1e-6, rtol=1e-4)
+
+
+def test_boxes_are_reported_at_the_original_size():
+    model, images = opinionated(), batch()
+    sizes = images.sizes.tolist()
+    same = model.detect(images)
+    larger = model.detect(replace(images, original_sizes=[(2 * h, 3 * w) for h, w in sizes]))
+    for found, expected, (height, width) in zip(larger, same, sizes, strict=True):
+        assert found.size == (2 * height, 3 * width)
+        assert found.masks.shape[1:] == found.size
+        scale = torch.tensor([3.0, 2.0, 3.0, 2.0])
+        torch.testing.assert_close(found.boxes, expected.boxes * scale)
+        assert torch.equal(found.scores, expected.scores)
+
+
+def test_faster_rcnn_trains_without_masks_and_reports_none():
+    model = detector("fpn", "model.mask=false")
+    images = replace(batch(), targets=replace(batch().targets, masks=()))
+    assert set(model.train()(images)) == LOSSES - {"loss_mask"}
+    assert all(found.masks is None for found in model.eval()(images))

@@ -6,7 +6,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet_backbone.detection.roi_align import roi_align
+from resnet_backbone.detection.roi_align import _by_kernel, roi_align
 
 HEIGHT, WIDTH, STRIDE = 12, 17, 8
 
@@ -64,3 +64,33 @@ def test_no_regions_give_an_empty_result_that_backward_accepts():
     assert found.shape == (0, 3, 7, 7)
     found.sum().backward()
     assert feature.grad.abs().sum() == 0
+
+
+def test_gradients_are_those_of_the_values():
+    """Numerically, in float64; the regions themselves get no gradient."""
+    feature = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    rois = torch.tensor([[0, 1.0, 2, 30, 25], [1, -9, 4, 20, 60]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: roi_align(x, rois, 3, 1 / STRIDE), feature)
+
+
+def test_regions_see_their_own_image_only():
+    feature = torch.zeros(3, 1, 6, 6)
+    feature[1] = 5.0
+    rois = torch.tensor([[0, 8.0, 8, 32, 32], [1, 8, 8, 32, 32], [2, 8, 8, 32, 32]])
+    found = roi_align(feature, rois, 2, 1 / STRIDE)
+    assert found.flatten(1).tolist() == [[0.0] * 4, [5.0] * 4, [0.0] * 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_kernel_places_regions_in_float32_whatever_the_features_are(dtype):
+    """What a GPU does, run here; far from the origin, where bfloat16 knows every fourth pixel."""
+    ramp = torch.arange(128.0).expand(1, 1, 8, 128).to(dtype)  # exact in all three types
+    rois = torch.tensor([[0, 803.0, 10, 831, 38], [0, 901, 10, 929, 38]])
+    found = _by_kernel(ramp, rois, 2, 1 / STRIDE)
+    assert found.dtype == dtype
+    # On a ramp each bin is worth its centre: 7 px and 21 px into the region, in cells.
+    centres = (rois[:, 1, None] + torch.tensor([7.0, 21.0])) / STRIDE - 0.5
+    # Values near 100 are kept in steps of 0.5 in bfloat16.
+    torch.testing.assert_close(found[:, 0, 0].float(), centres, atol=0.26, rtol=0)
+    if dtype == torch.float32:
+        torch.testing.assert_close(found, roi_align(ramp, rois, 2, 1 / STRIDE), atol=1e-4, rtol=0)

@@ -1,0 +1,143 @@
+"""What the configuration says is what the detector is made of."""
+
+import pytest
+import torch
+from tiny_rcnn import tiny_config
+
+from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.config.load import load_config
+from resnet_backbone.config.schema import Config
+from resnet_backbone.detection.build import build_detector
+from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.weights.files import save_weights
+
+ONE_MAP = {"anchors": {"sizes": ((16.0, 32.0, 64.0),)}}
+
+
+def build(num_classes=3, **model):
+    return build_detector(tiny_config(**model), num_classes)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "strides", "pooled", "mask_resolution"),
+    [
+        ("fpn", (4, 8, 16, 32, 64), (4, 8, 16, 32), 28),
+        ("dc5", (16,), (16,), 28),
+        ("c4", (16,), (16,), None),
+    ],
+)
+def test_strides_of_proposals_and_of_pooled_maps(architecture, strides, pooled, mask_resolution):
+    options = {} if architecture == "fpn" else {"rpn": ONE_MAP}
+    model = build(architecture=architecture, **options)
+    assert model.rpn.anchors.strides == strides
+    assert model.roi_heads.box_pooler.align.strides == pooled
+    if mask_resolution is None:
+        assert model.roi_heads.mask_pooler is None
+    else:
+        assert 2 * model.roi_heads.mask_pooler.align.resolution == mask_resolution
+    maps = model.neck(model.backbone(torch.zeros(1, 3, 128, 128)))
+    assert [128 // m.shape[-1] for m in maps] == list(strides)
+
+
+def test_every_number_of_the_configuration_arrives():
+    rpn = {
+        "iou_thresholds": (0.2, 0.6),
+        "samples_per_image": 11,
+        "positive_fraction": 0.4,
+        "pre_nms_topk_train": 21,
+        "pre_nms_topk_test": 22,
+        "post_nms_topk_train": 23,
+        "post_nms_topk_test": 24,
+        "nms_threshold": 0.65,
+        "min_box_size": 1.5,
+    }
+    roi = {
+        "samples_per_image": 12,
+        "positive_fraction": 0.35,
+        "iou_threshold": 0.55,
+        "score_threshold": 0.15,
+        "nms_threshold": 0.45,
+        "detections_per_image": 13,
+    }
+    model = build(rpn=rpn, roi=roi | {"box_weights": (1.0, 2.0, 3.0, 4.0)})
+    pairs = ("pre_nms_topk", "post_nms_topk")
+    single = {name: value for name, value in rpn.items() if not name.startswith(pairs)}
+    assert {name: getattr(model.rpn, name) for name in single} == single
+    assert (model.rpn.pre_nms_topk, model.rpn.post_nms_topk) == ((21, 22), (23, 24))
+    assert vars(model.roi_heads.settings) == roi
+    assert model.roi_heads.predictor.offset_weights == (1.0, 2.0, 3.0, 4.0)
+
+
+def test_the_class_count_comes_from_either_side():
+    assert build_detector(tiny_config(), 5).num_classes == 5
+    assert build_detector(tiny_config(num_classes=4)).num_classes == 4
+    assert build_detector(tiny_config(num_classes=4), 4).num_classes == 4
+
+
+def test_a_class_count_that_is_contradicted_or_unknown_is_an_error():
+    with pytest.raises(ConfigError, match=r"num_classes is 4, but the annotations name 3"):
+        build_detector(tiny_config(num_classes=4), 3)
+    with pytest.raises(ConfigError, match=r"num_classes is not set"):
+        build_detector(tiny_config())
+
+
+def test_maps_with_unequally_many_anchors_are_an_error_that_names_the_key():
+    sizes = ((8.0,), (16.0,), (32.0,), (64.0,), (128.0, 256.0))
+    with pytest.raises(ConfigError, match=r"model\.rpn\.anchors\.sizes: all feature maps"):
+        build(rpn={"anchors": {"sizes": sizes}})
+
+
+def test_the_number_of_size_lists_is_refused_before_anything_is_built():
+    with pytest.raises(ValueError, match="has 2 lists, expected 1 or 5 for architecture fpn"):
+        Config.model_validate({"model": {"rpn": {"anchors": {"sizes": ((8.0,), (16.0,))}}}})
+
+
+def test_convolutions_are_channels_last_and_everything_is_float32():
+    model = build()
+    wide = [p for p in model.parameters() if p.ndim == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_c4_loads_res5_into_the_region_head(tmp_path):
+    """The backbone of C4 ends at res4; the file's layer4 belongs to the head."""
+    donor = create_backbone("resnet18")
+    for parameter in donor.parameters():
+        torch.nn.init.normal_(parameter)
+    save_weights(donor, tmp_path / "r18.safetensors", {})
+    backbone = {"name": "resnet18", "freeze_at": 0, "weights": str(tmp_path / "r18.safetensors")}
+    model = build(architecture="c4", rpn=ONE_MAP, backbone=backbone)
+    res5 = model.roi_heads.box_pooler.res5
+    assert not hasattr(model.backbone, "layer4")
+    for name, parameter in donor.layer4.named_parameters():
+        assert torch.equal(res5.get_parameter(name), parameter)
+    for name, parameter in model.backbone.named_parameters():
+        assert torch.equal(donor.get_parameter(name), parameter)
+
+
+def test_weights_that_cannot_be_read_are_an_error(tmp_path):
+    backbone = {"name": "resnet18", "weights": str(tmp_path / "none.safetensors")}
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        build(backbone=backbone)
+
+
+def test_dc5_dilates_instead_of_striding():
+    model = build(architecture="dc5", rpn=ONE_MAP)
+    convolutions = [m for m in model.backbone.layer4.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert {conv.stride for conv in convolutions} == {(1, 1)}
+    assert (2, 2) in {conv.dilation for conv in convolutions if conv.kernel_size == (3, 3)}
+
+
+def test_faster_rcnn_has_no_mask_branch():
+    model = build(mask=False)
+    assert model.roi_heads.mask_head is None
+    assert model.roi_heads.mask_pooler is None
+
+
+def test_the_same_seed_gives_the_same_detector():
+    cfg = load_config("quickstart.yaml")
+    states = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        states.append(build_detector(cfg, 3).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
