@@ -15,6 +15,7 @@ _PUBLIC = {
     "ResNet": "resnet_backbone.backbone.resnet",
     "create_backbone": "resnet_backbone.backbone.build",
     "list_backbones": "resnet_backbone.backbone.build",
+    "create_classifier": "resnet_backbone.classification.build",
     "load_weights": "resnet_backbone.weights.load",
     "save_weights": "resnet_backbone.weights.files",
     "read_card": "resnet_backbone.weights.files",

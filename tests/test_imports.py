@@ -25,6 +25,7 @@ EVERYBODY = ("registry", "errors", "structures", "backbone.spec")  # may be impo
 # The first name that fits a module holds. config.schema is treated apart, see READS_CONFIG.
 OTHERS = {
     "backbone.build": ("backbone", "weights"),  # weights inside a function: they lie further out
+    "classification": ("backbone", "classification", "weights"),
     "detection.build": ("backbone", "detection", "utils", "weights"),
     "config": ("config",),
     "backbone": ("backbone",),

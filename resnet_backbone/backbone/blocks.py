@@ -1,141 +1,156 @@
-"""The two residual blocks of the paper (figure 5), with projection shortcuts (option B)."""
+"""The residual blocks of the paper (figure 5), of its plain baselines, and of its successors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_backbone.backbone.norm import FrozenBatchNorm2d, conv_norm, make_norm
+from resnet_backbone.backbone.deform import DeformConv2d
+from resnet_backbone.backbone.norm import conv_norm, make_norm
+from resnet_backbone.backbone.shortcuts import Projection, ZeroPadding
+from resnet_backbone.backbone.squeeze import SqueezeExcite
 
 # In-place ReLU and addition below are safe for autograd: neither a convolution nor a normalisation
 # keeps its own output for the backward pass.
 
 
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Returns a 1x1 convolution without bias, which the norm behind it would cancel."""
-    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+@dataclass(frozen=True)
+class BlockStyle:
+    """What all blocks of a network have in common.
+
+    Attributes:
+        norm: Kind of normalisation, see `make_norm`.
+        norm_eps: Added to its variance.
+        stride_in_1x1: True strides in the first 1x1 convolution of a bottleneck (the paper, and the
+            weights of its authors); False in the 3x3 (torchvision; Goyal et al. 2017, section 5.1).
+            Weights are good for one of them only, although their shapes fit both.
+        groups: Of the 3x3 convolution of a bottleneck (Xie et al. 2017, "ResNeXt").
+        width_per_group: Channels of a group in res2; 64 with one group is the paper's bottleneck.
+        shortcut: The paper's options where shapes differ: "A" pads with zeros and has no
+            parameters, "B" projects; "C" projects everywhere; "none" leaves shortcuts out.
+        avg_down: The projection averages 2x2 pixels instead of skipping three of four (He et al.
+            2019, "Bag of Tricks", figure 2: ResNet-D).
+        squeeze_excite: Weigh the channels of F(x) (Hu et al. 2018, "Squeeze-and-Excitation").
+    """
+
+    norm: str = "BN"
+    norm_eps: float = 1e-5
+    stride_in_1x1: bool = False
+    groups: int = 1
+    width_per_group: int = 64
+    shortcut: Literal["A", "B", "C", "none"] = "B"
+    avg_down: bool = False
+    squeeze_excite: bool = False
+
+    def make_norm(self, channels: int) -> nn.Module:
+        """Returns a normalisation layer for `channels` channels."""
+        return make_norm(self.norm, channels, self.norm_eps)
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    """Returns a 3x3 convolution without bias, padded so that stride 1 keeps the size."""
-    return nn.Conv2d(
-        in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False
-    )
+@dataclass(frozen=True)
+class Place:
+    """What a block owes to its place in the network.
+
+    Attributes:
+        stride: Of the block.
+        dilation: Of its 3x3 convolutions.
+        deformable: Whether these are deformable.
+        drop_rate: Probability that training leaves F(x) out (Huang et al. 2016, "Deep Networks with
+            Stochastic Depth").
+    """
+
+    stride: int = 1
+    dilation: int = 1
+    deformable: bool = False
+    drop_rate: float = 0.0
 
 
 class ResidualBlock(nn.Module):
-    """What both blocks share: the shortcut and the sum.
+    """What all blocks share: the shortcut and the sum.
 
     Args:
         in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Stride of the block.
-        norm: Kind of normalisation, see `make_norm`.
+        width: Output channels / `expansion`.
+        place: Where the block stands.
+        style: What it has in common with all others.
     """
 
-    expansion: int  # channels of the output per channel of the 3x3 convolution
+    expansion: int  # channels of the output per unit of width
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str) -> None:
+    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
         super().__init__()
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(
-                conv1x1(in_channels, out_channels, stride), make_norm(norm, out_channels)
-            )
+        out_channels = width * self.expansion
+        self.out_channels = out_channels
+        self.drop_rate = place.drop_rate
+        self.has_shortcut = style.shortcut != "none"
+        self.downsample = _shortcut(in_channels, out_channels, place.stride, style)
+        self.se = SqueezeExcite(out_channels) if style.squeeze_excite else None
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F(x) of the paper's equation 1, before the sum; a new tensor."""
         raise NotImplementedError
 
-    @property
-    def last_norm(self) -> nn.Module:
-        """The norm that ends F(x)."""
+    def last_layer(self) -> nn.Module:
+        """Returns the layer whose weights scale F(x)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
-        out = self.residual(x)
-        shortcut = x if self.downsample is None else conv_norm(x, *self.downsample)
-        out += shortcut
+        out = self.weighted(self.residual(x))
+        if self.has_shortcut:
+            out += x if self.downsample is None else self.downsample(x)
         return F.relu_(out)
+
+    def weighted(self, residual: Tensor) -> Tensor:
+        """Returns F(x) after squeeze-and-excitation and stochastic depth, where these are on."""
+        if self.se is not None:
+            residual = self.se(residual)
+        if self.training and self.drop_rate > 0:
+            residual = residual * _survivors(residual, self.drop_rate)
+        return residual
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions (figure 5, left), for ResNet-18 and 34.
-
-    Args:
-        in_channels: Channels of the input.
-        width: Channels of both convolutions, and of the output.
-        stride: Stride of the first convolution.
-        dilation: Dilation of both.
-        norm: Kind of normalisation, see `make_norm`.
-        stride_in_1x1: Has no effect: there is no 1x1 convolution. Both blocks take it so that a
-            network is assembled the same way from either.
-    """
+    """Two 3x3 convolutions (figure 5, left), for 18 and 34 layers and for CIFAR."""
 
     expansion = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        norm: str = "BN",
-        stride_in_1x1: bool = False,
-    ) -> None:
-        super().__init__(in_channels, width * self.expansion, stride, norm)
-        self.conv1 = conv3x3(in_channels, width, stride, dilation)
-        self.bn1 = make_norm(norm, width)
-        self.conv2 = conv3x3(width, width, 1, dilation)
-        self.bn2 = make_norm(norm, width)
+    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
+        super().__init__(in_channels, width, place, style)
+        self.conv1 = _conv3x3(in_channels, width, place, stride=place.stride)
+        self.bn1 = style.make_norm(width)
+        self.conv2 = _conv3x3(width, width, place)
+        self.bn2 = style.make_norm(width)
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F(x), `[B, width, H / stride, W / stride]`."""
         out = F.relu_(conv_norm(x, self.conv1, self.bn1))
         return conv_norm(out, self.conv2, self.bn2)
 
-    @property
-    def last_norm(self) -> nn.Module:
-        """The norm that ends F(x)."""
+    def last_layer(self) -> nn.Module:
+        """Returns the norm that ends F(x)."""
         return self.bn2
 
 
 class Bottleneck(ResidualBlock):
-    """1x1, 3x3 and 1x1 convolutions (figure 5, right), for ResNet-50, 101 and 152.
-
-    Args:
-        in_channels: Channels of the input.
-        width: Channels of the 3x3 convolution; the output has four times as many.
-        stride: Stride of the block.
-        dilation: Dilation of the 3x3 convolution.
-        norm: Kind of normalisation, see `make_norm`.
-        stride_in_1x1: True strides in the first 1x1 convolution (the paper, and the weights of its
-            authors); False in the 3x3 (torchvision; Goyal et al. 2017, section 5.1). Weights are
-            good for one of them only, although their shapes fit both.
-    """
+    """1x1, 3x3 and 1x1 convolutions (figure 5, right), for 50 layers and more."""
 
     expansion = 4
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        norm: str = "BN",
-        stride_in_1x1: bool = False,
-    ) -> None:
-        super().__init__(in_channels, width * self.expansion, stride, norm)
-        stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = conv1x1(in_channels, width, stride1)
-        self.bn1 = make_norm(norm, width)
-        self.conv2 = conv3x3(width, width, stride2, dilation)
-        self.bn2 = make_norm(norm, width)
-        self.conv3 = conv1x1(width, width * self.expansion)
-        self.bn3 = make_norm(norm, width * self.expansion)
+    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
+        super().__init__(in_channels, width, place, style)
+        inner = _inner_width(width, style)
+        stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride1, bias=False)
+        self.bn1 = style.make_norm(inner)
+        self.conv2 = _conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
+        self.bn2 = style.make_norm(inner)
+        self.conv3 = nn.Conv2d(inner, self.out_channels, 1, bias=False)
+        self.bn3 = style.make_norm(self.out_channels)
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F(x), `[B, 4 * width, H / stride, W / stride]`."""
@@ -143,75 +158,119 @@ class Bottleneck(ResidualBlock):
         out = F.relu_(conv_norm(out, self.conv2, self.bn2))
         return conv_norm(out, self.conv3, self.bn3)
 
-    @property
-    def last_norm(self) -> nn.Module:
-        """The norm that ends F(x)."""
+    def last_layer(self) -> nn.Module:
+        """Returns the norm that ends F(x)."""
         return self.bn3
 
 
-class Stage(nn.Sequential):
-    """Blocks in a row, of which the first has the stride.
+class PreActivationBlock(ResidualBlock):
+    """Norm and ReLU before each convolution (He et al. 2016, "Identity Mappings", figure 4e).
 
-    Every block is dilated, the first one too: that is R-FCN's and detectron2's DC5; torchvision
-    leaves the first undilated.
-
-    Args:
-        block: Kind of block.
-        count: How many.
-        in_channels: Channels of the input.
-        width: See the block.
-        stride: Stride of the first block.
-        dilation: Dilation of all 3x3 convolutions.
-        norm: Kind of normalisation, see `make_norm`.
-        stride_in_1x1: See `Bottleneck`.
-
-    Attributes:
-        out_channels: Channels of the output.
+    The sum leaves the block as it is; where the shortcut projects, it sees the activated input.
     """
 
-    def __init__(
-        self,
-        block: type[BasicBlock] | type[Bottleneck],
-        count: int,
-        in_channels: int,
-        width: int,
-        *,
-        stride: int,
-        dilation: int = 1,
-        norm: str = "BN",
-        stride_in_1x1: bool = False,
-    ) -> None:
-        super().__init__()
-        self.out_channels = width * block.expansion
-        for i in range(count):
-            first = i == 0
-            self.append(
-                block(
-                    in_channels if first else self.out_channels,
-                    width,
-                    stride=stride if first else 1,
-                    dilation=dilation,
-                    norm=norm,
-                    stride_in_1x1=stride_in_1x1,
-                )
-            )
+    bn1: nn.Module
+
+    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
+        super().__init__(in_channels, width, place, style)
+        if isinstance(self.downsample, Projection):
+            self.downsample = self.downsample.without_norm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
+        activated = F.relu_(self.bn1(x))
+        out = self.weighted(self.residual(activated))
+        out += x if self.downsample is None else self.downsample(activated)
+        return out
 
 
-def init_weights(module: nn.Module) -> None:
-    """Draws every convolution's weights from N(0, 2 / (k * k * C_out)).
+class PreActivationBasicBlock(PreActivationBlock):
+    """Two 3x3 convolutions."""
 
-    He et al. 2015, "Delving Deep into Rectifiers", equation 14 (the backward case), which is what
-    the reference implementations use; norms keep weight 1 and bias 0.
+    expansion = 1
 
-    A frozen norm does not normalise before its statistics are loaded, and every block would double
-    the variance: 2^33 in ResNet-101. So the frozen norm that ends a residual branch starts at
-    1 / sqrt(number of blocks), which bounds the whole growth by e (the argument of Zhang et al.
-    2019, "Fixup Initialization").
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    blocks = [layer for layer in module.modules() if isinstance(layer, ResidualBlock)]
-    for block in blocks:
-        if isinstance(block.last_norm, FrozenBatchNorm2d):
-            nn.init.constant_(block.last_norm.weight, len(blocks) ** -0.5)
+    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
+        super().__init__(in_channels, width, place, style)
+        self.bn1 = style.make_norm(in_channels)
+        self.conv1 = _conv3x3(in_channels, width, place, stride=place.stride)
+        self.bn2 = style.make_norm(width)
+        self.conv2 = _conv3x3(width, width, place)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Returns F of the activated `x`."""
+        return self.conv2(F.relu_(conv_norm(x, self.conv1, self.bn2)))
+
+    def last_layer(self) -> nn.Module:
+        """Returns the convolution that ends F(x)."""
+        return self.conv2
+
+
+class PreActivationBottleneck(PreActivationBlock):
+    """1x1, 3x3 and 1x1 convolutions."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
+        super().__init__(in_channels, width, place, style)
+        inner = _inner_width(width, style)
+        stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
+        self.bn1 = style.make_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride1, bias=False)
+        self.bn2 = style.make_norm(inner)
+        self.conv2 = _conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
+        self.bn3 = style.make_norm(inner)
+        self.conv3 = nn.Conv2d(inner, self.out_channels, 1, bias=False)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Returns F of the activated `x`."""
+        out = F.relu_(conv_norm(x, self.conv1, self.bn2))
+        return self.conv3(F.relu_(conv_norm(out, self.conv2, self.bn3)))
+
+    def last_layer(self) -> nn.Module:
+        """Returns the convolution that ends F(x)."""
+        return self.conv3
+
+
+def _shortcut(
+    in_channels: int, out_channels: int, stride: int, style: BlockStyle
+) -> nn.Module | None:
+    """Returns what the shortcut does to its input; None leaves it as it is."""
+    same = stride == 1 and in_channels == out_channels
+    if style.shortcut == "none" or (same and style.shortcut != "C"):
+        return None
+    if style.shortcut == "A":
+        return ZeroPadding(in_channels, out_channels, stride)
+    norm = style.make_norm(out_channels)
+    return Projection(in_channels, out_channels, stride, norm, average=style.avg_down)
+
+
+def _conv3x3(
+    in_channels: int, out_channels: int, place: Place, *, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A convolution without bias, which the norm behind it would cancel."""
+    dilation = place.dilation
+    if place.deformable:
+        return DeformConv2d(
+            in_channels, out_channels, stride=stride, dilation=dilation, groups=groups
+        )
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        3,
+        stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
+
+
+def _inner_width(width: int, style: BlockStyle) -> int:
+    """Channels of a bottleneck's 3x3 convolution (torchvision/models/resnet.py, Bottleneck)."""
+    return width * style.width_per_group // 64 * style.groups
+
+
+def _survivors(x: Tensor, rate: float) -> Tensor:
+    """Returns float[B, 1, 1, 1]: 0 with probability `rate`, otherwise 1 / (1 - rate)."""
+    keep = 1 - rate
+    return torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep) / keep

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from resnet_backbone.backbone.blocks import Stage, init_weights
-from resnet_backbone.backbone.resnet import WIDTHS, ResNet
+from resnet_backbone.backbone.resnet import Options, ResNet, block_style, stage_specs
+from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.errors import ConfigError
 
@@ -17,12 +18,18 @@ def create_backbone(
     name: str,
     *,
     weights: str | Path | None = None,
-    out_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
+    out_features: Sequence[str] | None = None,
     norm: str = "FrozenBN",
+    norm_eps: float = 1e-5,
     freeze_at: int = 0,
     stride_in_1x1: bool = False,
     in_channels: int = 3,
-    res5_dilation: int = 1,
+    output_stride: int = 32,
+    dilate_first: bool = True,
+    deformable: Sequence[str] = (),
+    zero_init_residual: bool = False,
+    stochastic_depth: float = 0.0,
+    activation_checkpointing: bool = False,
 ) -> ResNet:
     """Builds a ResNet in channels_last memory format.
 
@@ -31,26 +38,40 @@ def create_backbone(
         weights: What `load_weights` takes: a file, or "torchvision/IMAGENET1K_V1"; None leaves the
             random initialisation, which trains with "BN" or "GN" but hardly with "FrozenBN", whose
             statistics are then those of no data.
-        out_features: Which of "stem", "res2" to "res5" to return; later stages are not built.
+        out_features: Which of "stem", "res2" to "res5" to return; later stages are not built. None:
+            all but the stem.
         norm: "BN", "FrozenBN", "SyncBN" or "GN".
+        norm_eps: Added to the variance.
         freeze_at: How many stages to freeze, see `ResNet.freeze`.
-        stride_in_1x1: True for the paper's bottleneck, False for torchvision's, see `Bottleneck`.
-        in_channels: Channels of the input.
-        res5_dilation: 2 for DC5: res5 keeps res4's stride of 16 and dilates by 2.
+        stride_in_1x1: True for the paper's bottleneck, False for torchvision's, see `BlockStyle`.
+        in_channels: Channels of the input; the first convolution is adapted from weights for RGB,
+            see `load_weights`.
+        output_stride: 8, 16 or 32: stages that would reduce further are dilated instead; 16 is the
+            detectors' "DC5".
+        dilate_first: Whether the first block of a dilated stage is dilated like the others
+            (detectron2) or like the stage before (torchvision, timm).
+        deformable: Stages ("res3", "res4", "res5") whose 3x3 convolutions are deformable.
+        zero_init_residual: Every block begins as its shortcut, see `init_weights`.
+        stochastic_depth: Probability that training skips the last block; earlier ones less.
+        activation_checkpointing: Less memory in training for a second forward computation.
 
     Raises:
         ConfigError: an argument is none of the allowed values.
         WeightsError: the weights cannot be read, or do not cover the network.
     """
-    net = ResNet(
-        name,
-        _variant(name),
-        out_features=out_features,
+    options = Options(
         norm=norm,
+        norm_eps=norm_eps,
         stride_in_1x1=stride_in_1x1,
         in_channels=in_channels,
-        res5_dilation=res5_dilation,
+        output_stride=output_stride,
+        dilate_first=dilate_first,
+        deformable=deformable,
+        zero_init_residual=zero_init_residual,
+        stochastic_depth=stochastic_depth,
+        activation_checkpointing=activation_checkpointing,
     )
+    net = ResNet(name, get_variant(name), out_features=out_features, options=options)
     if weights is not None:
         # Imported here because reading files is a layer above: `weights` knows backbones.
         from resnet_backbone.weights.load import load_weights
@@ -60,13 +81,13 @@ def create_backbone(
     return net.to(memory_format=torch.channels_last)
 
 
-def create_res5(name: str, *, norm: str = "FrozenBN", stride_in_1x1: bool = False) -> Stage:
+def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401
     """Builds res5 alone, which the C4 detectors run on every region (the paper, appendix A).
 
     Args:
         name: A registered name, see `list_backbones`.
-        norm: "BN", "FrozenBN", "SyncBN" or "GN".
-        stride_in_1x1: See `Bottleneck`.
+        **options: Those of `create_backbone` that concern blocks: norm, norm_eps, stride_in_1x1,
+            deformable, zero_init_residual, stochastic_depth, activation_checkpointing.
 
     Returns:
         A stage in channels_last that maps float[N, channels of res4, S, S] to float[N,
@@ -74,19 +95,20 @@ def create_res5(name: str, *, norm: str = "FrozenBN", stride_in_1x1: bool = Fals
         from a file of the whole network.
 
     Raises:
-        ConfigError: an argument is none of the allowed values.
+        ConfigError: an argument is none of the allowed values, or the network has no res5.
     """
-    variant = _variant(name)
+    variant = get_variant(name)
+    chosen = Options(**({"norm": "FrozenBN"} | options))
+    if len(variant.counts) < 4:
+        raise ConfigError(f"{name}: has no res5; C4 detectors need a network with four stages")
+    spec, _ = stage_specs(variant, chosen)[3]
     res5 = Stage(
         variant.block,
-        variant.counts[3],
-        WIDTHS["res4"] * variant.block.expansion,
-        WIDTHS["res5"],
-        stride=2,
-        norm=norm,
-        stride_in_1x1=stride_in_1x1,
+        spec,
+        block_style(variant, chosen),
+        activation_checkpointing=chosen.activation_checkpointing,
     )
-    init_weights(res5)
+    init_weights(res5, zero_init_residual=chosen.zero_init_residual)
     return res5.to(memory_format=torch.channels_last)
 
 
@@ -95,8 +117,16 @@ def list_backbones(pattern: str = "*") -> list[str]:
     return BACKBONES.names(pattern)
 
 
-def _variant(name: str) -> Variant:
+def get_variant(name: str) -> Variant:
+    """Returns the numbers of a network.
+
+    Raises:
+        ConfigError: no such network, or one that a user registered and that has no such numbers.
+    """
     try:
-        return BACKBONES.get(name)
+        entry = BACKBONES.get(name)
     except KeyError as error:
         raise ConfigError(error.args[0]) from None
+    if not isinstance(entry, Variant):
+        raise ConfigError(f"backbone {name!r} is not a ResNet of this package")
+    return entry

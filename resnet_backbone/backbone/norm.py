@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from resnet_backbone.backbone.deform import convolve
 from resnet_backbone.errors import ConfigError
 
 NORMS = ("BN", "FrozenBN", "SyncBN", "GN")
@@ -67,7 +67,7 @@ def _drop_count(
     state_dict.pop(prefix + "num_batches_tracked", None)
 
 
-def make_norm(kind: str, channels: int) -> nn.Module:
+def make_norm(kind: str, channels: int, eps: float = 1e-5) -> nn.Module:
     """Returns a normalisation layer for `channels` channels.
 
     "SyncBN" shares its statistics over the ranks of a process group on GPUs. Without a group, or
@@ -77,18 +77,23 @@ def make_norm(kind: str, channels: int) -> nn.Module:
     Args:
         kind: One of `NORMS`.
         channels: Number of channels; "GN" splits them into 32 groups.
+        eps: Added to the variance.
 
     Raises:
-        ConfigError: `kind` is none of `NORMS`.
+        ConfigError: `kind` is none of `NORMS`, or "GN" meets channels that 32 does not divide.
     """
     if kind == "BN":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, eps)
     if kind == "FrozenBN":
-        return FrozenBatchNorm2d(channels)
+        return FrozenBatchNorm2d(channels, eps)
     if kind == "SyncBN":
-        return nn.SyncBatchNorm(channels)
+        return nn.SyncBatchNorm(channels, eps)
     if kind == "GN":
-        return nn.GroupNorm(GROUPS, channels)
+        if channels % GROUPS:
+            raise ConfigError(
+                f"norm: GN has {GROUPS} groups, which {channels} channels do not fill"
+            )
+        return nn.GroupNorm(GROUPS, channels, eps)
     raise ConfigError(f"norm: got {kind!r}, expected one of {', '.join(NORMS)}")
 
 
@@ -126,4 +131,4 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     if conv.bias is not None:
         shift = shift + conv.bias * scale
     weight = conv.weight * scale[:, None, None, None]
-    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return convolve(x, conv, weight, shift)

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_backbone.backbone.blocks import Stage, init_weights
-from resnet_backbone.backbone.norm import conv_norm, frozen, make_norm
+from resnet_backbone.backbone.blocks import BlockStyle
+from resnet_backbone.backbone.norm import conv_norm, frozen
 from resnet_backbone.backbone.spec import FeatureSpec
+from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
+from resnet_backbone.backbone.stem import stem_conv, stem_stride
 from resnet_backbone.backbone.variants import Variant
 from resnet_backbone.errors import ConfigError
 
-STEM_CHANNELS = 64
-WIDTHS = {"res2": 64, "res3": 128, "res4": 256, "res5": 512}  # of the 3x3 convolutions
-LAYERS = {"res2": "layer1", "res3": "layer2", "res4": "layer3", "res5": "layer4"}
-FEATURES = ("stem", *LAYERS)
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen for any network; `create_backbone` describes each."""
+
+    norm: str = "BN"
+    norm_eps: float = 1e-5
+    stride_in_1x1: bool = False
+    in_channels: int = 3
+    output_stride: int = 32
+    dilate_first: bool = True
+    deformable: Sequence[str] = ()
+    zero_init_residual: bool = False
+    stochastic_depth: float = 0.0
+    activation_checkpointing: bool = False
+
+
+DEFAULTS = Options()
 
 
 class ResNet(nn.Module):
-    """The convolutional part of a ResNet, initialised by `blocks.init_weights`.
+    """The convolutional part of a ResNet, initialised by `stage.init_weights`.
 
     Parameters are called as torchvision's (conv1, bn1, layer1 to layer4), features by the stages
-    that the detection literature numbers: "stem" (after the max pooling), "res2" to "res5". Stages
-    behind the last requested feature are not built.
+    that the detection literature numbers: "stem" (after the max pooling), "res2" to "res5" ("res4"
+    for the networks of CIFAR). Stages behind the last requested feature are not built. Networks
+    with pre-activation return the sums that leave a stage, which no norm has seen, as timm does.
 
     Args:
         name: What the network is called in the registry; for messages and for finding weights.
-        variant: Kind and number of blocks.
-        out_features: The features to return, in any order, at least one.
-        norm: Kind of normalisation, see `make_norm`.
-        stride_in_1x1: See `Bottleneck`.
-        in_channels: Channels of the input.
-        res5_dilation: 2 dilates res5 instead of striding it ("DC5"), 1 does not.
+        variant: The network's numbers.
+        out_features: The features to return, in any order; None: all but the stem.
+        options: What may be chosen for any network.
 
     Raises:
         ConfigError: an argument is none of the allowed values.
@@ -44,41 +62,35 @@ class ResNet(nn.Module):
         name: str,
         variant: Variant,
         *,
-        out_features: Sequence[str],
-        norm: str,
-        stride_in_1x1: bool = False,
-        in_channels: int = 3,
-        res5_dilation: int = 1,
+        out_features: Sequence[str] | None = None,
+        options: Options = DEFAULTS,
     ) -> None:
         super().__init__()
+        stages = stage_names(variant)
+        _check(variant, options)
         self.name = name
-        self.out_features = _checked_features(out_features)
-        if res5_dilation not in (1, 2):
-            raise ConfigError(f"res5_dilation: got {res5_dilation!r}, expected 1 or 2")
+        self.variant = variant
+        self.options = options
+        self.out_features = _checked_features(out_features, stages)
+        self.style = block_style(variant, options)
 
-        self.conv1 = nn.Conv2d(in_channels, STEM_CHANNELS, 7, stride=2, padding=3, bias=False)
-        self.bn1 = make_norm(norm, STEM_CHANNELS)
-        self._specs = {"stem": FeatureSpec(STEM_CHANNELS, 4)}
-
-        channels, total_stride = STEM_CHANNELS, 4
-        last = FEATURES.index(self.out_features[-1])
-        for feature, count in zip(FEATURES[1 : last + 1], variant.counts, strict=False):
-            dilation = res5_dilation if feature == "res5" else 1
-            stride = 1 if feature == "res2" or dilation > 1 else 2
+        self.conv1 = stem_conv(variant, options.in_channels, self.style.make_norm)
+        self.bn1 = None if variant.pre_activation else self.style.make_norm(variant.widths[0])
+        self.pooled = stem_stride(variant) > 1
+        self._specs = {"stem": FeatureSpec(variant.widths[0], stem_stride(variant))}
+        self._layers: dict[str, str] = {}
+        depth = ("stem", *stages).index(self.out_features[-1])
+        for index, (spec, total_stride) in enumerate(stage_specs(variant, options)[:depth]):
             stage = Stage(
                 variant.block,
-                count,
-                channels,
-                WIDTHS[feature],
-                stride=stride,
-                dilation=dilation,
-                norm=norm,
-                stride_in_1x1=stride_in_1x1,
+                spec,
+                self.style,
+                activation_checkpointing=options.activation_checkpointing,
             )
-            self.add_module(LAYERS[feature], stage)
-            channels, total_stride = stage.out_channels, total_stride * stride
-            self._specs[feature] = FeatureSpec(channels, total_stride)
-        init_weights(self)
+            self._layers[stages[index]] = f"layer{index + 1}"
+            self.add_module(f"layer{index + 1}", stage)
+            self._specs[stages[index]] = FeatureSpec(stage.out_channels, total_stride)
+        init_weights(self, zero_init_residual=options.zero_init_residual)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Computes the features of a batch.
@@ -93,11 +105,7 @@ class ResNet(nn.Module):
             ceil(W / stride)] with the numbers of `feature_specs`. What only frozen layers computed
             does not require gradients.
         """
-        x = F.relu_(conv_norm(x, self.conv1, self.bn1))
-        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-        features = {"stem": x}
-        for feature in list(self._specs)[1:]:
-            x = features[feature] = self.get_submodule(LAYERS[feature])(x)
+        features = self._all_features(x)
         return {name: features[name] for name in self.out_features}
 
     def feature_specs(self) -> dict[str, FeatureSpec]:
@@ -117,19 +125,109 @@ class ResNet(nn.Module):
         Raises:
             ConfigError: `freeze_at` is not within 0 to 5.
         """
-        if freeze_at not in range(len(FEATURES) + 1):
-            raise ConfigError(f"freeze_at: got {freeze_at!r}, expected 0 to {len(FEATURES)}")
+        if freeze_at not in range(6):
+            raise ConfigError(f"freeze_at: got {freeze_at!r}, expected 0 to 5")
         if freeze_at > 0:
-            self.conv1.requires_grad_(False)
-            self.bn1 = frozen(self.bn1)
-        for feature in list(self._specs)[1:freeze_at]:
-            frozen(self.get_submodule(LAYERS[feature]))
+            self.conv1 = frozen(self.conv1)
+            self.bn1 = None if self.bn1 is None else frozen(self.bn1)
+        for layer in list(self._layers.values())[: max(0, freeze_at - 1)]:
+            frozen(self.get_submodule(layer))
+
+    def _all_features(self, x: Tensor) -> dict[str, Tensor]:
+        x = self._stem(x)
+        features = {"stem": x}
+        for feature, layer in self._layers.items():
+            x = features[feature] = self.get_submodule(layer)(x)
+        return features
+
+    def _stem(self, x: Tensor) -> Tensor:
+        last = self.conv1
+        if isinstance(last, nn.Sequential):
+            *before, last = last
+            for layer in before:
+                x = layer(x)
+        if self.bn1 is None:
+            x = last(x)
+        else:
+            x = F.relu_(conv_norm(x, cast(nn.Conv2d, last), self.bn1))
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1) if self.pooled else x
 
 
-def _checked_features(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns `names` in ascending order; ConfigError unless all are features."""
-    if isinstance(names, str) or not names or not set(names) <= set(FEATURES):
-        raise ConfigError(
-            f"out_features: got {names!r}, expected one or more of {', '.join(FEATURES)}"
+def stage_names(variant: Variant) -> tuple[str, ...]:
+    """Returns "res2" and so on, one for each stage."""
+    return tuple(f"res{index + 2}" for index in range(len(variant.counts)))
+
+
+def block_style(variant: Variant, options: Options) -> BlockStyle:
+    """Returns what all blocks have in common."""
+    return BlockStyle(
+        norm=options.norm,
+        norm_eps=options.norm_eps,
+        stride_in_1x1=options.stride_in_1x1,
+        groups=variant.groups,
+        width_per_group=variant.width_per_group,
+        shortcut=variant.shortcut,
+        avg_down=variant.avg_down,
+        squeeze_excite=variant.squeeze_excite,
+    )
+
+
+def stage_specs(variant: Variant, options: Options) -> list[tuple[StageSpec, int]]:
+    """Returns for each stage its numbers and the stride of its feature map."""
+    rates = iter(_drop_rates(sum(variant.counts), options.stochastic_depth))
+    specs = []
+    channels, total_stride, dilation = variant.widths[0], stem_stride(variant), 1
+    rows = zip(stage_names(variant), variant.widths, variant.counts, strict=True)
+    for index, (name, width, count) in enumerate(rows):
+        stride, previous = (1 if index == 0 else 2), dilation
+        if total_stride * stride > options.output_stride:
+            stride, dilation = 1, dilation * stride
+        total_stride *= stride
+        spec = StageSpec(
+            channels,
+            width,
+            stride,
+            drop_rates=[next(rates) for _ in range(count)],
+            dilation=dilation,
+            first_dilation=dilation if options.dilate_first else previous,
+            deformable=name in options.deformable,
         )
-    return tuple(name for name in FEATURES if name in names)
+        specs.append((spec, total_stride))
+        channels = width * variant.block.expansion
+    return specs
+
+
+def _drop_rates(count: int, last: float) -> list[float]:
+    """Rising linearly from 0 at the first block (Huang et al. 2016, section 3, linear decay)."""
+    return [last * index / max(1, count - 1) for index in range(count)]
+
+
+def _check(variant: Variant, options: Options) -> None:
+    if options.output_stride not in OUTPUT_STRIDES:
+        raise ConfigError(f"output_stride: got {options.output_stride!r}, expected 8, 16 or 32")
+    if not 0 <= options.stochastic_depth < 1:
+        raise ConfigError(
+            f"stochastic_depth: got {options.stochastic_depth!r}, expected 0 or more, less than 1"
+        )
+    stages = stage_names(variant)
+    if isinstance(options.deformable, str) or not set(options.deformable) <= set(stages):
+        raise ConfigError(
+            f"deformable: got {options.deformable!r}, expected some of {', '.join(stages)}"
+        )
+    if options.zero_init_residual and (options.norm == "FrozenBN" or variant.shortcut == "none"):
+        raise ConfigError(
+            "zero_init_residual: would stay zero for ever, as the network has "
+            + ("no shortcuts" if variant.shortcut == "none" else "norm FrozenBN")
+        )
+
+
+def _checked_features(names: Sequence[str] | None, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns `names` in ascending order; ConfigError unless all are features."""
+    if names is None:
+        return stages
+    known = ("stem", *stages)
+    if isinstance(names, str) or not names or not set(names) <= set(known):
+        raise ConfigError(
+            f"out_features: got {names!r}, expected one or more of {', '.join(known)}"
+        )
+    return tuple(name for name in known if name in names)

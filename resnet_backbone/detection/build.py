@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from resnet_backbone.backbone.blocks import Stage
 from resnet_backbone.backbone.build import create_backbone, create_res5
 from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.spec import FeatureSpec
+from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig
 from resnet_backbone.detection.anchors import AnchorGenerator
 from resnet_backbone.detection.box_head import BoxPredictor, FCHead, MeanHead
@@ -85,7 +85,7 @@ def _fpn_trunk(model: ModelConfig) -> _Trunk:
 
 
 def _dc5_trunk(model: ModelConfig) -> _Trunk:
-    backbone = _backbone(model.backbone, ("res5",), res5_dilation=2)
+    backbone = _backbone(model.backbone, ("res5",), output_stride=16)
     spec = backbone.feature_specs()["res5"]
     return _Trunk(backbone, TakeStage("res5"), [spec], pooled_levels=1)
 
@@ -104,7 +104,7 @@ def _c4_trunk(model: ModelConfig) -> _Trunk:
 _TRUNKS = {"fpn": _fpn_trunk, "dc5": _dc5_trunk, "c4": _c4_trunk}
 
 
-def _backbone(options: BackboneConfig, stages: tuple[str, ...], res5_dilation: int = 1) -> ResNet:
+def _backbone(options: BackboneConfig, stages: tuple[str, ...], output_stride: int = 32) -> ResNet:
     return create_backbone(
         options.name,
         weights=options.weights,
@@ -112,7 +112,7 @@ def _backbone(options: BackboneConfig, stages: tuple[str, ...], res5_dilation: i
         norm=options.norm,
         freeze_at=options.freeze_at,
         stride_in_1x1=options.stride_in_1x1,
-        res5_dilation=res5_dilation,
+        output_stride=output_stride,
     )
 
 

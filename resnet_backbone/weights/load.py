@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.blocks import Bottleneck, Stage
+from resnet_backbone.backbone.stage import Stage
+from resnet_backbone.backbone.build import get_variant, list_backbones
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 from resnet_backbone.backbone.resnet import ResNet
-from resnet_backbone.backbone.variants import BACKBONES
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.files import is_finite, listing, read_state_dict, state_dict_in
 
@@ -171,11 +171,12 @@ def _networks_like(state: Mapping[str, Tensor]) -> list[str]:
     if not counts:
         return []
     bottleneck = any(re.match(r"layer\d\.\d+\.conv3\.", name) for name in state)
+    variants = {name: get_variant(name) for name in list_backbones()}
     return [
         name
-        for name in BACKBONES.names()
-        if issubclass(BACKBONES.get(name).block, Bottleneck) == bottleneck
-        and all(BACKBONES.get(name).counts[stage] == count for stage, count in counts.items())
+        for name, variant in variants.items()
+        if (variant.block.expansion == 4) == bottleneck
+        and all(variant.counts[stage] == count for stage, count in counts.items())
     ]
 
 

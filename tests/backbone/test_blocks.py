@@ -5,17 +5,28 @@ import math
 import pytest
 import torch
 
-from resnet_backbone.backbone.blocks import BasicBlock, Bottleneck, Stage, init_weights
+from resnet_backbone.backbone.blocks import (
+    BasicBlock,
+    BlockStyle,
+    Bottleneck,
+    Place,
+    PreActivationBasicBlock,
+    PreActivationBottleneck,
+)
 from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
+
+BLOCKS = [BasicBlock, Bottleneck, PreActivationBasicBlock, PreActivationBottleneck]
+PLAIN = BlockStyle()
 
 
 @pytest.mark.parametrize("norm", ["BN", "FrozenBN", "GN"])
-@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients_are_those_of_finite_differences(block, stride, norm):
     """In-place ReLU and sum must leave everything that the backward pass needs."""
     in_channels = 32 * block.expansion
-    net = block(in_channels, 32, stride=stride, norm=norm).double()
+    net = block(in_channels, 32, Place(stride), BlockStyle(norm)).double()
     x = torch.randn(2, in_channels, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(net, x, fast_mode=True)
     weight = net.conv1.weight
@@ -29,12 +40,14 @@ def test_gradients_are_those_of_finite_differences(block, stride, norm):
     [(64, 1, False), (64, 2, True), (32, 1, True)],
 )
 def test_projection_where_shapes_differ(in_channels, stride, projected):
-    block = BasicBlock(in_channels, 64, stride=stride)
+    block = BasicBlock(in_channels, 64, Place(stride), PLAIN)
     assert (block.downsample is not None) == projected
 
 
-def test_the_input_is_not_overwritten():
-    block = Bottleneck(64, 16, norm="FrozenBN")
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_input_is_not_overwritten(kind):
+    width = 64 // kind.expansion
+    block = kind(64, width, Place(), BlockStyle("FrozenBN"))
     x = torch.randn(1, 64, 4, 4)
     before = x.clone()
     with torch.no_grad():
@@ -43,7 +56,7 @@ def test_the_input_is_not_overwritten():
 
 
 def test_stage_strides_once_and_dilates_everywhere():
-    stage = Stage(Bottleneck, 3, 64, 32, stride=2, dilation=2)
+    stage = Stage(Bottleneck, StageSpec(64, 32, 2, [0.0] * 3, dilation=2, first_dilation=2), PLAIN)
     assert [block.conv2.stride for block in stage] == [(2, 2), (1, 1), (1, 1)]
     assert {block.conv2.dilation for block in stage} == {(2, 2)}
     assert stage.out_channels == 128
@@ -64,7 +77,7 @@ def test_initial_deviation_is_he_s(kernel):
 def test_initialisation_follows_the_seed():
     def drawn(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        stage = Stage(BasicBlock, 1, 8, 8, stride=1)
+        stage = Stage(BasicBlock, StageSpec(8, 8, 1, [0.0]), PLAIN)
         init_weights(stage)
         return stage[0].conv2.weight
 
@@ -80,3 +93,54 @@ def test_frozen_norms_without_statistics_keep_activations_in_range(name):
     with torch.no_grad():
         features = net(torch.randn(1, 3, 128, 128))
     assert all(0.05 < feature.std() < 10 for feature in features.values())
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_zero_init_makes_every_block_its_shortcut(block):
+    """Goyal et al. 2017, section 5.1; after the ReLU, the input is not negative anyway."""
+    width = 64 // block.expansion
+    net = torch.nn.Sequential(*(block(64, width, Place(), PLAIN) for _ in range(3)))
+    init_weights(net, zero_init_residual=True)
+    x = torch.rand(2, 64, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(net(x), x)
+
+
+def test_option_a_is_subsampling_and_zeros():
+    block = BasicBlock(4, 8, Place(stride=2), BlockStyle(shortcut="A"))
+    init_weights(block, zero_init_residual=True)
+    x = torch.rand(1, 4, 6, 6)
+    with torch.no_grad():
+        found = block(x)
+    assert torch.equal(found[:, 2:6], x[:, :, ::2, ::2])
+    assert not found[:, [0, 1, 6, 7]].any()
+    assert not list(block.downsample.parameters())
+
+
+def test_option_c_projects_where_shapes_agree():
+    block = BasicBlock(8, 8, Place(), BlockStyle(shortcut="C"))
+    assert block.downsample[0].weight.shape == (8, 8, 1, 1)
+
+
+def test_a_plain_block_has_no_shortcut():
+    block = BasicBlock(8, 8, Place(), BlockStyle(shortcut="none")).eval()
+    x = torch.rand(1, 8, 6, 6)
+    with torch.no_grad():
+        assert torch.equal(block(x), torch.relu(block.residual(x)))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean(block):
+    """Huang et al. 2016: with probability 1/4 a sample is its shortcut, otherwise F(x) / (3/4)."""
+    width = 8 // block.expansion
+    net = block(8, width, Place(drop_rate=0.25), BlockStyle("FrozenBN"))
+    x = torch.rand(1, 8, 4, 4).expand(2000, -1, -1, -1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = net.train()(x)
+        kept = [not torch.equal(row, shortcut) for row, shortcut in zip(found, x, strict=True)]
+        # Four deviations of a binomial share of 2000.
+        assert abs(sum(kept) / 2000 - 0.75) < 4 * math.sqrt(0.25 * 0.75 / 2000)
+        assert len({row.sum().item() for row in found}) == 2
+        once = net.eval()(x[:1])
+        assert torch.equal(net(x[1:2]), once)

@@ -11,8 +11,10 @@ from resnet_backbone.errors import ConfigError
 
 
 def test_list():
-    assert list_backbones() == ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
-    assert list_backbones("*1?") == ["resnet18"]
+    assert list_backbones("resnet???") == ["resnet101", "resnet152", "resnet18c", "resnet18d"] + [
+        f"resnet{depth}{letter}" for depth in (34, 50) for letter in "cd"
+    ]
+    assert {"resnet50", "plain34", "resnet34_a", "resnet110_cifar"} < set(list_backbones())
 
 
 @pytest.mark.parametrize("create", [create_backbone, create_res5])
@@ -51,3 +53,8 @@ def test_the_backbone_needs_torch_alone():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_network_without_res5_has_no_res5_head():
+    with pytest.raises(ConfigError, match="resnet20_cifar: has no res5"):
+        create_res5("resnet20_cifar")

@@ -26,24 +26,41 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("dilation", [1, 2])
+TORCHVISION = [
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+    *("wide_resnet50_2", "wide_resnet101_2"),
+]
+TIMM = [
+    *("resnet50c", "resnet101c", "resnet18d", "resnet34d", "resnet50d", "resnet101d"),
+    *("seresnet18", "seresnet34", "seresnet50"),
+]
+
+
 @pytest.mark.parametrize("stride_in_1x1", [False, True])
-@pytest.mark.parametrize("name", list_backbones())
-def test_declared_features_are_what_is_measured(name, stride_in_1x1, dilation):
-    net = create_backbone(
-        name, out_features=STAGES, stride_in_1x1=stride_in_1x1, res5_dilation=dilation
-    )
-    with torch.no_grad():
-        features = net(torch.zeros(1, 3, 64, 96))
-    specs = net.feature_specs()
-    assert list(features) == list(specs) == list(STAGES)
-    for key, spec in specs.items():
-        assert features[key].shape == (1, spec.channels, 64 // spec.stride, 96 // spec.stride)
-    assert [spec.stride for spec in specs.values()] == [4, 4, 8, 16, 32 if dilation == 1 else 16]
+@pytest.mark.parametrize("name", [n for n in list_backbones() if "1202" not in n])
+def test_declared_features_are_what_is_measured(name, stride_in_1x1):
+    images = torch.empty(1, 3, 64, 96, device="meta")
+    cifar = name.endswith("_cifar")
+    stages = STAGES[:-1] if cifar else STAGES
+    for output_stride in (8, 16, 32):
+        with torch.device("meta"):
+            net = create_backbone(
+                name,
+                out_features=stages,
+                stride_in_1x1=stride_in_1x1,
+                output_stride=output_stride,
+            )
+        features, specs = net(images), net.feature_specs()
+        assert list(features) == list(specs) == list(stages)
+        for key, spec in specs.items():
+            assert features[key].shape == (1, spec.channels, 64 // spec.stride, 96 // spec.stride)
+        strides = [1, 1, 2, 4] if cifar else [min(s, output_stride) for s in (4, 4, 8, 16, 32)]
+        assert [spec.stride for spec in specs.values()] == strides
 
 
 @pytest.mark.parametrize("norm", ["FrozenBN", "BN"])
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_features_equal_torchvision(name, norm):
     reference = getattr(torchvision.models, name)().eval()
     randomise_norms(reference)
@@ -61,7 +78,7 @@ def test_features_equal_torchvision(name, norm):
         assert relative_error(features[key], expected[key]) < 1e-5
 
 
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_parameters_are_torchvisions_without_the_classifier(name):
     net = create_backbone(name, norm="BN")
     reference = getattr(torchvision.models, name)()
@@ -89,13 +106,42 @@ def test_stride_in_1x1_has_no_effect_on_basic_blocks():
         assert torch.equal(nets[0](x)["res5"], nets[1](x)["res5"])
 
 
-def test_dilated_res5_equals_torchvisions_but_for_the_first_block():
+@pytest.mark.parametrize("name", TIMM)
+def test_features_equal_timm(name):
+    timm = pytest.importorskip("timm")
+    reference = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    randomise_norms(reference)
+    net = create_backbone(name, norm="BN").eval()
+    net.load_state_dict(reference.state_dict())
+    images = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        features, expected = net(images), reference(images)
+    for feature, other in zip(features.values(), expected, strict=True):
+        assert relative_error(feature, other) < 1e-5
+
+
+@pytest.mark.parametrize(("output_stride", "dilated"), [(16, [0, 0, 1]), (8, [0, 1, 1])])
+def test_dilated_stages_equal_torchvision(output_stride, dilated):
+    """torchvision leaves the first block of a dilated stage as the stage before."""
+    reference = torchvision.models.resnet50(replace_stride_with_dilation=dilated).eval()
+    randomise_norms(reference)
+    net = create_backbone("resnet50", output_stride=output_stride, dilate_first=False)
+    net.load_state_dict(reference.state_dict(), strict=False)
+    images = torch.randn(1, 3, 64, 96)
+    getter = IntermediateLayerGetter(reference, LAYERS)
+    with torch.no_grad():
+        features, expected = net(images), getter(images)
+    for key, feature in features.items():
+        assert relative_error(feature, expected[key]) < 1e-5
+
+
+def test_dilation_of_the_first_block_is_what_distinguishes_detectron2():
     """detectron2's DC5 dilates all three blocks, torchvision's the last two."""
     reference = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, True])
     randomise_norms(reference.eval())
     conv = reference.layer4[0].conv2
     conv.dilation = conv.padding = (2, 2)
-    net = create_backbone("resnet50", res5_dilation=2, out_features=("res5",))
+    net = create_backbone("resnet50", output_stride=16, out_features=("res5",))
     net.load_state_dict(reference.state_dict(), strict=False)
     images = torch.randn(1, 3, 64, 96)
     getter = IntermediateLayerGetter(reference, {"layer4": "res5"})
@@ -106,7 +152,7 @@ def test_dilated_res5_equals_torchvisions_but_for_the_first_block():
 
 
 def test_basic_blocks_dilate_too():
-    net = create_backbone("resnet18", res5_dilation=2)
+    net = create_backbone("resnet18", output_stride=16)
     convs = [m for m in net.layer4.modules() if getattr(m, "kernel_size", None) == (3, 3)]
     assert len(convs) == 4
     assert all(conv.dilation == (2, 2) and conv.stride == (1, 1) for conv in convs)
@@ -209,9 +255,87 @@ def test_in_channels():
         ({"freeze_at": 6}, "freeze_at: got 6, expected 0 to 5"),
         ({"freeze_at": -1}, "freeze_at: got -1"),
         ({"norm": "BatchNorm"}, "norm: got 'BatchNorm', expected one of BN, FrozenBN, SyncBN, GN"),
-        ({"res5_dilation": 4}, "res5_dilation: got 4, expected 1 or 2"),
+        ({"norm": "GN", "name": "resnet20_cifar"}, "GN has 32 groups, which 16 channels do not"),
+        ({"output_stride": 4}, "output_stride: got 4, expected 8, 16 or 32"),
+        ({"deformable": ("res1",)}, r"deformable: got \('res1',\), expected some of res2, res3"),
+        ({"deformable": "res5"}, "deformable: got 'res5'"),
+        ({"stochastic_depth": 1.0}, "stochastic_depth: got 1.0, expected 0 or more, less than 1"),
+        ({"zero_init_residual": True}, "would stay zero for ever, as the network has norm Frozen"),
+        (
+            {"zero_init_residual": True, "name": "plain18", "norm": "BN"},
+            "as the network has no shortcuts",
+        ),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        create_backbone("resnet18", **arguments)
+        create_backbone(**({"name": "resnet18"} | arguments))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnetv2_50"])
+@pytest.mark.parametrize("norm", ["BN", "FrozenBN"])
+def test_activation_checkpointing_changes_nothing_but_memory(name, norm):
+    images = torch.randn(2, 3, 64, 64)
+    kept, results = [], []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        net = create_backbone(
+            name,
+            norm=norm,
+            activation_checkpointing=checkpointing,
+            freeze_at=2,
+            stochastic_depth=0.3,
+        ).train()
+        saved = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal saved
+            saved += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = net(images)["res5"].square().mean()
+        kept.append(saved)
+        loss.backward()
+        grads = {k: p.grad for k, p in net.named_parameters() if p.grad is not None}
+        results.append((loss, grads, net.state_dict()))
+    (loss, grads, state), (other_loss, other_grads, other_state) = results
+    assert torch.equal(loss, other_loss)
+    assert all(torch.equal(grad, other_grads[key]) for key, grad in grads.items())
+    assert all(torch.equal(value, other_state[key]) for key, value in state.items())
+    assert kept[1] < kept[0] / 2
+
+
+def test_a_deformable_stage_begins_as_an_ordinary_one_of_half_the_weight():
+    """Zhu et al. 2019, section 3.2: zero offsets, and sigmoid(0) = 1/2 on every tap."""
+    ordinary = create_backbone("resnet18", norm="BN").eval()
+    net = create_backbone("resnet18", norm="BN", deformable=("res5",)).eval()
+    state = ordinary.state_dict()
+    for key in ("layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"):
+        state[f"{key}.weight"] = state[f"{key}.weight"] * 2
+    missing, unexpected = net.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert {key.rpartition(".")[0].rpartition(".")[2] for key in missing} == {"offset"}
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert relative_error(net(images)["res5"], ordinary(images)["res5"]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_deformable_convolutions_learn_where_to_look(name):
+    net = create_backbone(name, norm="BN", deformable=("res3", "res4", "res5"), output_stride=16)
+    net(torch.randn(2, 3, 64, 64))["res5"].square().mean().backward()
+    offsets = {k: p for k, p in net.named_parameters() if ".offset." in k}
+    # Two per basic block, one per bottleneck; 2 and 2 and 2, or 4 and 6 and 3 blocks.
+    assert len(offsets) == 2 * (12 if name == "resnet18" else 13)
+    assert all(p.grad is not None and p.grad.any() for p in offsets.values())
+
+
+def test_deformable_features_do_not_depend_on_the_memory_format():
+    net = create_backbone("resnet18", deformable=("res5",))
+    torch.nn.init.normal_(net.layer4[0].conv1.offset.weight, std=0.1)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = net.to(memory_format=torch.contiguous_format)(images)["res5"]
+        found = net.to(memory_format=torch.channels_last)(images)["res5"]
+    assert relative_error(found, expected) < 1e-5

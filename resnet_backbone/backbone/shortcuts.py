@@ -1,0 +1,79 @@
+"""What shortcuts do where the shapes of input and output differ (the paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_backbone.backbone.norm import conv_norm
+
+
+class ZeroPadding(nn.Module):
+    """Option A: every `stride`-th pixel, and zeros for the additional channels; no parameters.
+
+    The paper does not say where the zeros go. Here the input's channels come in the middle, as in
+    the 6n+2 networks whose weights are in circulation (akamaster/pytorch_resnet_cifar10); weights
+    trained with zeros elsewhere would fit in shape and compute something else.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output, at least as many.
+        stride: Stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        additional = out_channels - in_channels
+        self.zeros = (additional // 2, additional - additional // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.zeros))
+
+
+class Projection(nn.Sequential):
+    """Options B and C: a 1x1 convolution and its norm.
+
+    The layers keep the places that torchvision (0 and 1) and, with an average, timm (1 and 2) gave
+    them, because parameters are called by these.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride.
+        norm: What follows the convolution.
+        average: Average `stride` x `stride` pixels instead of taking one of them.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: nn.Module,
+        *,
+        average: bool = False,
+    ) -> None:
+        conv = nn.Conv2d(in_channels, out_channels, 1, 1 if average else stride, bias=False)
+        if not average:
+            super().__init__(conv, norm)
+        elif stride == 1:
+            super().__init__(nn.Identity(), conv, norm)
+        else:
+            # An odd last row is averaged over the pixels it has (timm/models/resnet.py).
+            pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+            super().__init__(pool, conv, norm)
+
+    def without_norm(self) -> nn.Sequential:
+        """Returns the same layers but the norm."""
+        return nn.Sequential(*list(self)[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
+        *before, conv, norm = self
+        for layer in before:
+            x = layer(x)
+        return conv_norm(x, cast(nn.Conv2d, conv), norm)

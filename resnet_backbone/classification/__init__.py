@@ -1,0 +1,1 @@
+"""Networks that end in class scores."""
