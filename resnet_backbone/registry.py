@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -21,20 +22,31 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Returns a decorator that stores its argument under `name`.
+    @overload
+    def register(self, target: str) -> Callable[[T], T]: ...
+
+    @overload
+    def register(self, target: T) -> T: ...
+
+    def register(self, target: str | T) -> T | Callable[[T], T]:
+        """Stores an entry: `@register` under its own name, `@register("name")` under another.
+
+        Args:
+            target: The entry itself, a function or class; or the name for the entry to come.
+
+        Returns:
+            The entry; or the decorator that stores the entry and returns it.
 
         Raises:
-            KeyError: `name` is taken; two meanings of one name would depend on the import order.
+            KeyError: the name is taken; two meanings of one name would depend on the import order.
+            TypeError: the entry has no `__name__` and none was given.
         """
-
-        def add(entry: T) -> T:
-            if name in self._entries:
-                raise KeyError(f"{self.kind} {name!r} is registered already")
-            self._entries[name] = entry
-            return entry
-
-        return add
+        if isinstance(target, str):
+            return functools.partial(self._add, target)
+        name = getattr(target, "__name__", None)
+        if name is None:
+            raise TypeError(f"{self.kind} {target!r} has no name; use register(name)")
+        return self._add(name, target)
 
     def get(self, name: str) -> T:
         """Returns the entry called `name`.
@@ -54,3 +66,9 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+    def _add(self, name: str, entry: T) -> T:
+        if name in self._entries:
+            raise KeyError(f"{self.kind} {name!r} is registered already")
+        self._entries[name] = entry
+        return entry

@@ -58,3 +58,28 @@ def test_a_name_like_no_other_gets_all(shapes):
 def test_registries_are_separate(shapes):
     assert Registry("shape").names() == []
     assert shapes.names()
+
+
+def test_an_entry_may_be_stored_under_its_own_name():
+    registry = Registry("function")
+
+    @registry.register
+    def double(x):
+        return 2 * x
+
+    @registry.register
+    class Half:
+        pass
+
+    assert registry.get("double") is double and double(2) == 4
+    assert registry.get("Half") is Half
+    with pytest.raises(KeyError, match="'double' is registered already"):
+        registry.register(double)
+
+
+def test_an_entry_without_a_name_needs_one():
+    registry = Registry("number")
+    with pytest.raises(TypeError, match=r"number 3 has no name; use register\(name\)"):
+        registry.register(3)
+    registry.register("three")(3)
+    assert registry.get("three") == 3
