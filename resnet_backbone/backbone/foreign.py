@@ -1,0 +1,126 @@
+"""Backbones that are not ours: timm's and users' own, behind the interface of `ResNet`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from resnet_backbone.backbone.convert_norm import convert_norms
+from resnet_backbone.backbone.from_timm import PREFIX, build_timm
+from resnet_backbone.backbone.resnet import Options
+from resnet_backbone.backbone.spec import FeatureSpec
+from resnet_backbone.backbone.variants import BACKBONES, Variant
+from resnet_backbone.errors import ConfigError
+
+_BUILDER = "builder(out_features, **options)"
+
+
+def is_foreign(name: str) -> bool:
+    """Returns whether `name` is "timm/..." or was registered by a user."""
+    if name.startswith(PREFIX):
+        return True
+    return name in BACKBONES and not isinstance(BACKBONES.get(name), Variant)
+
+
+def weights_are_timms(weights: object) -> bool:
+    """Returns whether `weights` is "timm" or "timm/TAG", which `build_foreign` loads itself."""
+    return isinstance(weights, str) and (weights == "timm" or weights.startswith(PREFIX))
+
+
+def build_foreign(
+    name: str,
+    *,
+    out_features: Sequence[str] | None = None,
+    options: Options,
+    weights: str | None = None,
+) -> nn.Module:
+    """Builds a backbone of timm's or of a user's.
+
+    A user's builder is called as `builder(out_features=..., **options)` with those options that its
+    signature names, or with all if it has `**options`; it must not ignore what it takes. Where it
+    does not take `norm`, batch normalisations are converted behind it.
+
+    Args:
+        name: "timm/NAME" or a registered name.
+        out_features: Names of the features to return; None: the network's own choice.
+        options: See `create_backbone`; what the network cannot do must have its default.
+        weights: "timm" or "timm/TAG", for timm's networks; other weights are loaded afterwards.
+
+    Returns:
+        A module whose forward maps float[B, C, H, W] to dict[str, Tensor] with the names of
+        `feature_specs()`. `freeze_foreign` freezes it.
+
+    Raises:
+        ConfigError: the network cannot do what is asked, or lacks part of the interface.
+        WeightsError: timm has no such weights, or cannot download them.
+    """
+    if name.startswith(PREFIX):
+        return build_timm(name, out_features=out_features, options=options, weights=weights)
+    if weights is not None:
+        raise ConfigError(f"weights: {weights!r} are for timm's backbones, {name} is not one")
+    return _build_registered(name, out_features, options)
+
+
+def freeze_foreign(name: str, module: Any, freeze_at: int) -> None:  # noqa: ANN401
+    """Calls `module.freeze(freeze_at)`, which a backbone need not have if nothing is frozen.
+
+    Raises:
+        ConfigError: something is to be frozen and the backbone has no such method.
+    """
+    if hasattr(module, "freeze"):
+        module.freeze(freeze_at)
+    elif freeze_at:
+        raise ConfigError(
+            f"freeze_at: got {freeze_at}, but backbone {name!r} has no method freeze(freeze_at);"
+            " define it, or set model.backbone.freeze_at=0"
+        )
+
+
+def _build_registered(name: str, out_features: Sequence[str] | None, options: Options) -> nn.Module:
+    builder = BACKBONES.get(name)
+    if isinstance(builder, Variant):
+        raise TypeError(f"{name!r} is one of our networks")
+    arguments = _arguments(name, builder, options)
+    module = builder(out_features=out_features, **arguments)
+    _check_interface(name, module, out_features)
+    if "norm" not in arguments:
+        convert_norms(module, options.norm)
+    return module
+
+
+def _arguments(name: str, builder: Callable[..., Any], options: Options) -> dict[str, Any]:
+    """Returns the options that `builder` takes; ConfigError where it lacks one that matters."""
+    parameters = inspect.signature(builder).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    defaults, taken = vars(Options()), {}
+    for option, value in vars(options).items():
+        if takes_all or option in parameters:
+            taken[option] = value
+        elif option != "norm" and value != defaults[option]:
+            raise ConfigError(
+                f"{option}: got {value!r}, but the builder of {name!r} has no such argument"
+            )
+    return taken
+
+
+def _check_interface(name: str, module: object, out_features: Sequence[str] | None) -> None:
+    if not (isinstance(module, nn.Module) and hasattr(module, "feature_specs")):
+        raise ConfigError(
+            f"backbone {name!r}: {_BUILDER} returned {type(module).__name__}, expected an"
+            " nn.Module with feature_specs()"
+        )
+    specs = module.feature_specs()  # type: ignore[operator]  # nn.Module's attributes have no types
+    if not isinstance(specs, Mapping) or not all(
+        isinstance(spec, FeatureSpec) for spec in specs.values()
+    ):
+        raise ConfigError(
+            f"backbone {name!r}: feature_specs() returned {specs!r}, expected a dict of FeatureSpec"
+        )
+    if out_features is not None and set(specs) != set(out_features):
+        raise ConfigError(
+            f"backbone {name!r}: feature_specs() has {', '.join(specs)}, expected what out_features"
+            f" names: {', '.join(out_features)}"
+        )
