@@ -1,0 +1,265 @@
+"""Our networks in timm: importing this module registers them as `rb_NAME`.
+
+    import resnet_backbone.plugins.timm
+    net = timm.create_model("rb_resnet50d", features_only=True, out_indices=(1, 2, 3, 4))
+
+Hugging Face's `TimmBackbone` finds them too. `pretrained=True` takes the weights that timm has for
+the same network (torchvision's are "rb_resnet50.tv_in1k" and "rb_resnet50.tv2_in1k"), or a file:
+`pretrained_cfg_overlay={"file": path}`, or `pretrained_cfg(path)` for what its card says besides.
+Options of `create_backbone` pass through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from timm.layers import SelectAdaptivePool2d, create_classifier
+from timm.models import (
+    PretrainedCfg,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_arch_pretrained_cfgs,
+    is_model,
+    register_model,
+)
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_backbone.backbone.build import get_variant, list_backbones
+from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.resnet import Options
+from resnet_backbone.backbone.stage import Stage
+from resnet_backbone.classification.classifier import Classifier
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.files import listing
+from resnet_backbone.weights.layouts import to_ours
+from resnet_backbone.weights.stored import read_card
+
+PREFIX = "rb_"
+
+
+class TimmResNet(Classifier):
+    """A classifier with the methods and attributes that timm's models have.
+
+    The stem's activation and pooling are modules here, as timm's feature extractor calls one child
+    after the other. Parameters keep their names.
+
+    Args:
+        name: A registered network.
+        num_classes: Number of scores; 0 leaves the pooled features.
+        in_chans: Channels of the input.
+        global_pool: timm's name of the pooling, "" for none.
+        drop_rate: Of the dropout before the scores.
+        drop_path_rate: See `stochastic_depth` of `create_backbone`.
+        **options: Others of `create_backbone`; `norm` is "BN" here, and dilation is timm's.
+    """
+
+    pretrained_cfg: dict[str, Any]  # set by timm
+    global_pool: SelectAdaptivePool2d
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        options = {"dilate_first": False} | options
+        super().__init__(
+            name,
+            get_variant(name),
+            num_classes=1,  # replaced below
+            options=Options(in_channels=in_chans, stochastic_depth=drop_path_rate, **options),
+        )
+        self.drop_rate = drop_rate
+        later = [child for child in self._modules if child not in ("conv1", "bn1")]
+        behind_stem = {child: self._modules.pop(child) for child in later}
+        if self.bn1 is not None:
+            self.act1 = nn.ReLU(inplace=True)
+        if self.pooled:
+            self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self._modules.update(behind_stem)
+        self.feature_info = self._describe()
+        self.num_features = self.feature_info[-1]["num_chs"]
+        self.reset_classifier(num_classes, global_pool)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # scores, not features
+        """Maps float[B, in_chans, H, W], normalised, to scores before softmax, float[B, K]."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Returns the last feature map, float[B, num_features, H / 32, W / 32], normalised."""
+        return self._normalised(self.features(x)[self.out_features[-1]])
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Maps what `forward_features` returns to scores, or to what they are computed from."""
+        x = F.dropout(self.global_pool(x), self.drop_rate, self.training)
+        return x if pre_logits else self.fc(x)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Returns feature maps by their place in `feature_info`.
+
+        Args:
+            x: float[B, in_chans, H, W], normalised.
+            indices: Places; a number for the last so many; None for all.
+            norm: Whether the last map passes the norm behind it, where there is one.
+            stop_early: Whether to compute no further than the last of them.
+            output_fmt: "NCHW", the only format here.
+            intermediates_only: Whether to leave out the last map, otherwise returned first.
+
+        Raises:
+            ValueError: `output_fmt` is another one.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt: got {output_fmt!r}, expected 'NCHW'")
+        count = len(self.feature_info)
+        taken, last = feature_take_indices(count, indices)
+        maps = list(islice(self._maps(x), last + 1 if stop_early else count))
+        final = self._normalised(maps[-1]) if len(maps) == count else maps[-1]
+        if norm:
+            maps[-1] = final
+        chosen = [maps[index] for index in taken]
+        return chosen if intermediates_only else (final, chosen)
+
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """Returns the layer of the scores, or its name."""
+        return "fc" if name_only else self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replaces the layer of the scores by a new one, and the pooling where one is named."""
+        if global_pool is None:
+            global_pool = self.global_pool.pool_type
+        self.num_classes = num_classes
+        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, global_pool)
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Switches activation checkpointing, see `Stage`."""
+        for layer in self._layers.values():
+            cast(Stage, self.get_submodule(layer)).activation_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Returns patterns of the parameters' names by depth, for rates that decay with it."""
+        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
+        return {"stem": r"^(?:conv1|bn1)", "blocks": blocks}
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return x if self.norm is None else F.relu(self.norm(x))
+
+    def _maps(self, x: Tensor) -> Iterator[Tensor]:
+        wanted = [info["module"] for info in self.feature_info]
+        for name, child in self.named_children():
+            x = child(x)
+            if name in wanted:
+                yield x
+            if name == wanted[-1]:
+                return
+
+    def _describe(self) -> list[dict[str, Any]]:
+        """Returns timm's feature_info: the stem before its pooling, then the stages."""
+        stem = self._specs["stem"]
+        stride = stem.stride // 2 if self.pooled else stem.stride
+        module = "conv1" if self.bn1 is None else "act1"
+        rows = [{"num_chs": stem.channels, "reduction": stride, "module": module}]
+        for stage, layer in self._layers.items():
+            spec = self._specs[stage]
+            rows.append({"num_chs": spec.channels, "reduction": spec.stride, "module": layer})
+        return rows
+
+
+def pretrained_cfg(path: str | Path) -> dict[str, Any]:
+    """Returns timm's description of the weights in a file: `pretrained_cfg_overlay` for its model.
+
+    Raises:
+        WeightsError: the file cannot be read, nothing is known about it, or it is not for RGB and
+            for networks that stride in the 3x3 convolution, as all of timm's are.
+    """
+    card = read_card(path)
+    if card.channel_order != "RGB" or card.stride_in_1x1:
+        raise WeightsError(
+            f"{path}: is for {card.channel_order} and stride_in_1x1={card.stride_in_1x1}, timm's"
+            " models take RGB and stride in the 3x3 convolution"
+        )
+    cfg: dict[str, Any] = {
+        "file": str(path),
+        "license": card.licence,
+        "interpolation": card.interpolation,
+    }
+    for key, row in (("mean", card.mean), ("std", card.std)):
+        cfg[key] = row and tuple(value / card.pixel_scale for value in row)
+    return {key: value for key, value in cfg.items() if value is not None}
+
+
+def _build(name: str, pretrained: bool = False, **options: Any) -> nn.Module:  # noqa: ANN401
+    stages = len(get_variant(name).counts)
+    return build_model_with_cfg(
+        partial(TimmResNet, name),
+        f"{PREFIX}{name}",
+        pretrained,
+        feature_cfg={"out_indices": tuple(range(stages + 1))},
+        pretrained_filter_fn=_our_names,
+        **options,
+    )
+
+
+def _our_names(state: Mapping[str, Tensor], model: TimmResNet) -> dict[str, Tensor]:
+    """Returns weights in our names; timm itself only logs what a file lacks."""
+    cfg = model.pretrained_cfg
+    source = str(cfg.get("file") or cfg.get("url") or cfg.get("hf_hub_id") or "weights")
+    found = to_ours(state, source).tensors
+    first = cfg["first_conv"] + ".weight"  # which timm adapts to other inputs
+    lacking = [
+        name
+        for name, own in model.named_parameters()
+        if not name.startswith("fc.")
+        and (name not in found or (found[name].shape != own.shape and name != first))
+    ]
+    if lacking:
+        raise WeightsError(f"{source}: does not cover {model.name}; lacks {listing(lacking)}")
+    return found
+
+
+def _cfgs(name: str) -> dict[str, PretrainedCfg]:
+    """Returns timm's weights for the network of the same name, by "rb_NAME.TAG"."""
+    variant = get_variant(name)
+    own: dict[str, Any] = {
+        "first_conv": "conv1.0" if variant.stem == "deep" else "conv1",
+        "classifier": "fc",
+    }
+    theirs = get_arch_pretrained_cfgs(name) if is_model(name) else {}
+    if not theirs:
+        return {f"{PREFIX}{name}": PretrainedCfg(**own)}
+    return {f"{PREFIX}{tagged}": replace(cfg, **own) for tagged, cfg in theirs.items()}
+
+
+def _register(name: str) -> None:
+    def build(pretrained: bool = False, **options: Any) -> nn.Module:  # noqa: ANN401
+        return _build(name, pretrained, **options)
+
+    build.__name__ = f"{PREFIX}{name}"
+    globals()[build.__name__] = register_model(build)  # timm adds the name to __all__
+
+
+_names = [name for name in list_backbones() if not is_foreign(name)]
+# Where `register_model` looks for the weights of the models in this module.
+default_cfgs = generate_default_cfgs({k: cfg for name in _names for k, cfg in _cfgs(name).items()})
+for _name in _names:
+    _register(_name)

@@ -1,0 +1,259 @@
+"""Our networks in torchvision: importing this module puts them into `torchvision.models.get_model`.
+
+    import resnet_backbone.plugins.torchvision
+    classifier = torchvision.models.get_model("rb_resnet50d", num_classes=10)
+    detector = torchvision.models.get_model(
+        "rb_maskrcnn_resnet50_fpn", weights_backbone="torchvision/IMAGENET1K_V2"
+    )
+
+`torchvision_fpn_backbone` and `torchvision_backbone` make what the classes in
+`torchvision.models.detection` take as their backbone, and names of parameters are torchvision's.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+from torchvision.models._api import register_model  # public by its documentation only
+from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
+from torchvision.ops.feature_pyramid_network import (
+    ExtraFPNBlock,
+    FeaturePyramidNetwork,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+)
+
+from resnet_backbone.backbone.build import create_backbone, get_variant, list_backbones
+from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import read_state_dict
+from resnet_backbone.weights.fold import fold_input
+from resnet_backbone.weights.stored import Stored, read_weights
+
+PREFIX = "rb_"
+FPN_CHANNELS = 256
+
+Weights: TypeAlias = str | Path | WeightsEnum | None
+
+
+class TorchvisionBackbone(nn.Module):
+    """A backbone, and a neck where there is one, as torchvision's detectors call them.
+
+    Args:
+        body: Returns a dictionary of feature maps.
+        fpn: Maps torchvision's dictionary of them to another; None leaves them.
+        out_channels: Of every map that is returned.
+        card: What is known about the weights of `body`.
+
+    Attributes:
+        pixels: The keywords image_mean and image_std for torchvision's detectors, where `card` says
+            which; their own defaults are those of torchvision's weights.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        fpn: FeaturePyramidNetwork | None,
+        out_channels: int,
+        card: WeightsCard | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = fpn
+        self.out_channels = out_channels
+        self.pixels = _pixels(card)
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        """Maps float[B, 3, H, W], RGB, to float[B, out_channels, h, w] named "0", "1" and so on."""
+        maps = self.body(x).values()
+        numbered = OrderedDict((str(index), each) for index, each in enumerate(maps))
+        return numbered if self.fpn is None else self.fpn(numbered)
+
+
+def torchvision_fpn_backbone(
+    name: str,
+    *,
+    weights: Weights = None,
+    trainable_layers: int = 3,
+    returned_layers: Sequence[int] = (1, 2, 3, 4),
+    extra_blocks: ExtraFPNBlock | None = None,
+    **options: Any,  # noqa: ANN401
+) -> TorchvisionBackbone:
+    """Builds what torchvision's `resnet_fpn_backbone` builds, on any backbone of ours.
+
+    Args:
+        name: See `create_backbone`; "timm/NAME" too.
+        weights: A file, "torchvision/IMAGENET1K_V1", or torchvision's entry for its weights. The
+            card decides on `stride_in_1x1`; weights for BGR are turned to RGB.
+        trainable_layers: How many of stem, res2, ... res5 train, counted from the end; 5: all.
+        returned_layers: Which stages feed the pyramid; 1 is res2.
+        extra_blocks: What makes the coarser maps; None: torchvision's `LastLevelMaxPool`.
+        **options: Others of `create_backbone`: norm ("FrozenBN" by default), deformable ...
+
+    Raises:
+        ConfigError: an argument is none of the allowed values.
+        WeightsError: the weights cannot be read, or do not cover the network.
+    """
+    body, card = _body(name, weights, trainable_layers, returned_layers, options)
+    channels = [spec.channels for spec in body.feature_specs().values()]
+    fpn = FeaturePyramidNetwork(channels, FPN_CHANNELS, extra_blocks or LastLevelMaxPool())
+    return TorchvisionBackbone(body, fpn, FPN_CHANNELS, card)
+
+
+def torchvision_backbone(
+    name: str,
+    *,
+    weights: Weights = None,
+    trainable_layers: int = 3,
+    returned_layer: int = 4,
+    **options: Any,  # noqa: ANN401
+) -> TorchvisionBackbone:
+    """Builds a backbone with one feature map and no neck; arguments as above."""
+    body, card = _body(name, weights, trainable_layers, (returned_layer,), options)
+    (spec,) = body.feature_specs().values()
+    return TorchvisionBackbone(body, None, spec.channels, card)
+
+
+def torchvision_detector(
+    kind: str,
+    name: str,
+    *,
+    weights: Weights = None,
+    weights_backbone: Weights = None,
+    num_classes: int = 91,
+    trainable_backbone_layers: int | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> nn.Module:
+    """Builds torchvision's detector on a pyramid of ours; its reference scripts' arguments fit.
+
+    Args:
+        kind: One of `DETECTORS`.
+        name: See `create_backbone`.
+        weights: A file with the state of the whole detector, torchvision's own included.
+        weights_backbone: See `torchvision_fpn_backbone`.
+        num_classes: With the background, as torchvision counts.
+        trainable_backbone_layers: See `torchvision_fpn_backbone`; None: 3 with weights, 5 without.
+            Norms are frozen with weights, and "BN" without, as in torchvision.
+        **settings: Those of torchvision's class; image_mean and image_std are the weights' own.
+
+    Raises:
+        ConfigError: an argument is none of the allowed values.
+        WeightsError: the weights cannot be read, or do not cover the network.
+    """
+    trained = weights is not None or weights_backbone is not None
+    if trainable_backbone_layers is None:
+        trainable_backbone_layers = 3 if trained else 5
+    detector, pyramid = DETECTORS[kind]
+    backbone = torchvision_fpn_backbone(
+        name,
+        weights=weights_backbone,
+        trainable_layers=trainable_backbone_layers,
+        norm="FrozenBN" if trained else "BN",
+        **pyramid(),
+    )
+    model = detector(backbone, num_classes, **(backbone.pixels | settings))
+    if weights is not None:
+        _load_all(model, str(weights))
+    return model
+
+
+def _one_stage_pyramid() -> dict[str, Any]:
+    """RetinaNet's (Lin et al. 2017, section 4): P3 to P5, and two strided convolutions on P5."""
+    blocks = LastLevelP6P7(FPN_CHANNELS, FPN_CHANNELS)
+    return {"returned_layers": (2, 3, 4), "extra_blocks": blocks}
+
+
+DETECTORS: dict[str, tuple[Callable[..., nn.Module], Callable[[], dict[str, Any]]]] = {
+    "fasterrcnn": (FasterRCNN, dict),
+    "maskrcnn": (MaskRCNN, dict),
+    "retinanet": (RetinaNet, _one_stage_pyramid),
+    "fcos": (FCOS, _one_stage_pyramid),
+}
+
+
+def _load_all(model: nn.Module, source: str) -> None:
+    try:
+        model.load_state_dict(read_state_dict(source))
+    except RuntimeError as error:
+        reasons = " ".join(str(error).split())
+        raise WeightsError(f"{source}: does not fit the detector: {reasons:.500}") from error
+
+
+def _body(
+    name: str,
+    weights: Weights,
+    trainable_layers: int,
+    returned_layers: Sequence[int],
+    options: dict[str, Any],
+) -> tuple[Any, WeightsCard | None]:
+    if trainable_layers not in range(6):
+        raise ConfigError(f"trainable_layers: got {trainable_layers!r}, expected 0 to 5")
+    source, card = _for_rgb(name, weights)
+    if card is not None and card.stride_in_1x1 is not None:
+        options = {"stride_in_1x1": card.stride_in_1x1} | options
+    stages = [f"res{layer + 1}" for layer in returned_layers]
+    body = create_backbone(
+        name,
+        weights=source,
+        out_features=stages,
+        freeze_at=5 - trainable_layers,
+        **options,
+    )
+    return body, card
+
+
+def _for_rgb(name: str, weights: Weights) -> tuple[str | Stored | None, WeightsCard | None]:
+    """Returns weights for the RGB images that torchvision's detectors give, and their card."""
+    source = _source(weights)
+    if source is None or is_foreign(name):
+        return source, None
+    stored = read_weights(source, name)
+    if stored.card is None or stored.card.channel_order != "BGR":
+        return stored, stored.card
+    tensors, card = fold_input(stored.tensors, stored.card, channel_order="RGB")
+    return replace(stored, tensors=tensors, card=card), card
+
+
+def _source(weights: Weights) -> str | None:
+    """Returns `weights` as `load_weights` takes them; here torchvision's names need no prefix."""
+    if isinstance(weights, WeightsEnum):
+        return f"torchvision/{weights.name}"
+    if isinstance(weights, str) and re.fullmatch(r"IMAGENET1K_\w+", weights):
+        return f"torchvision/{weights}"
+    return None if weights is None else str(weights)
+
+
+def _pixels(card: WeightsCard | None) -> dict[str, list[float]]:
+    """Returns what torchvision normalises with, whose pixels are between 0 and 1."""
+    if card is None or card.mean is None or card.std is None:
+        return {}
+    mean, std = ([value / card.pixel_scale for value in row] for row in (card.mean, card.std))
+    return {"image_mean": mean, "image_std": std}
+
+
+def _register(name: str) -> None:
+    """Adds "rb_NAME" and, where there are four stages, "rb_DETECTOR_NAME_fpn"."""
+
+    def classifier(*, weights: Weights = None, **options: Any) -> nn.Module:  # noqa: ANN401
+        return create_classifier(name, weights=_source(weights), **options)
+
+    register_model(f"{PREFIX}{name}")(classifier)
+    if len(get_variant(name).counts) == 4:
+        for kind in DETECTORS:
+            builder = functools.partial(torchvision_detector, kind, name)
+            register_model(f"{PREFIX}{kind}_{name}_fpn")(builder)
+
+
+for _name in list_backbones():
+    if not is_foreign(_name):
+        _register(_name)
