@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -57,7 +57,8 @@ class Place:
 
     Attributes:
         stride: Of the block.
-        dilation: Of its 3x3 convolutions.
+        dilation: Of its 3x3 convolution; of the first one where there are two.
+        stage_dilation: Of the stage's other 3x3 convolutions.
         deformable: Whether these are deformable.
         drop_rate: Probability that training leaves F(x) out (Huang et al. 2016, "Deep Networks with
             Stochastic Depth").
@@ -65,6 +66,7 @@ class Place:
 
     stride: int = 1
     dilation: int = 1
+    stage_dilation: int = 1
     deformable: bool = False
     drop_rate: float = 0.0
 
@@ -87,7 +89,7 @@ class ResidualBlock(nn.Module):
         self.out_channels = out_channels
         self.drop_rate = place.drop_rate
         self.has_shortcut = style.shortcut != "none"
-        self.downsample = _shortcut(in_channels, out_channels, place.stride, style)
+        self.downsample = _shortcut(in_channels, out_channels, place, style)
         self.se = SqueezeExcite(out_channels) if style.squeeze_excite else None
 
     def residual(self, x: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ class BasicBlock(ResidualBlock):
         super().__init__(in_channels, width, place, style)
         self.conv1 = _conv3x3(in_channels, width, place, stride=place.stride)
         self.bn1 = style.make_norm(width)
-        self.conv2 = _conv3x3(width, width, place)
+        self.conv2 = _conv3x3(width, width, _second(place))
         self.bn2 = style.make_norm(width)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ class PreActivationBasicBlock(PreActivationBlock):
         self.bn1 = style.make_norm(in_channels)
         self.conv1 = _conv3x3(in_channels, width, place, stride=place.stride)
         self.bn2 = style.make_norm(width)
-        self.conv2 = _conv3x3(width, width, place)
+        self.conv2 = _conv3x3(width, width, _second(place))
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F of the activated `x`."""
@@ -231,17 +233,30 @@ class PreActivationBottleneck(PreActivationBlock):
         return self.conv3
 
 
+def _second(place: Place) -> Place:
+    """The place of a basic block's second convolution, which never strides."""
+    return replace(place, dilation=place.stage_dilation)
+
+
 def _shortcut(
-    in_channels: int, out_channels: int, stride: int, style: BlockStyle
+    in_channels: int, out_channels: int, place: Place, style: BlockStyle
 ) -> nn.Module | None:
     """Returns what the shortcut does to its input; None leaves it as it is."""
+    stride = place.stride
     same = stride == 1 and in_channels == out_channels
     if style.shortcut == "none" or (same and style.shortcut != "C"):
         return None
     if style.shortcut == "A":
         return ZeroPadding(in_channels, out_channels, stride)
     norm = style.make_norm(out_channels)
-    return Projection(in_channels, out_channels, stride, norm, average=style.avg_down)
+    return Projection(
+        in_channels,
+        out_channels,
+        stride,
+        norm,
+        average=style.avg_down,
+        dilated=place.stage_dilation > 1,
+    )
 
 
 def _conv3x3(

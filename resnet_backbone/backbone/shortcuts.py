@@ -34,6 +34,18 @@ class ZeroPadding(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.zeros))
 
 
+class DilatedAverage(nn.Module):
+    """The average over 2x2 pixels at every pixel, zeros behind the last row and column.
+
+    Where dilation replaces a stride, every second pixel comes out as the strided average would
+    (timm/layers/pool2d_same.py, AvgPool2dSame).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `x[B, C, H, W]` to the same shape."""
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)
+
+
 class Projection(nn.Sequential):
     """Options B and C: a 1x1 convolution and its norm.
 
@@ -46,6 +58,7 @@ class Projection(nn.Sequential):
         stride: Stride.
         norm: What follows the convolution.
         average: Average `stride` x `stride` pixels instead of taking one of them.
+        dilated: Whether the stage is dilated instead of striding, see `DilatedAverage`.
     """
 
     def __init__(
@@ -56,12 +69,13 @@ class Projection(nn.Sequential):
         norm: nn.Module,
         *,
         average: bool = False,
+        dilated: bool = False,
     ) -> None:
         conv = nn.Conv2d(in_channels, out_channels, 1, 1 if average else stride, bias=False)
         if not average:
             super().__init__(conv, norm)
         elif stride == 1:
-            super().__init__(nn.Identity(), conv, norm)
+            super().__init__(DilatedAverage() if dilated else nn.Identity(), conv, norm)
         else:
             # An odd last row is averaged over the pixels it has (timm/models/resnet.py).
             pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)

@@ -26,7 +26,7 @@ class StageSpec:
         width: See `ResidualBlock`.
         stride: Of the first block.
         dilation: Of the 3x3 convolutions.
-        first_dilation: Of those in the first block.
+        first_dilation: Of the first one in the first block, which would stride without dilation.
         deformable: Whether they are deformable.
         drop_rates: Stochastic depth's rate for each block; as many as there are blocks.
     """
@@ -65,7 +65,9 @@ class Stage(nn.Sequential):
         super().__init__()
         self.out_channels = spec.width * block.expansion
         self.activation_checkpointing = activation_checkpointing
-        later = Place(dilation=spec.dilation, deformable=spec.deformable)
+        later = Place(
+            dilation=spec.dilation, stage_dilation=spec.dilation, deformable=spec.deformable
+        )
         first = replace(later, stride=spec.stride, dilation=spec.first_dilation)
         channels = spec.in_channels
         for index, rate in enumerate(spec.drop_rates):
