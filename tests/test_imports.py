@@ -27,18 +27,24 @@ OTHERS = {
     "backbone.build": ("backbone", "weights"),  # weights inside a function: they lie further out
     "classification": ("backbone", "classification", "weights"),
     "detection.build": ("backbone", "detection", "utils", "weights"),
+    "detection.trunk": ("backbone", "detection", "weights"),
+    "detection.contract": ("backbone", "weights"),
     "config": ("config",),
     "backbone": ("backbone",),
     "weights": ("backbone", "weights"),
     "detection": ("backbone", "detection", "utils"),
     "data": ("data", "utils"),
+    "paper": ("backbone", "classification", "paper"),
     "evaluation": ("evaluation", "utils"),
     "report": ("report", "utils"),
     "engine": "backbone config data detection engine evaluation report utils weights".split(),
     "plugins": ("",),
 }
 ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}
-READS_CONFIG = ("config", "engine", "detection.build", "data.build", "plugins")
+READS_CONFIG = (
+    *("config", "engine", "plugins"),
+    *("detection.build", "detection.trunk", "detection.contract", "data.build"),
+)
 
 
 def module_name(path: Path) -> str:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from resnet_backbone.backbone.base import Backbone
+from resnet_backbone.backbone.foreign import (
+    build_foreign,
+    freeze_foreign,
+    is_foreign,
+    weights_are_timms,
+)
 from resnet_backbone.backbone.resnet import Options, ResNet, block_style, stage_specs
 from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.errors import ConfigError
 
+if TYPE_CHECKING:
+    from resnet_backbone.weights.stored import Stored
+
 
 def create_backbone(
     name: str,
     *,
-    weights: str | Path | None = None,
+    weights: str | Path | Stored | None = None,
     out_features: Sequence[str] | None = None,
     norm: str = "FrozenBN",
     norm_eps: float = 1e-5,
@@ -30,14 +40,18 @@ def create_backbone(
     zero_init_residual: bool = False,
     stochastic_depth: float = 0.0,
     activation_checkpointing: bool = False,
-) -> ResNet:
-    """Builds a ResNet in channels_last memory format.
+    options: Mapping[str, Any] | None = None,
+    allow_partial: Sequence[str] = (),
+) -> Backbone:
+    """Builds a backbone in channels_last memory format.
 
     Args:
-        name: A registered name, see `list_backbones`.
-        weights: What `load_weights` takes: a file, or "torchvision/IMAGENET1K_V1"; None leaves the
-            random initialisation, which trains with "BN" or "GN" but hardly with "FrozenBN", whose
-            statistics are then those of no data.
+        name: A registered name, see `list_backbones`, or "timm/NAME".
+        weights: What `load_weights` takes: a file, or "torchvision/IMAGENET1K_V1"; for timm's
+            networks "timm" or "timm/TAG"; None leaves the random initialisation, which trains with
+            "BN" or "GN" but hardly with "FrozenBN", whose statistics are then those of no data.
+            What the weights want of the pixels, and where they stride, is on their card, see
+            `read_card`; `build_detector` sees to it.
         out_features: Which of "stem", "res2" to "res5" to return; later stages are not built. None:
             all but the stem.
         norm: "BN", "FrozenBN", "SyncBN" or "GN".
@@ -54,12 +68,14 @@ def create_backbone(
         zero_init_residual: Every block begins as its shortcut, see `init_weights`.
         stochastic_depth: Probability that training skips the last block; earlier ones less.
         activation_checkpointing: Less memory in training for a second forward computation.
+        options: Further arguments for the builder that a user registered, or for timm's.
+        allow_partial: Patterns of parameters that `weights` may lack, see `load_weights`.
 
     Raises:
         ConfigError: an argument is none of the allowed values.
         WeightsError: the weights cannot be read, or do not cover the network.
     """
-    options = Options(
+    chosen = Options(
         norm=norm,
         norm_eps=norm_eps,
         stride_in_1x1=stride_in_1x1,
@@ -71,13 +87,26 @@ def create_backbone(
         stochastic_depth=stochastic_depth,
         activation_checkpointing=activation_checkpointing,
     )
-    net = ResNet(name, get_variant(name), out_features=out_features, options=options)
+    net: Backbone
+    if is_foreign(name):
+        timms = cast(str, weights) if weights_are_timms(weights) else None
+        net = cast(
+            Backbone,
+            build_foreign(
+                name, out_features=out_features, options=chosen, extra=options or {}, weights=timms
+            ),
+        )
+        weights = None if timms else weights
+    else:
+        if options:
+            raise ConfigError(f"options: got {dict(options)!r}, but {name} has no further ones")
+        net = ResNet(name, get_variant(name), out_features=out_features, options=chosen)
     if weights is not None:
         # Imported here because reading files is a layer above: `weights` knows backbones.
         from resnet_backbone.weights.load import load_weights
 
-        load_weights(net, weights)
-    net.freeze(freeze_at)
+        load_weights(net, weights, allow_partial=allow_partial)
+    freeze_foreign(name, net, freeze_at)
     return net.to(memory_format=torch.channels_last)
 
 

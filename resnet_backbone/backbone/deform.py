@@ -36,6 +36,10 @@ class DeformConv2d(nn.Conv2d):
             groups=groups,
             bias=False,
         )
+        # The backbone needs torch alone unless it is deformable; and a traced forward, which would
+        # be the next occasion, must not import.
+        import torchvision.ops  # noqa: F401
+
         self.offset = nn.Conv2d(
             in_channels, 3 * TAPS, 3, stride, padding=dilation, dilation=dilation
         )
@@ -55,7 +59,6 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) ->
     """Returns what `conv`, deformable or not, makes of `x[B, C, H, W]` with these weights."""
     if not isinstance(conv, DeformConv2d):
         return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
-    # The backbone needs torch alone unless it is deformable.
     from torchvision.ops import deform_conv2d
 
     places, logits = conv.offset(x).split((2 * TAPS, TAPS), dim=1)

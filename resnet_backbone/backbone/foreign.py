@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -35,6 +36,7 @@ def build_foreign(
     *,
     out_features: Sequence[str] | None = None,
     options: Options,
+    extra: Mapping[str, Any] = MappingProxyType({}),
     weights: str | None = None,
 ) -> nn.Module:
     """Builds a backbone of timm's or of a user's.
@@ -47,6 +49,7 @@ def build_foreign(
         name: "timm/NAME" or a registered name.
         out_features: Names of the features to return; None: the network's own choice.
         options: See `create_backbone`; what the network cannot do must have its default.
+        extra: Further arguments of the builder, or of `timm.create_model`.
         weights: "timm" or "timm/TAG", for timm's networks; other weights are loaded afterwards.
 
     Returns:
@@ -58,10 +61,12 @@ def build_foreign(
         WeightsError: timm has no such weights, or cannot download them.
     """
     if name.startswith(PREFIX):
-        return build_timm(name, out_features=out_features, options=options, weights=weights)
+        return build_timm(
+            name, out_features=out_features, options=options, extra=extra, weights=weights
+        )
     if weights is not None:
         raise ConfigError(f"weights: {weights!r} are for timm's backbones, {name} is not one")
-    return _build_registered(name, out_features, options)
+    return _build_registered(name, out_features, options, extra)
 
 
 def freeze_foreign(name: str, module: Any, freeze_at: int) -> None:  # noqa: ANN401
@@ -79,12 +84,20 @@ def freeze_foreign(name: str, module: Any, freeze_at: int) -> None:  # noqa: ANN
         )
 
 
-def _build_registered(name: str, out_features: Sequence[str] | None, options: Options) -> nn.Module:
+def _build_registered(
+    name: str,
+    out_features: Sequence[str] | None,
+    options: Options,
+    extra: Mapping[str, Any],
+) -> nn.Module:
     builder = BACKBONES.get(name)
     if isinstance(builder, Variant):
         raise TypeError(f"{name!r} is one of our networks")
     arguments = _arguments(name, builder, options)
-    module = builder(out_features=out_features, **arguments)
+    try:
+        module = builder(out_features=out_features, **arguments, **extra)
+    except TypeError as error:
+        raise ConfigError(f"backbone {name!r}: {_BUILDER} failed: {error}") from error
     _check_interface(name, module, out_features)
     if "norm" not in arguments:
         convert_norms(module, options.norm)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from resnet_backbone.backbone.base import Backbone
 from resnet_backbone.backbone.convert_norm import convert_norms, frozen_norm
 from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.spec import FeatureSpec
@@ -21,7 +23,7 @@ HONOURED = ("norm", "in_channels", "output_stride", "stochastic_depth", "activat
 Body: TypeAlias = Any  # an nn.Module with feature_info; timm has several, without a common type
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """A network of timm's with the features and methods of `ResNet`.
 
     Args:
@@ -110,6 +112,7 @@ def build_timm(
     *,
     out_features: Sequence[str] | None,
     options: Options,
+    extra: Mapping[str, Any] = MappingProxyType({}),
     weights: str | None = None,
 ) -> TimmBackbone:
     """Builds a network of timm's as a backbone.
@@ -120,6 +123,7 @@ def build_timm(
         options: norm ("BN", "FrozenBN" or "SyncBN", which concern batch normalisation alone),
             in_channels, output_stride, stochastic_depth, activation_checkpointing; the others must
             have their defaults.
+        extra: Further arguments of `timm.create_model`.
         weights: "timm" for the weights of NAME's tag, or of timm's default tag; "timm/TAG" for
             others; None for timm's random initialisation. timm downloads them.
 
@@ -129,15 +133,15 @@ def build_timm(
     """
     _refuse_unknown(name)
     _refuse_options(name, options)
-    body = _create(name, options)
+    body = _create(name, options, **extra)
     indices = _stage_indices(body, options.output_stride)
     chosen = _chosen(name, body, indices, out_features)
-    more: dict[str, Any] = {"out_indices": tuple(indices[stage] for stage in chosen)}
+    more: dict[str, Any] = {**extra, "out_indices": tuple(indices[stage] for stage in chosen)}
     if any(getattr(module, "strict_img_size", False) for module in body.modules()):
         more["strict_img_size"] = False  # detectors' images have many sizes
     if weights is not None:
         body = _create_trained(name, weights, options, more)
-    elif more != {"out_indices": tuple(body.feature_info.out_indices)}:
+    elif more != {**extra, "out_indices": tuple(body.feature_info.out_indices)}:
         body = _create(name, options, **more)
     if options.activation_checkpointing:
         body.set_grad_checkpointing(True)

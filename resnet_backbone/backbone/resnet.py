@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_backbone.backbone.base import Backbone
 from resnet_backbone.backbone.blocks import BlockStyle
 from resnet_backbone.backbone.norm import conv_norm, frozen
 from resnet_backbone.backbone.spec import FeatureSpec
@@ -39,7 +40,7 @@ class Options:
 DEFAULTS = Options()
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """The convolutional part of a ResNet, initialised by `stage.init_weights`.
 
     Parameters are called as torchvision's (conv1, bn1, layer1 to layer4), features by the stages

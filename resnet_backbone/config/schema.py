@@ -8,7 +8,7 @@ otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -78,30 +78,40 @@ class DataConfig(Section):
 
 
 class BackboneConfig(Section):
-    """Which ResNet, and how it is prepared for detection."""
+    """Which network, and how it is prepared for detection."""
 
-    name: str = "resnet50"
+    name: str = Field("resnet50", description='registered here or by `imports`, or "timm/NAME"')
     weights: str | None = Field(None, description="file to start from; None starts from He's")
     norm: Literal["BN", "FrozenBN", "SyncBN", "GN"] = "FrozenBN"
     freeze_at: Annotated[int, Field(ge=0, le=5)] = Field(
         2, description="0 none, 1 stem, 2 stem and res2, ... 5 all"
     )
-    stride_in_1x1: bool = Field(
-        False, description="True: the paper and MSRA's; False: torchvision's"
+    stride_in_1x1: bool | None = Field(
+        None, description="True: the paper and MSRA's; False: torchvision's; None: as the weights"
+    )
+    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or 1e-5")
+    output_stride: Literal[8, 16, 32] = Field(32, description="dc5 makes it 16 at most")
+    dilate_first: bool = Field(
+        True, description="False: the first block of a dilated stage is not, as in torchvision"
+    )
+    deformable: tuple[Literal["res2", "res3", "res4", "res5"], ...] = ()
+    zero_init_residual: bool = False
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    activation_checkpointing: bool = False
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a backbone that `imports` registered"
     )
 
 
 class PixelConfig(Section):
     """Normalisation of the 0-255 pixels, done by buffers in the model and nowhere else.
 
-    The default is that of torchvision's ImageNet weights.
+    None takes what the weights were trained with, or torchvision's numbers where there are none.
     """
 
-    channel_order: Literal["RGB", "BGR"] = "RGB"
-    mean: tuple[float, float, float] = Field(
-        (123.675, 116.28, 103.53), description="in channel_order"
-    )
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+    channel_order: Literal["RGB", "BGR"] | None = None
+    mean: tuple[float, float, float] | None = Field(None, description="in channel_order")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
 
 
 class AnchorConfig(Section):
@@ -166,6 +176,12 @@ class ModelConfig(Section):
     """The detector."""
 
     architecture: Literal["fpn", "c4", "dc5"] = "fpn"
+    weights: str | None = Field(
+        None, description="a whole detector to start from, or a backbone; instead of backbone's"
+    )
+    allow_partial: tuple[str, ...] = Field(
+        (), description="patterns of the parameters that the weights may lack"
+    )
     mask: bool = Field(False, description="True: Mask R-CNN; False: Faster R-CNN")
     num_classes: Positive | None = Field(None, description="None: as many as the annotations name")
     backbone: BackboneConfig = BackboneConfig()
@@ -189,6 +205,9 @@ class ModelConfig(Section):
 class SolverConfig(Section):
     """Optimisation; rates and steps hold for `reference_batch_size` and are scaled to the real."""
 
+    recipe: Literal["config", "from_weights"] = Field(
+        "config", description="from_weights: optimizer, lr and decays are those that suit them"
+    )
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: PositiveFloat = 0.02
     momentum: Fraction = 0.9
@@ -256,4 +275,5 @@ class Config(Section):
     solver: SolverConfig = SolverConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    imports: tuple[str, ...] = Field((), description="modules that register your backbones")
     overrides: tuple[str, ...] = Field((), description="the key=value arguments, as given")

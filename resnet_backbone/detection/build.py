@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import nn
 
-from resnet_backbone.backbone.build import create_backbone, create_res5
-from resnet_backbone.backbone.resnet import ResNet
-from resnet_backbone.backbone.spec import FeatureSpec
-from resnet_backbone.backbone.stage import Stage
-from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig
+from resnet_backbone.config.schema import Config, ModelConfig
 from resnet_backbone.detection.anchors import AnchorGenerator
 from resnet_backbone.detection.box_head import BoxPredictor, FCHead, MeanHead
-from resnet_backbone.detection.fpn import FPN
+from resnet_backbone.detection.contract import settle, settled_pixels
 from resnet_backbone.detection.mask_head import MaskHead
 from resnet_backbone.detection.pooling import MultiLevelRoIAlign
-from resnet_backbone.detection.rcnn import RCNN, TakeStage
+from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.roi_heads import RegionPooler, RoIHeads, RoISettings
 from resnet_backbone.detection.rpn import RPN
+from resnet_backbone.detection.trunk import Trunk, build_trunk
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils.imports import import_modules
 from resnet_backbone.weights.load import load_weights
-
-
-@dataclass(frozen=True)
-class _Trunk:
-    """What the heads stand on: `specs` describes the maps that `neck` returns."""
-
-    backbone: nn.Module
-    neck: nn.Module
-    specs: list[FeatureSpec]
-    pooled_levels: int
-    res5: Stage | None = None
+from resnet_backbone.weights.stored import read_weights
 
 
 def build_detector(cfg: Config, num_classes: int | None = None) -> RCNN:
@@ -44,22 +29,29 @@ def build_detector(cfg: Config, num_classes: int | None = None) -> RCNN:
             set.
 
     Raises:
-        ConfigError: The two class counts contradict each other, or neither is known; or the
-            architecture does not fit the backbone or the anchors.
-        WeightsError: `cfg.model.backbone.weights` cannot be loaded completely.
+        ConfigError: The two class counts contradict each other, or neither is known; the
+            architecture does not fit the backbone or the anchors; or the configuration contradicts
+            the card of the weights.
+        WeightsError: The weights that it starts from cannot be loaded completely.
     """
-    model = cfg.model
+    import_modules(cfg.imports)
+    model = settle(cfg).model
     classes = _class_count(model, num_classes)
-    trunk = _TRUNKS[model.architecture](model)
+    stored = None if model.weights is None else read_weights(model.weights, model.backbone.name)
+    whole = stored is not None and stored.kind == "detector"
+    trunk = build_trunk(model, None if whole else stored or model.backbone.weights)
+    pixels = settled_pixels(model)
     detector = RCNN(
         trunk.backbone,
         trunk.neck,
         _build_rpn(model, trunk),
         _build_roi_heads(model, trunk, classes),
-        pixel_mean=model.pixels.mean,
-        pixel_std=model.pixels.std,
-        channel_order=model.pixels.channel_order,
+        pixel_mean=pixels.mean,
+        pixel_std=pixels.std,
+        channel_order=pixels.channel_order,
     )
+    if stored is not None and whole:
+        load_weights(detector, stored, allow_partial=model.allow_partial)
     return detector.to(memory_format=torch.channels_last)
 
 
@@ -75,48 +67,7 @@ def _class_count(model: ModelConfig, found: int | None) -> int:
     return classes
 
 
-def _fpn_trunk(model: ModelConfig) -> _Trunk:
-    backbone = _backbone(model.backbone, ("res2", "res3", "res4", "res5"))
-    specs = backbone.feature_specs()
-    neck = FPN({name: spec.channels for name, spec in specs.items()}, model.fpn_channels)
-    strides = [spec.stride for spec in specs.values()]
-    levels = [FeatureSpec(model.fpn_channels, s) for s in (*strides, 2 * strides[-1])]
-    return _Trunk(backbone, neck, levels, pooled_levels=len(strides))
-
-
-def _dc5_trunk(model: ModelConfig) -> _Trunk:
-    backbone = _backbone(model.backbone, ("res5",), output_stride=16)
-    spec = backbone.feature_specs()["res5"]
-    return _Trunk(backbone, TakeStage("res5"), [spec], pooled_levels=1)
-
-
-def _c4_trunk(model: ModelConfig) -> _Trunk:
-    """The paper's own design: res4 is shared, res5 works on each region."""
-    options = model.backbone
-    backbone = _backbone(options, ("res4",))
-    res5 = create_res5(options.name, norm=options.norm, stride_in_1x1=options.stride_in_1x1)
-    if options.weights is not None:
-        load_weights(res5, options.weights, prefix="layer4.", arch=options.name)
-    spec = backbone.feature_specs()["res4"]
-    return _Trunk(backbone, TakeStage("res4"), [spec], pooled_levels=1, res5=res5)
-
-
-_TRUNKS = {"fpn": _fpn_trunk, "dc5": _dc5_trunk, "c4": _c4_trunk}
-
-
-def _backbone(options: BackboneConfig, stages: tuple[str, ...], output_stride: int = 32) -> ResNet:
-    return create_backbone(
-        options.name,
-        weights=options.weights,
-        out_features=stages,
-        norm=options.norm,
-        freeze_at=options.freeze_at,
-        stride_in_1x1=options.stride_in_1x1,
-        output_stride=output_stride,
-    )
-
-
-def _build_rpn(model: ModelConfig, trunk: _Trunk) -> RPN:
+def _build_rpn(model: ModelConfig, trunk: Trunk) -> RPN:
     settings = model.rpn
     strides = [spec.stride for spec in trunk.specs]
     try:
@@ -136,7 +87,7 @@ def _build_rpn(model: ModelConfig, trunk: _Trunk) -> RPN:
     )
 
 
-def _build_roi_heads(model: ModelConfig, trunk: _Trunk, num_classes: int) -> RoIHeads:
+def _build_roi_heads(model: ModelConfig, trunk: Trunk, num_classes: int) -> RoIHeads:
     roi = model.roi
     box_pooler = RegionPooler(_align(roi.box_pooler_resolution, trunk), trunk.res5)
     box_head: FCHead | MeanHead
@@ -174,7 +125,7 @@ def _build_roi_heads(model: ModelConfig, trunk: _Trunk, num_classes: int) -> RoI
     )
 
 
-def _align(resolution: int, trunk: _Trunk) -> MultiLevelRoIAlign:
+def _align(resolution: int, trunk: Trunk) -> MultiLevelRoIAlign:
     return MultiLevelRoIAlign(
         resolution, [spec.stride for spec in trunk.specs[: trunk.pooled_levels]]
     )

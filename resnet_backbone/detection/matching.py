@@ -68,7 +68,7 @@ def match(
 def sample(
     labels: Tensor, order: Tensor, *, count: int, positive_fraction: float
 ) -> SampledIndices:
-    """Picks up to `count` boxes of each image, at most `positive_fraction * count` of them foreground.
+    """Picks up to `count` boxes of each image, `positive_fraction * count` foreground at most.
 
     Background fills the places that foreground leaves (detectron2/modeling/sampling.py).
 

@@ -43,7 +43,7 @@ def roi_align(feature: Tensor, rois: Tensor, resolution: int, scale: float) -> T
 
 
 def _by_kernel(feature: Tensor, rois: Tensor, resolution: int, scale: float) -> Tensor:
-    """torchvision's kernel, in float32 whatever the feature is, as torchvision does under autocast.
+    """Calls torchvision's kernel in float32 whatever the feature is, as autocast does.
 
     The kernel wants one type for both; bfloat16 would move a corner at 1000 px by up to 2 px.
     """

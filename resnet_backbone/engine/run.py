@@ -26,6 +26,7 @@ from resnet_backbone.engine.step import Stepper, StepResult
 from resnet_backbone.engine.task import DetectionTask
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed, seed
+from resnet_backbone.weights.card import WeightsCard
 
 logger = logging.getLogger(__name__)
 
@@ -153,11 +154,25 @@ class Run:
 
     def card(self) -> dict[str, str]:
         """Returns what is stored with exported weights: how to rebuild the detector."""
-        return {
+        return self._weights_card().to_metadata() | {
             "config": self.cfg.model_dump_json(),
             "class_names": json.dumps(self.task.class_names),
             "category_ids": json.dumps(self.task.category_ids),
         }
+
+    def _weights_card(self) -> WeightsCard:
+        """What the backbone needs of whoever takes it from the detector."""
+        backbone, pixels = self.cfg.model.backbone, self.cfg.model.pixels
+        return WeightsCard(
+            arch=backbone.name,
+            layout="ours",
+            stride_in_1x1=backbone.stride_in_1x1,
+            channel_order=pixels.channel_order,
+            mean=pixels.mean,
+            std=pixels.std,
+            norm_eps=backbone.norm_eps or 1e-5,
+            source=f"resnet_backbone, {self.cfg.name}",
+        )
 
     def how_to_continue(self) -> str:
         """Returns the last words after a signal."""

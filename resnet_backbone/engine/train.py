@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from resnet_backbone.config.schema import Config
+from resnet_backbone.detection.contract import settle
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
@@ -17,6 +18,7 @@ from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError, Interrupted
 from resnet_backbone.utils import distributed, logging
 from resnet_backbone.utils.device import pick_device
+from resnet_backbone.utils.imports import import_modules
 
 
 def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -50,7 +52,8 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
             logging.setup(output / run_folder.LOG, distributed.rank())
-            cfg = scale_to_batch(cfg, distributed.world_size())
+            import_modules(cfg.imports)
+            cfg = scale_to_batch(settle(cfg), distributed.world_size())
             run = stack.enter_context(Run(cfg, output, device, resume=resume))
             try:
                 _loop(run, stop)

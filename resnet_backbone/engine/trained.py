@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
+from resnet_backbone.detection.contract import settle
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.weights.files import read_card, read_state_dict
+from resnet_backbone.weights.files import read_metadata
 from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.stored import Stored, read_weights
 
 # Keys of `model` that may differ from training: where weights came from, what was frozen, how
 # regions are sampled and selected. Any other difference makes another network of the same tensors.
 FREE = frozenset(
     {
         "num_classes",
+        "weights",
+        "allow_partial",
         "backbone.weights",
         "backbone.freeze_at",
+        "backbone.zero_init_residual",
+        "backbone.stochastic_depth",
+        "backbone.activation_checkpointing",
         "rpn.iou_thresholds",
         "rpn.samples_per_image",
         "rpn.positive_fraction",
@@ -56,22 +64,24 @@ class Trained:
         model: In evaluation mode.
         class_names: By class index.
         category_ids: COCO's id by class index.
+        names_known: False where the file does not name its classes and they are numbered instead.
     """
 
     cfg: Config
     model: RCNN
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
+    names_known: bool = True
 
 
 def load_trained(
     weights: str | Path, cfg: Config | None = None, *, device: torch.device | str = "cpu"
 ) -> Trained:
-    """Builds a detector and fills it from a file that training wrote.
+    """Builds a detector and fills it from a file that training, ours or another's, wrote.
 
     Args:
-        weights: A `.safetensors` file with the run's configuration and classes inside. One without
-            them, or a `.pth` file, needs `cfg` with `model.num_classes`.
+        weights: A `.safetensors` file with the run's configuration and classes inside. Files
+            without these, as other frameworks' detectors (see `weights.layouts`), need `cfg`.
         cfg: None takes the configuration inside the file.
         device: Where the model goes.
 
@@ -80,12 +90,16 @@ def load_trained(
             fill the detector.
     """
     path = Path(weights)
-    card = read_card(path) if path.suffix == ".safetensors" else {}
-    cfg = _agreed_config(card, cfg, path)
-    names, ids = _classes(card, cfg, path)
+    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
+    cfg = _agreed_config(metadata, cfg, path)
+    stored = read_weights(path)
+    names, ids, known = _classes(metadata, cfg, stored)
+    if "config" not in metadata:
+        own_names = stored.layout == "ours"
+        cfg = settle(cfg) if own_names else settle(_without_initial_weights(cfg), path)
     model = build_detector(_without_initial_weights(cfg), len(names))
-    load_weights(model, path)
-    return Trained(cfg, model.to(device).eval(), names, ids)
+    load_weights(model, stored)
+    return Trained(cfg, model.to(device).eval(), names, ids, known)
 
 
 def check_classes(
@@ -102,6 +116,8 @@ def check_classes(
     Raises:
         WeightsError: another number of classes, or another class at some place; names both.
     """
+    if not trained.names_known and len(class_names) == len(trained.class_names):
+        return
     if len(class_names) != len(trained.class_names):
         raise WeightsError(
             f"the weights know {_listing(trained.class_names)}, "
@@ -127,17 +143,46 @@ def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> C
         stored = Config.model_validate_json(card["config"])
     except ValidationError as error:
         raise WeightsError(f"{path}: its configuration cannot be read: {error}") from error
-    if cfg is not None:
-        _refuse_contradictions(stored, cfg, path)
-    return cfg or stored
+    if cfg is None:
+        return _without_imports(stored, path)
+    _refuse_contradictions(stored, cfg, path)
+    return _filled(cfg, stored)
+
+
+def _without_imports(stored: Config, path: Path) -> Config:
+    """A weight file must not decide what is imported: that would be code that it runs."""
+    absent = [name for name in stored.imports if name not in sys.modules]
+    if absent:
+        raise WeightsError(
+            f"{path}: needs backbones that {', '.join(absent)} registers; import that first, or"
+            " name it in `imports` of a configuration that you give"
+        )
+    return stored
+
+
+def _filled(cfg: Config, stored: Config) -> Config:
+    """Takes from `stored` what `cfg` leaves to the weights."""
+
+    def fill(own: BaseModel, other: BaseModel) -> dict[str, Any]:
+        return {key: value for key, value in other if getattr(own, key) is None}
+
+    model, known = cfg.model, stored.model
+    update = {
+        "backbone": model.backbone.model_copy(update=fill(model.backbone, known.backbone)),
+        "pixels": model.pixels.model_copy(update=fill(model.pixels, known.pixels)),
+    }
+    return cfg.model_copy(update={"model": model.model_copy(update=update)})
 
 
 def _refuse_contradictions(stored: Config, cfg: Config, path: Path) -> None:
     own = dict(_leaves(stored.model.model_dump()))
     lines = [
-        f"\n  model.{key}: {value!r}, but the weights were trained with {own[key]!r}"
+        f"\n  model.{key}: {value!r}, but the weights were trained with {own.get(key)!r}"
         for key, value in _leaves(cfg.model.model_dump())
-        if key not in FREE and value != own[key] and not {value, own[key]} <= {*SAME_AT_TEST}
+        if key not in FREE
+        and None not in (value, own.get(key, value))
+        and value != own.get(key)
+        and not (value in SAME_AT_TEST and own.get(key) in SAME_AT_TEST)
     ]
     if lines:
         raise WeightsError(f"{path}: the configuration contradicts the weights:{''.join(lines)}")
@@ -152,10 +197,11 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _classes(
-    card: Mapping[str, str], cfg: Config, path: Path
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids: those in the file, else numbers."""
-    count = _class_count(path)
+    card: Mapping[str, str], cfg: Config, stored: Stored
+) -> tuple[tuple[str, ...], tuple[int, ...], bool]:
+    """Names and category ids: those in the file, else numbers; and whether these are known."""
+    path = Path(stored.source)
+    count = _class_count(stored)
     asked = cfg.model.num_classes
     if asked is not None and asked != count:
         raise WeightsError(
@@ -168,15 +214,14 @@ def _classes(
             f"{path}: the weights have {count} classes, but the file names {len(names)} "
             f"and gives ids to {len(ids)}"
         )
-    return tuple(map(str, names)), tuple(map(int, ids))
+    return tuple(map(str, names)), tuple(map(int, ids)), "class_names" in card
 
 
-def _class_count(path: Path) -> int:
+def _class_count(stored: Stored) -> int:
     """Foreground classes by the shape of the classifier, which has a row for background too."""
-    state = read_state_dict(path)
-    if CLASSIFIER not in state:
-        raise WeightsError(f"{path}: holds no detector; expected a tensor {CLASSIFIER!r}")
-    return len(state[CLASSIFIER]) - 1
+    if CLASSIFIER not in stored.tensors:
+        raise WeightsError(f"{stored.source}: holds no detector; expected a tensor {CLASSIFIER!r}")
+    return len(stored.tensors[CLASSIFIER]) - 1
 
 
 def _json_list(card: Mapping[str, str], key: str, path: Path) -> list[Any]:
@@ -192,7 +237,7 @@ def _json_list(card: Mapping[str, str], key: str, path: Path) -> list[Any]:
 def _without_initial_weights(cfg: Config) -> Config:
     """The same network without reading, or downloading, what training started from."""
     backbone = cfg.model.backbone.model_copy(update={"weights": None})
-    model = cfg.model.model_copy(update={"backbone": backbone})
+    model = cfg.model.model_copy(update={"backbone": backbone, "weights": None})
     return cfg.model_copy(update={"model": model})
 
 

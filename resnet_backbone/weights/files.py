@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from resnet_backbone.errors import StorageError, WeightsError
+from resnet_backbone.weights.card import WeightsCard
 
 T = TypeVar("T")
 
@@ -75,20 +76,23 @@ def state_dict_in(content: object, source: str) -> dict[str, Tensor]:
 
 
 def save_weights(
-    weights: nn.Module | Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]
+    weights: nn.Module | Mapping[str, Tensor],
+    path: str | Path,
+    metadata: Mapping[str, str] | WeightsCard,
 ) -> None:
     """Writes a safetensors file that is, whatever happens, either the old one or the new one.
 
     Args:
         weights: A module, or its state dict.
         path: Where to; an existing file is replaced. Folders are not made.
-        metadata: Text to store along, for `read_card`.
+        metadata: Text to store along, for `read_metadata`; a `WeightsCard` does as well.
 
     Raises:
         WeightsError: a tensor holds NaN or infinity; a file of those would spread them.
         StorageError: the file cannot be written.
     """
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    text = metadata.to_metadata() if isinstance(metadata, WeightsCard) else dict(metadata)
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise WeightsError(f"{path}: not saved, NaN or infinity in {listing(broken)}")
@@ -98,12 +102,12 @@ def save_weights(
         for name, tensor in tensors.items()
     }
     try:
-        _replace(Path(path), safetensors.torch.save(plain, dict(metadata)))
+        _replace(Path(path), safetensors.torch.save(plain, text))
     except OSError as error:
         raise StorageError(f"{path}: cannot write weights: {error}") from error
 
 
-def read_card(path: str | Path) -> dict[str, str]:
+def read_metadata(path: str | Path) -> dict[str, str]:
     """Returns the text stored with a `.safetensors` file, empty where there is none.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -12,43 +11,59 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.stage import Stage
-from resnet_backbone.backbone.build import get_variant, list_backbones
+from resnet_backbone.backbone.deform import DeformConv2d
+from resnet_backbone.backbone.from_timm import TimmBackbone
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 from resnet_backbone.backbone.resnet import ResNet
+from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.weights.files import is_finite, listing, read_state_dict, state_dict_in
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import is_finite, listing
+from resnet_backbone.weights.networks import networks_like
+from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 
 logger = logging.getLogger(__name__)
 
-_TORCHVISION = "torchvision/"
-_DETECTOR_PREFIX = "backbone."  # where our detectors keep their backbone
-_CLASSIFIER_PREFIX = "fc."  # of ImageNet; backbones have none
+_BACKBONE = "backbone."  # where our detectors keep their backbone
+_CLASSIFIER = ("fc.", "norm.")  # of classifiers; backbones have none
+_FIRST = ("conv1.weight", "conv1.0.weight")  # what sees the pixels
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a file and a module had in common.
+    """What a file and a module had in common, by our names.
 
     Attributes:
         loaded: Names that were copied.
         missing: Names of the module that the file lacks and should have.
         unexpected: Names of the file that the module lacks, the classifier's apart.
         mismatched: (name, shape in the file, shape in the module) where these differ.
+        reshaped: Likewise, of those that were adapted: the first convolution to other inputs.
+        layout: How the file names its tensors, see `weights.layouts`.
+        card: What is known about the weights, None where nothing is.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
-    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    mismatched: tuple[tuple[str, Shape, Shape], ...]
+    reshaped: tuple[tuple[str, Shape, Shape], ...] = ()
+    layout: str = "torchvision"
+    card: WeightsCard | None = None
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors fit"]
         if self.missing:
             parts.append(f"{len(self.missing)} missing: {listing(self.missing)}")
-        if self.mismatched:
-            shapes = [f"{name} {list(file)} for {list(own)}" for name, file, own in self.mismatched]
-            parts.append(f"{len(shapes)} of another shape: {listing(shapes)}")
+        for text, entries in (
+            ("of another shape", self.mismatched),
+            ("adapted", self.reshaped),
+        ):
+            if entries:
+                shapes = [f"{name} {list(file)} for {list(own)}" for name, file, own in entries]
+                parts.append(f"{len(shapes)} {text}: {listing(shapes)}")
         if self.unexpected:
             parts.append(f"{len(self.unexpected)} not used: {listing(self.unexpected)}")
         return "; ".join(parts)
@@ -56,22 +71,26 @@ class LoadReport:
 
 def load_weights(
     module: nn.Module,
-    source: str | Path,
+    source: str | Path | Stored,
     *,
     prefix: str = "",
     arch: str | None = None,
     allow_partial: Sequence[str] = (),
 ) -> LoadReport:
-    """Copies weights from a file into `module`, converting their dtype.
+    """Copies weights from a file into `module`, converting names and dtype.
 
     Every parameter must be covered, and every vector of a batch normalisation: statistics of other
     weights are worth nothing. Other buffers are copied where the file has them. For a backbone, the
-    classifier `fc` is ignored, and of our detectors' files the backbone is taken.
+    classifier is ignored, and of a detector's file the backbone is taken. Offsets of deformable
+    convolutions may be missing all together: they begin at zero, as they should on such weights.
+
+    Where a network has other input channels than the file's RGB, the first convolution is repeated
+    over them and scaled by 3 / C, which keeps the mean of its sums; for one channel it is summed,
+    which is exact for grey images (timm/models/_manipulate.py, adapt_input_conv).
 
     Args:
         module: What to fill; unchanged if an error is raised.
-        source: A file for `read_state_dict`, or "torchvision/NAME" with NAME one of torchvision's
-            weights for the architecture ("IMAGENET1K_V1"), downloaded once.
+        source: What `read_weights` takes, or what it returned.
         prefix: Takes the names that start so, without it: "layer4." for `create_res5`.
         arch: torchvision's name of the architecture; by default the backbone's own name.
         allow_partial: Shell patterns of names that may be missing or have another shape; such
@@ -84,32 +103,50 @@ def load_weights(
         WeightsError: the file cannot be read, is of another network, does not cover the module, or
             holds values that no trained network has.
     """
-    source = str(source)
-    if source.startswith(_TORCHVISION):
-        state = _download(source, arch or getattr(module, "name", None))
-    else:
-        state = read_state_dict(source)
-    if isinstance(module, (ResNet, Stage)) and any(n.startswith(_DETECTOR_PREFIX) for n in state):
-        state = _below(_DETECTOR_PREFIX, state)
-    state = _below(prefix, state)
-
+    stored = source if isinstance(source, Stored) else _read(module, source, arch)
+    name = stored.source
+    state = _below(prefix, _part_for(module, stored))
     own = module.state_dict()
-    report = _compare(own, _needed(module), state)
-    _refuse_other_network(module, state, source, report)
-    _refuse_incomplete(report, source, allow_partial)
-    _refuse_values(own, {name: state[name] for name in report.loaded}, source)
+    state, reshaped = _adapted(own, state)
+    report = replace(
+        _compare(own, _needed(module, state), state, isinstance(module, (ResNet, Stage))),
+        reshaped=reshaped,
+        layout=stored.layout,
+        card=stored.card,
+    )
+    _refuse_other_network(module, state, name, report)
+    _refuse_incomplete(report, name, allow_partial)
+    _refuse_values(own, {key: state[key] for key in report.loaded}, name)
     with torch.no_grad():
-        for name in report.loaded:
-            own[name].copy_(state[name])
-    logger.info("%s: %s", source, report)
+        for key in report.loaded:
+            own[key].copy_(state[key])
+    logger.info("%s (%s): %s", name, report.layout, report)
     return report
+
+
+def _read(module: nn.Module, source: str | Path, arch: str | None) -> Stored:
+    """Our own networks' names are known in many layouts; others' are taken as they are."""
+    arch = arch or getattr(module, "name", None)
+    ours = isinstance(module, (ResNet, Stage)) or hasattr(module, "roi_heads")
+    return read_weights(source, arch) if ours else read_plain(source, arch)
+
+
+def _part_for(module: nn.Module, stored: Stored) -> dict[str, Tensor]:
+    """The tensors that are meant for a module of its kind."""
+    if isinstance(module, TimmBackbone):
+        return module.own_names(stored.tensors)
+    if not isinstance(module, (ResNet, Stage)):
+        return stored.tensors
+    if any(name.startswith(_BACKBONE) for name in stored.tensors):
+        return _below(_BACKBONE, stored.tensors)
+    return stored.tensors
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}
 
 
-def _needed(module: nn.Module) -> list[str]:
+def _needed(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Names of the parameters, and of the batch normalisations' buffers but their counters."""
     norms = (FrozenBatchNorm2d, nn.modules.batchnorm._BatchNorm)
     buffers = [
@@ -118,13 +155,43 @@ def _needed(module: nn.Module) -> list[str]:
         if isinstance(module.get_submodule(name.rpartition(".")[0]), norms)
         and not name.endswith("num_batches_tracked")
     ]
-    return [name for name, _ in module.named_parameters()] + buffers
+    offsets = {
+        f"{name}.offset.{kind}"
+        for name, layer in module.named_modules()
+        if isinstance(layer, DeformConv2d)
+        for kind in ("weight", "bias")
+    }
+    optional = set() if offsets & state.keys() else offsets
+    return [n for n in (*dict(module.named_parameters()), *buffers) if n not in optional]
+
+
+def _adapted(
+    own: Mapping[str, Tensor], state: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[tuple[str, Shape, Shape], ...]]:
+    """Fits the first convolution to the module's input channels."""
+    for name in _FIRST:
+        if name not in own or name not in state or own[name].dim() != 4:
+            continue
+        found, wanted = tuple(state[name].shape), tuple(own[name].shape)
+        only_inputs_differ = (found[0], *found[2:]) == (wanted[0], *wanted[2:])
+        if found != wanted and only_inputs_differ and found[1] == 3:
+            return state | {name: _for_inputs(state[name], wanted[1])}, ((name, found, wanted),)
+    return state, ()
+
+
+def _for_inputs(weight: Tensor, channels: int) -> Tensor:
+    """Maps float[K, 3, h, w] to float[K, channels, h, w]."""
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    repeated = weight[:, torch.arange(channels) % 3]
+    return repeated * (3 / channels)
 
 
 def _compare(
-    own: Mapping[str, Tensor], needed: Sequence[str], state: Mapping[str, Tensor]
+    own: Mapping[str, Tensor], needed: Sequence[str], state: Mapping[str, Tensor], backbone: bool
 ) -> LoadReport:
     common = [name for name in own if name in state]
+    ignored = _CLASSIFIER if backbone else ()
     return LoadReport(
         loaded=tuple(name for name in common if own[name].shape == state[name].shape),
         missing=tuple(name for name in needed if name not in state),
@@ -132,7 +199,7 @@ def _compare(
             name
             for name in state
             if name not in own
-            and not name.startswith(_CLASSIFIER_PREFIX)
+            and not name.startswith(ignored)
             and not name.endswith("num_batches_tracked")
         ),
         mismatched=tuple(
@@ -146,8 +213,8 @@ def _compare(
 def _refuse_other_network(
     module: nn.Module, state: Mapping[str, Tensor], source: str, report: LoadReport
 ) -> None:
-    """Refuses another depth, although all shapes of ResNet-50 are also found in ResNet-101."""
-    similar = _networks_like(state) if isinstance(module, ResNet) else []
+    """Refuses another network, although all shapes of ResNet-50 are also found in ResNet-101."""
+    similar = networks_like(state) if isinstance(module, ResNet) else []
     if similar and module.name not in similar:
         raise WeightsError(
             f"{source}: holds {' or '.join(similar)}, expected {module.name} ({report})"
@@ -161,25 +228,6 @@ def _refuse_other_network(
         )
 
 
-def _networks_like(state: Mapping[str, Tensor]) -> list[str]:
-    """Returns the registered networks whose blocks are those that the names of `state` tell of."""
-    counts: dict[int, int] = {}
-    for name in state:
-        if match := re.match(r"layer([1-4])\.(\d{1,4})\.", name):
-            stage, block = int(match[1]) - 1, int(match[2])
-            counts[stage] = max(counts.get(stage, 0), block + 1)
-    if not counts:
-        return []
-    bottleneck = any(re.match(r"layer\d\.\d+\.conv3\.", name) for name in state)
-    variants = {name: get_variant(name) for name in list_backbones()}
-    return [
-        name
-        for name, variant in variants.items()
-        if (variant.block.expansion == 4) == bottleneck
-        and all(variant.counts[stage] == count for stage, count in counts.items())
-    ]
-
-
 def _refuse_incomplete(report: LoadReport, source: str, allow_partial: Sequence[str]) -> None:
     def allowed(name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in allow_partial)
@@ -190,7 +238,10 @@ def _refuse_incomplete(report: LoadReport, source: str, allow_partial: Sequence[
         mismatched=tuple(entry for entry in report.mismatched if not allowed(entry[0])),
     )
     if lacking.missing or lacking.mismatched:
-        raise WeightsError(f"{source}: does not cover the model; {lacking}")
+        raise WeightsError(
+            f"{source}: does not cover the model; {lacking}; its names are closest to the layout"
+            f" {report.layout!r}"
+        )
 
 
 def _refuse_values(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
@@ -203,30 +254,3 @@ def _refuse_values(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sourc
             raise WeightsError(f"{source}: {name} holds NaN or infinity")
         if name.endswith("running_var") and bool((values < 0).any()):
             raise WeightsError(f"{source}: {name} holds negative variances")
-
-
-def _download(spec: str, arch: str | None) -> dict[str, Tensor]:
-    """Returns torchvision's weights, from torch.hub's cache or the network."""
-    # torchvision takes seconds to import and is of no use to whoever loads a file.
-    from torchvision.models import get_model_weights
-
-    tag = spec.removeprefix(_TORCHVISION)
-    try:
-        weights = get_model_weights(arch or "")
-        known = list(weights.__members__)
-    except ValueError:
-        raise WeightsError(f"{spec}: torchvision has no architecture {arch!r}") from None
-    if tag not in known:
-        raise WeightsError(f"{spec}: no such weights for {arch}, expected one of {known}")
-    url = weights[tag].url
-    try:
-        content = torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", check_hash=True, weights_only=True
-        )
-    except Exception as error:
-        # Offline, a wrong hash, or a damaged file in the cache: each has its own exceptions.
-        raise WeightsError(
-            f"{spec}: cannot get {url} ({type(error).__name__}: {error}); give a file that you"
-            " have, or set model.backbone.weights=null to start from random weights"
-        ) from error
-    return state_dict_in(content, spec)

@@ -9,6 +9,7 @@ from resnet_backbone.config.load import load_config
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 
 ONE_MAP = {"anchors": {"sizes": ((16.0, 32.0, 64.0),)}}
@@ -104,7 +105,8 @@ def test_c4_loads_res5_into_the_region_head(tmp_path):
     donor = create_backbone("resnet18")
     for parameter in donor.parameters():
         torch.nn.init.normal_(parameter)
-    save_weights(donor, tmp_path / "r18.safetensors", {})
+    card = WeightsCard(channel_order="RGB", mean=(1, 2, 3), std=(4, 5, 6))
+    save_weights(donor, tmp_path / "r18.safetensors", card)
     backbone = {"name": "resnet18", "freeze_at": 0, "weights": str(tmp_path / "r18.safetensors")}
     model = build(architecture="c4", rpn=ONE_MAP, backbone=backbone)
     res5 = model.roi_heads.box_pooler.res5

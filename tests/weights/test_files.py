@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from resnet_backbone.errors import StorageError, WeightsError
-from resnet_backbone.weights.files import read_card, read_state_dict, save_weights
+from resnet_backbone.weights.files import read_metadata, read_state_dict, save_weights
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}
 
@@ -62,13 +62,13 @@ def test_round_trip_with_card(tmp_path):
     assert all(
         torch.equal(loaded[k], STATE[k]) and loaded[k].dtype == STATE[k].dtype for k in STATE
     )
-    assert read_card(path) == {"source": "here"}
+    assert read_metadata(path) == {"source": "here"}
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
 
 def test_card_is_empty_where_there_is_none(tmp_path):
     safetensors.torch.save_file(STATE, tmp_path / "w.safetensors")
-    assert read_card(tmp_path / "w.safetensors") == {}
+    assert read_metadata(tmp_path / "w.safetensors") == {}
 
 
 def test_modules_views_and_shared_memory_are_stored(tmp_path):
@@ -98,7 +98,7 @@ def test_code_in_a_pickle_is_refused_and_never_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-@pytest.mark.parametrize("reader", [read_state_dict, read_card])
+@pytest.mark.parametrize("reader", [read_state_dict, read_metadata])
 def test_missing_and_empty_files(tmp_path, name, reader):
     path = tmp_path / name
     with pytest.raises(WeightsError, match=rf"{name}: no such file"):
@@ -188,7 +188,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch,
         StorageError, match=r"w\.safetensors: cannot write weights: .*No space left"
     ):
         save_weights(STATE, path, {"version": "new"})
-    assert read_card(path) == {"version": "old"}
+    assert read_metadata(path) == {"version": "old"}
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
 

@@ -10,6 +10,7 @@ from torch import nn
 import resnet_backbone
 from resnet_backbone.backbone.build import create_backbone, create_res5
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.load import load_weights
 
@@ -113,15 +114,16 @@ def test_a_missing_counter_is_no_loss(torchvision_states, write):
 
 def test_allow_partial_names_what_may_be_missing_or_misshapen(torchvision_states, write):
     state = {k: v for k, v in torchvision_states["resnet18"].items() if "layer4" not in k}
+    state["conv1.weight"] = torch.ones(64, 3, 5, 5)
     path = write(state)
-    net = create_backbone("resnet18", in_channels=4)
-    with pytest.raises(WeightsError, match=r"conv1\.weight \[64, 3, 7, 7\] for \[64, 4, 7, 7\]"):
+    net = create_backbone("resnet18")
+    with pytest.raises(WeightsError, match=r"conv1\.weight \[64, 3, 5, 5\] for \[64, 3, 7, 7\]"):
         load_weights(net, path, allow_partial=["layer4.*"])
     with pytest.raises(WeightsError, match=r"layer4\.0\.conv1\.weight"):
         load_weights(net, path, allow_partial=["conv1.weight", "layer3.*"])
     before = snapshot(net)
     report = load_weights(net, path, allow_partial=["layer4.*", "conv1.weight"])
-    assert report.mismatched == (("conv1.weight", (64, 3, 7, 7), (64, 4, 7, 7)),)
+    assert report.mismatched == (("conv1.weight", (64, 3, 5, 5), (64, 3, 7, 7)),)
     assert all(name.startswith("layer4.") for name in report.missing)
     assert torch.equal(net.conv1.weight, before["conv1.weight"])
     assert torch.equal(net.layer3[0].conv1.weight, state["layer3.0.conv1.weight"])
@@ -242,3 +244,32 @@ def test_unknown_torchvision_weights():
         load_weights(create_backbone("resnet50"), "torchvision/IMAGENET1K_V9")
     with pytest.raises(WeightsError, match="torchvision has no architecture 'resnet9'"):
         load_weights(nn.Linear(1, 1), "torchvision/IMAGENET1K_V1", arch="resnet9")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_the_first_convolution_is_adapted_to_other_inputs(torchvision_states, write, channels):
+    timm = pytest.importorskip("timm")
+    state = torchvision_states["resnet18"]
+    net = create_backbone("resnet18", in_channels=channels)
+    report = load_weights(net, write(state))
+    expected = timm.models.adapt_input_conv(channels, state["conv1.weight"])
+    torch.testing.assert_close(net.conv1.weight, expected)
+    assert report.reshaped == (("conv1.weight", (64, 3, 7, 7), (64, channels, 7, 7)),)
+    assert "1 adapted: conv1.weight [64, 3, 7, 7]" in str(report)
+
+
+def test_offsets_may_be_missing_all_together_but_not_in_part(torchvision_states, write):
+    net = create_backbone("resnet18", deformable=("res5",), norm="BN")
+    assert load_weights(net, write(torchvision_states["resnet18"])).missing == ()
+    state = net.state_dict()
+    del state["layer4.1.conv2.offset.bias"]
+    with pytest.raises(WeightsError, match=r"1 missing: layer4\.1\.conv2\.offset\.bias"):
+        load_weights(net, write(state))
+
+
+def test_the_report_carries_the_card(tmp_path):
+    net = create_backbone("resnet18", norm="BN")
+    card = WeightsCard(arch="resnet18", channel_order="BGR", mean=(1, 2, 3), std=(4, 5, 6))
+    save_weights(net, tmp_path / "w.safetensors", card)
+    assert load_weights(net, tmp_path / "w.safetensors").card == card
+    assert resnet_backbone.read_card(tmp_path / "w.safetensors") == card

@@ -1,0 +1,116 @@
+"""Backbone and neck of the three architectures; reads the configuration for `build_detector`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from resnet_backbone.backbone.base import Backbone
+from resnet_backbone.backbone.build import create_backbone, create_res5
+from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.spec import FeatureSpec
+from resnet_backbone.backbone.stage import Stage
+from resnet_backbone.config.schema import ModelConfig
+from resnet_backbone.detection.fpn import FPN
+from resnet_backbone.detection.rcnn import TakeStage
+from resnet_backbone.errors import ConfigError
+from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.stored import Stored
+
+STAGES = ("res2", "res3", "res4", "res5")
+DC5_STRIDE = 16
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """What the heads stand on: `specs` describes the maps that `neck` returns."""
+
+    backbone: nn.Module
+    neck: nn.Module
+    specs: list[FeatureSpec]
+    pooled_levels: int
+    res5: Stage | None = None
+
+
+def build_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+    """Returns what `model.architecture` says, with weights in the backbone.
+
+    Args:
+        model: Settled, see `contract.settle`.
+        weights: Of the backbone; None leaves it at random.
+
+    Raises:
+        ConfigError: the architecture does not fit the backbone.
+        WeightsError: the weights do not cover it.
+    """
+    return _TRUNKS[model.architecture](model, weights)
+
+
+def _fpn_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+    if model.backbone.output_stride != 32:
+        raise ConfigError(
+            f"model.backbone.output_stride: got {model.backbone.output_stride}, expected 32 for"
+            " architecture fpn, whose maps halve from stage to stage"
+        )
+    backbone = _backbone(model, weights, STAGES)
+    specs = backbone.feature_specs()
+    neck = FPN({name: spec.channels for name, spec in specs.items()}, model.fpn_channels)
+    strides = [spec.stride for spec in specs.values()]
+    levels = [FeatureSpec(model.fpn_channels, s) for s in (*strides, 2 * strides[-1])]
+    return Trunk(backbone, neck, levels, pooled_levels=len(strides))
+
+
+def _dc5_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+    output_stride = min(DC5_STRIDE, model.backbone.output_stride)
+    backbone = _backbone(model, weights, ("res5",), output_stride)
+    spec = backbone.feature_specs()["res5"]
+    return Trunk(backbone, TakeStage("res5"), [spec], pooled_levels=1)
+
+
+def _c4_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+    """The paper's own design: res4 is shared, res5 works on each region."""
+    name = model.backbone.name
+    if is_foreign(name):
+        raise ConfigError(
+            f"model.backbone.name: {name} has no res5 that could work on regions; expected a ResNet"
+            " of this package for architecture c4, or architecture fpn or dc5"
+        )
+    backbone = _backbone(model, weights, ("res4",))
+    options = _options(model)
+    res5 = create_res5(name, **{key: options[key] for key in _OF_BLOCKS})
+    if weights is not None:
+        load_weights(res5, weights, prefix="layer4.", arch=name, allow_partial=model.allow_partial)
+    spec = backbone.feature_specs()["res4"]
+    return Trunk(backbone, TakeStage("res4"), [spec], pooled_levels=1, res5=res5)
+
+
+_TRUNKS = {"fpn": _fpn_trunk, "dc5": _dc5_trunk, "c4": _c4_trunk}
+_OF_BLOCKS = (
+    *("norm", "norm_eps", "stride_in_1x1", "deformable", "zero_init_residual"),
+    *("stochastic_depth", "activation_checkpointing"),
+)
+
+
+def _backbone(
+    model: ModelConfig,
+    weights: str | Stored | None,
+    stages: tuple[str, ...],
+    output_stride: int | None = None,
+) -> Backbone:
+    options = _options(model)
+    if output_stride is not None:
+        options["output_stride"] = output_stride
+    return create_backbone(
+        model.backbone.name,
+        weights=weights,
+        out_features=stages,
+        allow_partial=model.allow_partial,
+        **options,
+    )
+
+
+def _options(model: ModelConfig) -> dict[str, Any]:
+    """The keys of `model.backbone` that are arguments of `create_backbone`."""
+    return model.backbone.model_dump(exclude={"name", "weights"})

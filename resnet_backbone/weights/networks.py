@@ -1,0 +1,56 @@
+"""Which of our networks a set of tensors belongs to, by names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from resnet_backbone.backbone.resnet import Options, ResNet
+from resnet_backbone.backbone.variants import BACKBONES, Variant
+
+_BLOCK = re.compile(r"layer([1-4])\.(\d{1,4})\.")
+_PART = re.compile(r"layer[1-4]\.\d{1,4}\.|conv1\.|bn1\.")
+
+
+def networks_like(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Returns the networks whose blocks are those that `tensors` tell of, the best fit first.
+
+    Where several share the numbers of blocks, those with the largest share of convolutions of the
+    same name and shape remain: more than one only if these do not distinguish them.
+
+    Args:
+        tensors: In our names; other tensors may be among them.
+    """
+    counts: dict[int, int] = {}
+    for name in tensors:
+        if match := _BLOCK.match(name):
+            stage, block = int(match[1]) - 1, int(match[2])
+            counts[stage] = max(counts.get(stage, 0), block + 1)
+    shares = {
+        name: _share(name, variant, tensors)
+        for name, variant in _variants().items()
+        if all(count == dict(enumerate(variant.counts)).get(s) for s, count in counts.items())
+        and counts
+    }
+    best = max(shares.values(), default=0.0)
+    return [name for name, share in shares.items() if share == best and share > 0]
+
+
+def _variants() -> dict[str, Variant]:
+    entries = {name: BACKBONES.get(name) for name in BACKBONES.names()}
+    return {name: entry for name, entry in entries.items() if isinstance(entry, Variant)}
+
+
+def _share(name: str, variant: Variant, tensors: Mapping[str, Tensor]) -> float:
+    """Of the parameters of both together, how many have the same name and shape."""
+    with torch.device("meta"):
+        parameters = dict(ResNet(name, variant, options=Options(norm="BN")).named_parameters())
+    found = {n for n in tensors if _PART.match(n) and "running" not in n and "tracked" not in n}
+    # Of detectors on res4, the last stage is elsewhere.
+    layers = {n.partition(".")[0] for n in found}
+    own = {n: p for n, p in parameters.items() if n.partition(".")[0] in layers}
+    equal = sum(n in found and tensors[n].shape == p.shape for n, p in own.items())
+    return equal / len(own.keys() | found)

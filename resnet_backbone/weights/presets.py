@@ -1,0 +1,232 @@
+"""Cards of the weights that everybody has, known by their source, their file or their layout.
+
+Sources of the facts: torchvision's weight enumerations; timm's pretrained configurations;
+detectron2's MODEL_ZOO.md ("ImageNet Pretrained Models"); the recipes are mmdetection's
+(configs/resnet_strikes_back; configs/faster_rcnn/faster-rcnn_r50-tnr-pre_fpn_1x_coco.py) and, for
+the classic weights, detectron2's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from torch import Tensor
+
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.card import Recipe, WeightsCard
+
+CLASSIC = Recipe(optimizer="sgd", lr=0.02, weight_decay=1e-4, source="detectron2")
+STRIKES_BACK = Recipe(optimizer="adamw", lr=2e-4, weight_decay=0.05, source="mmdetection, RSB")
+LONG = Recipe(optimizer="adamw", lr=1e-4, weight_decay=0.1, source="mmdetection, TNR")
+
+IMAGENET = {
+    "stride_in_1x1": False,
+    "channel_order": "RGB",
+    "mean": (123.675, 116.28, 103.53),
+    "std": (58.395, 57.12, 57.375),
+}
+MSRA = WeightsCard(
+    stride_in_1x1=True,
+    channel_order="BGR",
+    mean=(103.53, 116.28, 123.675),
+    std=(1.0, 1.0, 1.0),
+    source="MSRA (He et al. 2016), as Detectron and detectron2 distribute it",
+    recipe=CLASSIC,
+)
+# Detectron1's own training: MSRA's pixels, but the stride where torchvision has it.
+FAIR_GN = MSRA.model_copy(update={"stride_in_1x1": False, "source": "FAIR, Detectron"})
+FAIR_RESNEXT = FAIR_GN.model_copy(update={"std": (57.375, 57.12, 58.395)})
+
+_ZOO_DETECTOR = re.compile(r"model_final_[0-9a-f]{6}\.pkl")
+_HUB_FILE = re.compile(r"(resnet|resnext|wide_resnet)\w+-[0-9a-f]{8}\.pth")
+_TIMM_NAME = re.compile(r"([a-z]\w+)\.(\w+_in\w+)")
+_MMPRETRAIN_FILE = re.compile(r"(resnet|resnetv1c|resnetv1d|resnext)\d+\w*_in1k_.*\.pth")
+_CIFAR_FILE = re.compile(r"resnet\d+-[0-9a-f]{8}\.th")
+_TORCHVISION = "torchvision/"
+
+
+def known_card(
+    source: str, layout: str, kind: str, arch: str | None, tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    """Returns the card of weights that belong to a known family, otherwise None.
+
+    Args:
+        source: A path, or what `load_weights` takes besides.
+        layout: See `weights.layouts`.
+        kind: "backbone" or "detector".
+        arch: The network's name where it is known.
+        tensors: In our names.
+    """
+    for family in (_torchvision, _timm, _caffe2, _detectron2, _openmmlab, _others):
+        card = family(source, layout, kind, arch, tensors)
+        if card is not None:
+            return card.model_copy(update={"arch": arch, "layout": layout})
+    return None
+
+
+def torchvision_card(arch: str, tag: str) -> WeightsCard:
+    """Returns the card of torchvision's weights called `tag` ("IMAGENET1K_V1").
+
+    Raises:
+        WeightsError: torchvision has no such network or weights.
+    """
+    weights = torchvision_weights(arch, tag)
+    transforms: Any = weights.transforms()
+    return WeightsCard(
+        arch=arch,
+        layout="torchvision",
+        stride_in_1x1=False,
+        channel_order="RGB",
+        pixel_scale=1,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
+        source=weights.url,
+        licence="BSD-3-Clause",
+        top1=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"],
+        # V2, and the only weights of resnext101_64x4d, come from the recipe that resizes to 232.
+        recipe=LONG if transforms.resize_size != [256] else CLASSIC,
+    ).at_255()
+
+
+def torchvision_weights(arch: str | None, tag: str) -> Any:  # noqa: ANN401
+    """Returns torchvision's entry for weights; raises as `torchvision_card`."""
+    # torchvision takes seconds to import and is of no use to whoever loads a file of ours.
+    from torchvision.models import get_model_weights
+
+    spec = f"{_TORCHVISION}{tag}"
+    try:
+        known = get_model_weights(arch or "")
+    except ValueError:
+        raise WeightsError(f"{spec}: torchvision has no architecture {arch!r}") from None
+    if tag not in known.__members__:
+        names = list(known.__members__)
+        raise WeightsError(f"{spec}: no such weights for {arch}, expected one of {names}")
+    return known[tag]
+
+
+def _torchvision(
+    source: str, layout: str, kind: str, arch: str | None, _tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    """Files keep the name under which torch.hub stores them; it ends in their hash."""
+    name = PurePath(source).name
+    if arch is None or kind != "backbone" or not _HUB_FILE.fullmatch(name):
+        return None
+    from torchvision.models import get_model_weights
+
+    try:
+        entries = get_model_weights(arch)
+    except ValueError:
+        return None
+    tags = [entry.name for entry in entries if entry.url.endswith(f"/{name}")]
+    return torchvision_card(arch, tags[0]) if tags else None
+
+
+def _timm(
+    source: str, layout: str, kind: str, arch: str | None, _tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    """Their names ("resnet50.a1_in1k") appear in the path, as the folder or as the file."""
+    if kind != "backbone" or layout not in ("torchvision", "timm"):
+        return None
+    if found := _TIMM_NAME.search(source):
+        return timm_card(found[0])
+    if arch is not None and _HUB_FILE.fullmatch(name := PurePath(source).name):
+        return _timm_release(arch, name)
+    return None
+
+
+def _timm_release(arch: str, name: str) -> WeightsCard | None:
+    try:
+        from timm.models import get_arch_pretrained_cfgs
+    except ImportError:
+        return None
+    for model, entry in get_arch_pretrained_cfgs(arch).items():
+        if str(entry.url or "").endswith(f"/{name}"):
+            return timm_card(model)
+    return None
+
+
+def timm_card(name: str) -> WeightsCard | None:
+    """Returns the card of timm's model with a tag, None where timm does not know it."""
+    try:
+        from timm.models import get_pretrained_cfg
+
+        entry = get_pretrained_cfg(name)
+    except (ImportError, RuntimeError):
+        return None
+    if entry is None:
+        return None
+    tag = name.partition(".")[2]
+    return WeightsCard(
+        stride_in_1x1=False,
+        channel_order="RGB",
+        pixel_scale=1,
+        mean=entry.mean,
+        std=entry.std,
+        interpolation=entry.interpolation,
+        source=f"timm/{name}",
+        licence=entry.license,
+        recipe=_timm_recipe(tag),
+    ).at_255()
+
+
+def _timm_recipe(tag: str) -> Recipe:
+    if tag.startswith(("gluon", "tv_", "fb_")):
+        return CLASSIC
+    return LONG if tag.startswith("tv2") else STRIKES_BACK
+
+
+def _caffe2(
+    _source: str, layout: str, _kind: str, arch: str | None, tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    if layout != "caffe2":
+        return None
+    if not any(name.endswith("running_mean") for name in tensors):
+        return FAIR_GN
+    if arch in ("resnet50", "resnet101", "resnet152"):
+        return MSRA
+    return FAIR_RESNEXT if arch == "resnext101_32x8d" else None
+
+
+def _detectron2(
+    source: str, layout: str, kind: str, arch: str | None, _tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    """Model zoo detectors by the name of their file; torchvision's R-50.pkl by its layout."""
+    if layout != "detectron2":
+        return None
+    name = PurePath(source).name
+    if kind == "detector" and _ZOO_DETECTOR.fullmatch(name):
+        card = FAIR_RESNEXT if arch == "resnext101_32x8d" else MSRA
+        return card.model_copy(update={"licence": "CC-BY-SA-3.0", "source": "detectron2"})
+    if kind == "backbone" and re.fullmatch(r"R-\d+\.pkl", name):
+        return WeightsCard(**IMAGENET, source="torchvision, by detectron2", recipe=CLASSIC)
+    return None
+
+
+def _openmmlab(
+    source: str, layout: str, kind: str, _arch: str | None, _tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    name = PurePath(source).name
+    if layout not in ("mmpretrain", "torchvision") or kind != "backbone":
+        return None
+    if "msra" in name or "caffe" in name:
+        return MSRA
+    if _MMPRETRAIN_FILE.fullmatch(name):
+        recipe = STRIKES_BACK if "-rsb-" in name or "_rsb-" in name else CLASSIC
+        return WeightsCard(**IMAGENET, source="mmpretrain", licence="Apache-2.0", recipe=recipe)
+    return None
+
+
+def _others(
+    source: str, layout: str, _kind: str, _arch: str | None, _tensors: Mapping[str, Tensor]
+) -> WeightsCard | None:
+    if layout == "transformers" and re.search(r"microsoft.*resnet-\d+", source):
+        return WeightsCard(
+            **IMAGENET, source="microsoft/resnet", licence="Apache-2.0", recipe=STRIKES_BACK
+        )
+    if layout == "cifar" and _CIFAR_FILE.fullmatch(PurePath(source).name):
+        return WeightsCard(**IMAGENET, source="akamaster/pytorch_resnet_cifar10")
+    return None

@@ -1,0 +1,145 @@
+"""Weights as they come from somewhere, brought to our names, with what is known about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.card import WeightsCard, card_in
+from resnet_backbone.weights.files import read_metadata, read_state_dict, state_dict_in
+from resnet_backbone.weights.layouts import to_ours
+from resnet_backbone.weights.networks import networks_like
+from resnet_backbone.weights.presets import known_card, torchvision_card, torchvision_weights
+
+TORCHVISION = "torchvision/"
+_DETECTRON2 = "detectron2://"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Weights in our names.
+
+    Attributes:
+        source: A path, or "torchvision/NAME".
+        tensors: By our names.
+        layout: How the source names them.
+        kind: What they are weights of.
+        card: What is known about them, None where nothing is.
+    """
+
+    source: str
+    tensors: dict[str, Tensor]
+    layout: str
+    kind: Literal["backbone", "detector"]
+    card: WeightsCard | None
+
+
+def read_weights(source: str | Path, arch: str | None = None) -> Stored:
+    """Reads a file, or downloads torchvision's weights.
+
+    Args:
+        source: A file for `read_state_dict`, or "torchvision/NAME" with NAME one of torchvision's
+            weights for the architecture ("IMAGENET1K_V1"), downloaded once.
+        arch: torchvision's name of the network, for the latter.
+
+    Raises:
+        WeightsError: it cannot be read or downloaded, or its names are those of no known layout.
+    """
+    source = str(source)
+    if source.startswith(TORCHVISION):
+        tensors = _download(source, arch)
+        card = torchvision_card(arch or "", source.removeprefix(TORCHVISION))
+        return Stored(source, tensors, "torchvision", "backbone", card)
+    _refuse_names_of_others(source)
+    state = read_state_dict(source)
+    converted = to_ours(state, source)
+    return Stored(
+        source,
+        converted.tensors,
+        converted.layout,
+        converted.kind,
+        _card(source, converted.tensors, converted.layout, converted.kind),
+    )
+
+
+def read_plain(source: str | Path, arch: str | None = None) -> Stored:
+    """Reads a file whose names are those of the module that it is for."""
+    source = str(source)
+    if source.startswith(TORCHVISION):
+        return read_weights(source, arch)
+    _refuse_names_of_others(source)
+    return Stored(source, read_state_dict(source), "as stored", "backbone", None)
+
+
+def find_card(source: str | Path, arch: str | None = None) -> WeightsCard | None:
+    """Returns what is known about weights, without downloading them; None where nothing is.
+
+    Raises:
+        WeightsError: as `read_weights`.
+    """
+    source = str(source)
+    if source.startswith(TORCHVISION):
+        return torchvision_card(arch or "", source.removeprefix(TORCHVISION))
+    return stored_card(source) or read_weights(source, arch).card
+
+
+def read_card(path: str | Path) -> WeightsCard:
+    """Returns what is known about the weights in a file.
+
+    Raises:
+        WeightsError: the file cannot be read, or nothing is known about it.
+    """
+    card = find_card(path)
+    if card is None:
+        raise WeightsError(f"{path}: holds no card, and is not of a family that we know")
+    return card
+
+
+def stored_card(source: str | Path) -> WeightsCard | None:
+    """Returns the card inside a `.safetensors` file, None where there is none."""
+    if Path(source).suffix != ".safetensors":
+        return None
+    return card_in(read_metadata(source), str(source))
+
+
+def _card(source: str, tensors: Mapping[str, Tensor], layout: str, kind: str) -> WeightsCard | None:
+    if (card := stored_card(source)) is not None:
+        return card
+    below = "backbone." if kind == "detector" else ""
+    backbone = {n.removeprefix(below): t for n, t in tensors.items() if n.startswith(below)}
+    archs = networks_like(backbone)
+    return known_card(source, layout, kind, archs[0] if len(archs) == 1 else None, backbone)
+
+
+def _refuse_names_of_others(source: str) -> None:
+    if source.startswith(_DETECTRON2):
+        raise WeightsError(
+            f"{source}: download the file, from"
+            f" https://dl.fbaipublicfiles.com/detectron2/{source.removeprefix(_DETECTRON2)},"
+            " and give its path"
+        )
+    if re.match(r"[a-z0-9-]+://", source):
+        raise WeightsError(f"{source}: download the file and give its path")
+
+
+def _download(spec: str, arch: str | None) -> dict[str, Tensor]:
+    """Returns torchvision's weights, from torch.hub's cache or the network."""
+    url = torchvision_weights(arch, spec.removeprefix(TORCHVISION)).url
+    try:
+        content = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except Exception as error:
+        # Offline, a wrong hash, or a damaged file in the cache: each has its own exceptions.
+        raise WeightsError(
+            f"{spec}: cannot get {url} ({type(error).__name__}: {error}); give a file that you"
+            " have, or set model.backbone.weights=null to start from random weights"
+        ) from error
+    return state_dict_in(content, spec)
