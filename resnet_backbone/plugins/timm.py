@@ -42,6 +42,7 @@ from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.stored import read_card
 
 PREFIX = "rb_"
+NORM_EPS = 1e-5
 
 
 class TimmResNet(Classifier):
@@ -189,14 +190,15 @@ def pretrained_cfg(path: str | Path) -> dict[str, Any]:
     """Returns timm's description of the weights in a file: `pretrained_cfg_overlay` for its model.
 
     Raises:
-        WeightsError: the file cannot be read, nothing is known about it, or it is not for RGB and
-            for networks that stride in the 3x3 convolution, as all of timm's are.
+        WeightsError: the file cannot be read, nothing is known about it, or it is for networks that
+            differ from timm's in what a `pretrained_cfg` does not say.
     """
     card = read_card(path)
-    if card.channel_order != "RGB" or card.stride_in_1x1:
+    if card.channel_order != "RGB" or card.stride_in_1x1 or card.norm_eps != NORM_EPS:
         raise WeightsError(
-            f"{path}: is for {card.channel_order} and stride_in_1x1={card.stride_in_1x1}, timm's"
-            " models take RGB and stride in the 3x3 convolution"
+            f"{path}: is for {card.channel_order}, stride_in_1x1={card.stride_in_1x1} and"
+            f" norm_eps={card.norm_eps}; timm's models take RGB, stride in the 3x3 convolution and"
+            f" have {NORM_EPS}"
         )
     cfg: dict[str, Any] = {
         "file": str(path),

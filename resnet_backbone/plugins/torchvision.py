@@ -94,7 +94,7 @@ def torchvision_fpn_backbone(
     Args:
         name: See `create_backbone`; "timm/NAME" too.
         weights: A file, "torchvision/IMAGENET1K_V1", or torchvision's entry for its weights. The
-            card decides on `stride_in_1x1`; weights for BGR are turned to RGB.
+            card decides on `stride_in_1x1` and `norm_eps`; weights for BGR are turned to RGB.
         trainable_layers: How many of stem, res2, ... res5 train, counted from the end; 5: all.
         returned_layers: Which stages feed the pyramid; 1 is res2.
         extra_blocks: What makes the coarser maps; None: torchvision's `LastLevelMaxPool`.
@@ -199,8 +199,9 @@ def _body(
     if trainable_layers not in range(6):
         raise ConfigError(f"trainable_layers: got {trainable_layers!r}, expected 0 to 5")
     source, card = _for_rgb(name, weights)
-    if card is not None and card.stride_in_1x1 is not None:
-        options = {"stride_in_1x1": card.stride_in_1x1} | options
+    if card is not None:
+        known = {"stride_in_1x1": card.stride_in_1x1, "norm_eps": card.norm_eps}
+        options = {key: value for key, value in known.items() if value is not None} | options
     stages = [f"res{layer + 1}" for layer in returned_layers]
     body = create_backbone(
         name,

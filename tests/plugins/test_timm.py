@@ -204,10 +204,11 @@ def test_the_card_becomes_the_pretrained_cfg(tmp_path):
     assert (found["mean"], found["std"]) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     assert (found["interpolation"], model.pretrained_cfg["license"]) == ("bicubic", "MIT")
 
-    bgr = card.model_copy(update={"channel_order": "BGR"})
-    save_weights(net, tmp_path / "bgr.safetensors", bgr.to_metadata())
-    with pytest.raises(WeightsError, match=r"is for BGR .* models take RGB"):
-        plugin.pretrained_cfg(tmp_path / "bgr.safetensors")
+    for other in ({"channel_order": "BGR"}, {"stride_in_1x1": True}, {"norm_eps": 1e-3}):
+        metadata = card.model_copy(update=other).to_metadata()
+        save_weights(net, tmp_path / "other.safetensors", metadata)
+        with pytest.raises(WeightsError, match=r"other.safetensors: is for .* timm's models take"):
+            plugin.pretrained_cfg(tmp_path / "other.safetensors")
 
 
 # --- Hugging Face ---
