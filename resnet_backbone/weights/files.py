@@ -14,65 +14,34 @@ from torch import Tensor, nn
 
 from resnet_backbone.errors import StorageError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.formats import read_content
+from resnet_backbone.weights.wrappers import state_dict_in
 
 T = TypeVar("T")
 
-# Keys under which training scripts store the weights beside their other state.
-_WRAPPERS = ("state_dict", "model")
-_PARALLEL_PREFIX = "module."  # (Distributed)DataParallel's
 
+def read_state_dict(path: str | Path, *, strip: bool = True) -> dict[str, Tensor]:
+    """Reads a weight file into host memory, without running anything that it holds.
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Reads a weight file into host memory.
-
-    `.pth` and `.pt` go through torch's restricted unpickler, which admits tensors and plain
-    containers alone; there is no way around it. Wrappers called "state_dict" or "model" and the
-    "module." prefix of parallel training are taken off.
+    `.pth` and its like go through torch's restricted unpickler, `.pkl` through a reader that knows
+    arrays and plain containers alone; what else a pickle names ends the reading before it begins.
+    There is no way around either. Bytes tell the format, not the file's name.
 
     Args:
-        path: A `.safetensors`, `.pth` or `.pt` file.
+        path: A file that torch.save wrote (`.pth`, `.pt`, `.th`, `.pyth`), detectron2's or Caffe2's
+            `.pkl`, `.npz` or `.safetensors`.
+        strip: Take off prefixes as "module." and select the backbone of self-supervised training,
+            see `state_dict_in`; dictionaries around the weights are opened in any case.
 
     Returns:
         Names and tensors, as stored.
 
     Raises:
-        WeightsError: the file is missing, unreadable, damaged or holds something else; names file
-            and reason.
+        WeightsError: the file is missing, unreadable, damaged, holds code or something else; names
+            file and reason.
     """
     path = _existing(path)
-    content: object
-    if path.suffix == ".safetensors":
-        content = _read(path, safetensors.torch.load_file)
-    elif path.suffix in (".pth", ".pt"):
-        content = _read(path, _load_pickled)
-    else:
-        raise WeightsError(f"{path}: expected a .safetensors, .pth or .pt file")
-    return state_dict_in(content, str(path))
-
-
-def state_dict_in(content: object, source: str) -> dict[str, Tensor]:
-    """Returns the state dict inside what a checkpoint file held, without its wrappers.
-
-    Args:
-        content: The unpickled object.
-        source: What to call the file in errors.
-
-    Raises:
-        WeightsError: there is no state dict in it, or one that holds more than dense tensors.
-    """
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise WeightsError(f"{source}: expected a dictionary of tensors, found {_kind(content)}")
-    for name, value in content.items():
-        if not isinstance(name, str) or not _is_dense(value):
-            raise WeightsError(
-                f"{source}: expected dense tensors, found {_kind(value)} at {name!r}"
-            )
-    if all(name.startswith(_PARALLEL_PREFIX) for name in content):
-        return {name.removeprefix(_PARALLEL_PREFIX): value for name, value in content.items()}
-    return dict(content)
+    return state_dict_in(_read(path, read_content), str(path), strip=strip)
 
 
 def save_weights(
@@ -145,31 +114,14 @@ def _existing(path: str | Path) -> Path:
 def _read(path: Path, reader: Callable[[Path], T]) -> T:
     try:
         return reader(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
     except Exception as error:
         # Parsers meet damaged bytes with whatever exception the bytes lead to.
         reason = str(error).partition("\n")[0]
         raise WeightsError(
             f"{path}: not a readable weight file ({type(error).__name__}: {reason})"
         ) from error
-
-
-def _load_pickled(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_dense(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not value.is_meta
-        and not value.is_quantized
-    )
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"a {value.layout} {value.dtype} tensor on {value.device}"
-    return "nothing" if isinstance(value, Mapping) and not value else type(value).__name__
 
 
 def _replace(path: Path, content: bytes) -> None:

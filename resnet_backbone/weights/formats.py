@@ -1,0 +1,97 @@
+"""Which format a weight file is of, told by its first bytes, and its content as it is stored."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.torch_file import MAGIC_NUMBER, ZIP, load_torch_file
+from resnet_backbone.weights.unpickle import unpickle_arrays
+
+Reader = Callable[[Path], object]
+
+_HEAD = 512  # bytes; tar has its mark at 257
+_TAR_MARK = slice(257, 262)
+_PICKLE = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_MAX_RATIO = 100  # of what a compressed archive holds to its size; buffers of zeros reach 1000
+_FREE_SIZE = 2**26  # bytes that it may hold whatever the ratio
+
+# What people have under a weight file's name, by its first bytes.
+_OTHERS = {
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it",
+    b"\x1f\x8b": "a gzip archive; unpack it",
+    b"\x89HDF": "an HDF5 file, as Keras writes; convert its arrays to .npz",
+    b"version https://git-lfs": "a Git LFS pointer; fetch the file itself by 'git lfs pull'",
+    b"<": "a web page, not the file that was to be downloaded",
+}
+
+
+def read_content(path: Path) -> object:
+    """Reads a weight file, whatever its name ends with.
+
+    Args:
+        path: A file that exists and is not empty: safetensors, torch.save's two formats, a pickle
+            of arrays, or .npz.
+
+    Returns:
+        What was stored: as a rule a mapping, of tensors or numpy arrays or with such a mapping in
+        it.
+
+    Raises:
+        WeightsError: without the file's name, what is wrong with it.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return _reader(path, head)(path)
+
+
+def _reader(path: Path, head: bytes) -> Reader:
+    header = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header <= path.stat().st_size:
+        return safetensors.torch.load_file
+    if head.startswith(ZIP):
+        return _read_zip
+    if MAGIC_NUMBER in head[:16]:
+        return load_torch_file
+    if head.startswith(_PICKLE):
+        return _read_pickle
+    for mark, what in _OTHERS.items():
+        if head.startswith(mark):
+            raise WeightsError(f"this is {what}")
+    if head[_TAR_MARK] == b"ustar":
+        raise WeightsError(
+            "this is a tar archive; if torch before 0.1.10 wrote it, load it there and save it anew"
+        )
+    return _by_suffix(path.suffix)
+
+
+def _by_suffix(suffix: str) -> Reader:
+    """Returns the reader that can say what is wrong with a damaged file."""
+    if suffix == ".safetensors":
+        return safetensors.torch.load_file
+    if suffix in (".pth", ".pt", ".th", ".pyth", ".pkl"):
+        return _read_pickle
+    raise WeightsError(
+        "not a weight file: expected the content of a .safetensors, .pth (.pt, .th, .pyth), .pkl or"
+        " .npz file"
+    )
+
+
+def _read_pickle(path: Path) -> object:
+    return unpickle_arrays(path.read_bytes())
+
+
+def _read_zip(path: Path) -> object:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if not entries or not all(entry.filename.endswith(".npy") for entry in entries):
+        return load_torch_file(path)
+    if sum(e.file_size for e in entries) > max(_FREE_SIZE, _MAX_RATIO * path.stat().st_size):
+        raise WeightsError(f"refused: the archive unpacks to over {_MAX_RATIO} times its size")
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)

@@ -1,0 +1,168 @@
+"""The weights inside a checkpoint: out of its dictionaries, and without its prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnet_backbone.errors import WeightsError
+
+# Where scripts store weights beside their other state, the plain ones before their averages: those
+# are what a published accuracy belongs to unless the file holds nothing else. DINO's teacher is the
+# average that its authors evaluate.
+_WRAPPERS = (
+    *("state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights"),
+    *("blobs", "teacher", "student"),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
+)
+_MAX_DEPTH = 8  # of wrappers in wrappers
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "encoder.", "resnet.", "backbone.")
+# Contrastive pairs: the network that is trained by gradients, not its slow copy.
+_QUERIES = ("encoder_q.", "base_encoder.")
+# Parts that self-supervised training throws away afterwards, with what their siblings are under.
+_PRETEXT = (
+    *("head.mlp.", "head.last_layer.", "projector.", "projection_head.", "prototypes."),
+    *("predictor.", "queue"),
+)
+_PRETEXT_NORM = "bn."  # Barlow Twins'
+_TRUNKS = ("backbone.", "encoder.")
+# Parts of detectors, whose names belong together.
+_DETECTOR = (
+    *("neck.", "rpn", "roi_head", "proposal_generator.", "bbox_head.", "mask_head."),
+    *("backbone.bottom_up.", "backbone.fpn", "backbone.body."),
+)
+_CAFFE2_STATE = ("lr", "model_iter", "weight_order")
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[str, Tensor]:
+    """Returns the weights inside what a checkpoint file held, without wrappers.
+
+    Dictionaries are entered at the keys that training scripts use ("state_dict", "model",
+    "model_state", "blobs" and so on; averages as "model_ema" only where there is nothing else).
+    Prefixes that all names share ("module.", "model." and so on) are taken off. Of MoCo, DINO and
+    similar files the backbone is returned, without projection heads. Names of detectors keep
+    "backbone.". Numbers and text among the tensors are left out.
+
+    Args:
+        content: Mappings with tensors or numpy arrays.
+        source: What to call the file in errors.
+        strip: False leaves the names, and keeps all tensors.
+
+    Raises:
+        WeightsError: there are no weights in it, or more than dense tensors.
+    """
+    mapping, caffe2 = _unwrap(content)
+    if not isinstance(mapping, Mapping) or not mapping:
+        raise WeightsError(f"{source}: expected a dictionary of tensors, found {_kind(mapping)}")
+    tensors = {
+        name: _tensor(name, value, source)
+        for name, value in mapping.items()
+        if not _is_plain(value) and not (caffe2 and _is_caffe2_state(name))
+    }
+    if not tensors:
+        raise WeightsError(
+            f"{source}: expected tensors, found only {', '.join(map(repr, list(mapping)[:5]))}"
+        )
+    return _bare(tensors) if strip else tensors
+
+
+def _unwrap(content: object) -> tuple[object, bool]:
+    """Returns the innermost wrapped mapping, and whether it is Caffe2's."""
+    caffe2 = False
+    for _ in range(_MAX_DEPTH):
+        key = _wrapper(content)
+        if not isinstance(content, Mapping) or key is None:
+            break
+        content, caffe2 = content[key], caffe2 or key == "blobs"
+    return content, caffe2
+
+
+def _wrapper(content: object) -> str | None:
+    if not isinstance(content, Mapping):
+        return None
+    return next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+
+
+def _is_caffe2_state(name: str) -> bool:
+    return name in _CAFFE2_STATE or name.endswith("_momentum")
+
+
+def _is_plain(value: object) -> bool:
+    items = value if isinstance(value, (list, tuple, set)) else (value,)
+    return all(isinstance(item, _PLAIN) for item in items)
+
+
+def _tensor(name: object, value: object, source: str) -> Tensor:
+    if isinstance(value, np.ndarray):
+        value = _from_numpy(value)
+    if isinstance(name, str) and isinstance(value, Tensor) and _is_dense(value):
+        return value.detach()
+    raise WeightsError(f"{source}: expected dense tensors, found {_kind(value)} at {name!r}")
+
+
+def _from_numpy(array: np.ndarray) -> Tensor | np.ndarray:
+    """Copies an array of numbers; any other is returned as it is."""
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        return array
+    # Byte orders and axis orders that torch does not have.
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a {value.layout} {value.dtype} tensor on {value.device}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return "nothing" if isinstance(value, Mapping) and not value else type(value).__name__
+
+
+def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Takes prefixes and pretext heads off until there are none."""
+    while True:
+        shorter = _without_pretext(_without_prefix(tensors))
+        if list(shorter) == list(tensors):
+            return tensors
+        tensors = shorter
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if any(name.startswith(_DETECTOR) for name in tensors):
+        return tensors
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            return _below(tensors, prefix)
+    return tensors
+
+
+def _without_pretext(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _QUERIES:
+        if any(name.startswith(prefix) for name in tensors):
+            return _without_classifier(_below(tensors, prefix))
+    if not any(name.startswith(_PRETEXT) for name in tensors):
+        return tensors
+    others = _without(tensors, (*_PRETEXT, _PRETEXT_NORM))
+    for prefix in _TRUNKS:
+        if any(name.startswith(prefix) for name in others):
+            return _without_classifier(_below(others, prefix))
+    return others or tensors
+
+
+def _without_classifier(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leaves out the last layer, which is a projection to the pretext task in these files."""
+    return _without(tensors, ("fc.",)) or tensors
+
+
+def _without(tensors: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    return {n: tensor for n, tensor in tensors.items() if not n.startswith(tuple(prefixes))}
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n[len(prefix) :]: tensor for n, tensor in tensors.items() if n.startswith(prefix)}
