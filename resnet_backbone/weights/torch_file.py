@@ -86,8 +86,9 @@ def load_torch_file(path: Path) -> object:
             file.seek(0)
             for _ in range(_LEGACY_PICKLES):
                 _check_pickle(file)
-    with torch.serialization.safe_globals([(Blank, name) for name in _BLANK]):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        file.seek(0)
+        with torch.serialization.safe_globals([(Blank, name) for name in _BLANK]):
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _check_archive(file: IO[bytes], size: int) -> None:

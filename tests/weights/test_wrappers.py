@@ -1,0 +1,185 @@
+"""The weights inside checkpoints, as the scripts of the field wrap them."""
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.wrappers import state_dict_in
+
+NET = {
+    "conv1.weight": torch.ones(1),
+    "bn1.running_mean": torch.ones(2),
+    "layer1.0.conv1.weight": torch.ones(3),
+}
+HEAD = {"fc.weight": torch.ones(4), "fc.bias": torch.ones(5)}
+PROJECTION = {"fc.0.weight": torch.ones(6), "fc.2.weight": torch.ones(7)}
+SLOW = {name: tensor + 1 for name, tensor in NET.items()}
+
+
+def under(prefix, tensors):
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def assert_equal(actual, expected):
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        NET,
+        {"state_dict": NET, "epoch": 90, "arch": "resnet50", "optimizer": {"state": {}}},
+        {"model": NET, "model_ema": SLOW},  # torchvision's references
+        {"state_dict": NET, "state_dict_ema": SLOW},  # timm
+        {"epoch": 1, "model_state": NET, "ema_state": SLOW, "cfg": "MODEL:\n"},  # pycls
+        {"model_state_dict": NET},  # torch's tutorial
+        {"net": under("module.", NET), "acc": 93.0},  # kuangliu/pytorch-cifar
+        {"model": {"model": {"state_dict": NET}}},
+        under("module.", NET),
+        under("_orig_mod.", NET),  # torch.compile
+        under("_orig_mod.module.", NET),
+        under("module._orig_mod.model.", NET),
+        {"state_dict": under("model.", NET), "pytorch-lightning_version": "2.0"},
+        {"state_dict": under("net.", NET)},
+        {"state_dict": under("backbone.", NET)},
+        {"state_dict": under("encoder.", NET)},
+        {**NET, "epoch": 3, "name": "x", "milestones": [30, 60], "best": None},
+    ],
+)
+def test_usual_wrappers(content):
+    assert_equal(state_dict_in(content, "f"), NET)
+
+
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema", "ema_state_dict", "ema"])
+def test_averages_where_there_is_nothing_else(key):
+    assert_equal(state_dict_in({key: under("module.", SLOW), "epoch": 1}, "f"), SLOW)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # MoCo v1 and v2
+        {
+            "state_dict": {
+                **under("module.encoder_q.", NET | PROJECTION),
+                **under("module.encoder_k.", SLOW | PROJECTION),
+                "module.queue": torch.ones(8),
+                "module.queue_ptr": torch.zeros(1),
+            }
+        },
+        # MoCo v3
+        {
+            "state_dict": {
+                **under("module.base_encoder.", NET | PROJECTION),
+                **under("module.momentum_encoder.", SLOW | PROJECTION),
+                "module.predictor.0.weight": torch.ones(8),
+            }
+        },
+        # DINO's full checkpoint
+        {
+            "student": under("module.backbone.", SLOW)
+            | {"module.head.last_layer.weight_v": torch.ones(8)},
+            "teacher": under("backbone.", NET)
+            | {"head.mlp.0.weight": torch.ones(8), "head.last_layer.weight_g": torch.ones(8)},
+            "optimizer": {},
+            "epoch": 100,
+        },
+        # SimSiam
+        {
+            "state_dict": under("module.encoder.", NET | PROJECTION)
+            | {"module.predictor.0.weight": torch.ones(8)}
+        },
+        # SwAV
+        under("module.", NET)
+        | {
+            "module.projection_head.0.weight": torch.ones(8),
+            "module.prototypes.weight": torch.ones(8),
+        },
+        # Barlow Twins and VICReg
+        {
+            "model": under("module.backbone.", NET)
+            | {
+                "module.projector.0.weight": torch.ones(8),
+                "module.bn.running_mean": torch.ones(8),
+            }
+        },
+    ],
+    ids=["moco", "moco3", "dino", "simsiam", "swav", "barlow"],
+)
+def test_self_supervised_training_leaves_its_backbone(content):
+    assert_equal(state_dict_in(content, "f"), NET)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        under("backbone.bottom_up.", NET)
+        | {"roi_heads.box_predictor.cls_score.bias": NET["conv1.weight"]},
+        under("backbone.bottom_up.", NET) | under("backbone.fpn_", NET),
+        under("backbone.body.", NET) | under("backbone.fpn.", NET),
+        under("backbone.", NET) | under("neck.", NET) | under("rpn_head.", NET),
+        under("backbone.", NET) | under("rpn.", NET) | under("roi_heads.", NET),
+        under("backbone.", NET) | under("bbox_head.", NET),
+        # classifiers of mmpretrain and transformers have layouts of their own
+        under("backbone.", NET) | under("head.", HEAD),
+        under("resnet.", NET) | {"classifier.1.weight": torch.ones(1)},
+        NET | HEAD,
+    ],
+)
+def test_names_that_belong_to_a_layout_stay(content):
+    assert_equal(state_dict_in(content, "f"), content)
+    assert_equal(state_dict_in({"model": under("module.", content)}, "f"), content)
+
+
+def test_names_stay_on_request():
+    content = under("model.", NET)
+    assert_equal(state_dict_in({"state_dict": content}, "f", strip=False), content)
+
+
+def test_caffe2_keeps_its_solver_among_the_weights():
+    content = {
+        "conv1_w": np.ones((2, 3), "f4"),
+        "conv1_w_momentum": np.ones((2, 3), "f4"),
+        "lr": np.float32(0.1),
+        "weight_order": "x",
+    }
+    actual = state_dict_in({"blobs": content, "cfg": "MODEL: x"}, "f")
+    assert_equal(actual, {"conv1_w": torch.ones(2, 3)})
+
+
+@pytest.mark.parametrize("dtype", "? i1 i2 i4 i8 u1 f2 f4 f8 >f4 >i8".split())
+def test_arrays_become_tensors(dtype):
+    array = np.asfortranarray(np.arange(6).reshape(2, 3).astype(dtype))
+    array.flags.writeable = False
+    tensor = state_dict_in({"a": array}, "f")["a"]
+    np.testing.assert_array_equal(tensor.numpy(), array)
+    assert tensor.is_contiguous() and tensor.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, "found NoneType"),
+        ({"model": {}}, "found nothing"),
+        ({"model": {"a": 1, "b": "x"}}, "found only 'a', 'b'"),
+        ({"model": {"a": object()}}, "found object at 'a'"),
+        ({"a": torch.ones(1), "b": [torch.ones(1)]}, "found list at 'b'"),
+        ({3: torch.ones(1)}, "at 3"),
+        ({"a": np.array([None])}, "found an array of object at 'a'"),
+        ({"a": np.array([1j])}, "found an array of complex128 at 'a'"),
+        ({"a": torch.eye(2).to_sparse()}, "found a torch.sparse_coo .* at 'a'"),
+        ({"a": torch.ones(1, device="meta")}, "tensor on meta at 'a'"),
+    ],
+)
+def test_what_holds_no_weights_is_said(content, found):
+    with pytest.raises(WeightsError, match=f"^f: expected .*{found}"):
+        state_dict_in(content, "f")
+
+
+def test_wrappers_without_end():
+    content: dict = {}
+    content["model"] = content
+    with pytest.raises(WeightsError, match="found dict at 'model'"):
+        state_dict_in(content, "f")
