@@ -24,11 +24,12 @@ def _witness(event: str, arguments: tuple) -> None:
         return
     writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     if event in _WATCHED or writes:
-        _seen.append(f'{event} {arguments}')
+        _seen.append(f"{event} {arguments}")
 
 
-# Of pickle's text opcodes; the first use of a codec imports it, which counts as exec.
-codecs.lookup("raw-unicode-escape")
+# Of pickles and archives; the first use of a codec imports it, which counts as exec.
+for _codec in ("raw-unicode-escape", "unicode-escape", "latin-1", "cp437"):
+    codecs.lookup(_codec)
 sys.addaudithook(_witness)  # for good: Python has no way to take one off
 
 
