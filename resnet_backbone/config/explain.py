@@ -36,7 +36,7 @@ def describe(error: ErrorDetails) -> str:
         return f"unknown key; {_suggestion(error['loc'])}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    return f"found {_show(error['input'])}, expected {_expected(error)}"
+    return f"found {show(error['input'])}, expected {_expected(error)}"
 
 
 def _expected(error: ErrorDetails) -> str:
@@ -77,7 +77,7 @@ def _key_paths(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
                 yield from ((name, *rest) for rest in _key_paths(kind))
 
 
-def _show(value: Any) -> str:  # noqa: ANN401
+def show(value: Any) -> str:  # noqa: ANN401
     """Returns a value as it would be written in YAML, cut to what fits on a line."""
     if value is None:
         return "nothing"

@@ -2,7 +2,8 @@
 
 Layers, each over the one before: the schema's defaults, the chain of `_base_` files, the file, the
 command line. Mappings merge key by key, everything else replaces. All errors are reported together,
-each with its dotted key, where it was written, what was found and what was expected.
+each with its dotted key, where it was written, what was found and what was expected. A file of
+detectron2's is translated, see `detectron2_yaml`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from resnet_backbone.config.detectron2_settings import is_detectron2
+from resnet_backbone.config.detectron2_yaml import translate
 from resnet_backbone.config.explain import describe, dotted
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
@@ -29,10 +32,11 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
     """Returns the checked, frozen configuration.
 
     Args:
-        name_or_path: A file, or the name of a shipped one ("coco_frcnn_r101.yaml", or without
-            ".yaml").
+        name_or_path: A file, ours or detectron2's, or the name of a shipped one
+            ("coco_frcnn_r101.yaml", or without ".yaml").
         overrides: "key.path=value" each, the value in YAML's notation; of two for the same key the
-            later holds. They are recorded in `Config.overrides`.
+            later holds. They are recorded in `Config.overrides`. With a file of detectron2's its
+            keys may be given too; ours hold over them.
 
     Raises:
         ConfigError: No such file, or anything wrong in it, in its bases or in the overrides; unless
@@ -40,9 +44,16 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
     """
     path = find_config(name_or_path)
     draft = _Draft(Config(name=path.stem).model_dump())
-    for file, tree, lines in reversed(_file_chain(path)):
-        draft.merge(tree, _in_file(file, lines))
-    for override in overrides:
+    ours: Sequence[str] = overrides
+    if is_detectron2(path):
+        translation = translate(path, overrides)
+        draft.merge(translation.tree, lambda keys: translation.origins.get(keys, str(path)))
+        draft.problems += translation.problems
+        ours = translation.overrides
+    else:
+        for file, tree, lines in reversed(_file_chain(path)):
+            draft.merge(tree, _in_file(file, lines))
+    for override in ours:
         draft.override(override)
     config = draft.validate(path)
     return config.model_copy(

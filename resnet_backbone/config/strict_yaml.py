@@ -55,6 +55,8 @@ class _Loader(yaml.SafeLoader):
         elif self.depth == MAX_DEPTH:
             problem = f"nested more than {MAX_DEPTH} levels deep"
         if problem:
+            if isinstance(index, yaml.ScalarNode):
+                problem += f" (in {index.value})"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)

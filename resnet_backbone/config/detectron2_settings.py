@@ -1,0 +1,186 @@
+"""Reads detectron2's YAML with its bases, as yacs does; neither detectron2 nor yacs is needed."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_backbone.config.detectron2_keys import KEYS
+from resnet_backbone.config.explain import show
+from resnet_backbone.config.strict_yaml import Keys, read_file, read_text
+from resnet_backbone.errors import ConfigError
+
+BASE = "_BASE_"
+MAX_FILES = 20
+
+_SECTIONS = {key.rsplit(".", n)[0] for key in KEYS for n in range(1, key.count(".") + 1)}
+_TOP = {key.partition(".")[0] for key in KEYS}
+_KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "an integer"),
+    float: ((int, float), "a number"),
+    str: (str, "text (quotes make text of a number)"),
+    tuple: (tuple, "a list"),
+}
+
+
+def is_detectron2(path: Path) -> bool:
+    """Whether a file has keys of detectron2's at the top; raises ConfigError as `read_file`."""
+    tree, _ = read_file(path)
+    return BASE in tree or not _TOP.isdisjoint(tree)
+
+
+def read_settings(path: Path, overrides: Sequence[str]) -> Settings:
+    """Returns what a file, its bases and `overrides` ("KEY.PATH=value") say together.
+
+    Raises:
+        ConfigError: a file cannot be read, or `_BASE_` cannot be followed; all that is wrong with
+            single keys is noted in the result.
+    """
+    settings = Settings()
+    for file, tree, lines in _with_bases(path, (), []):
+        settings.take(tree, _in_file(file, lines))
+    for override in overrides:
+        settings.override(override)
+    return settings
+
+
+def names_detectron2(override: str) -> bool:
+    """Whether a "KEY.PATH=value" is about a key of detectron2's."""
+    path, equals, _ = override.partition("=")
+    return bool(equals) and path.strip().partition(".")[0] in _TOP
+
+
+class Settings:
+    """The values of detectron2's keys, written or default.
+
+    Attributes:
+        written: By key the value and where it was written.
+        problems: What is wrong, one sentence each, with the key first.
+    """
+
+    def __init__(self) -> None:
+        self.written: dict[str, tuple[Any, str]] = {}
+        self.problems: list[str] = []
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401
+        return self.written[key][0] if key in self.written else KEYS[key].default
+
+    def origin(self, key: str) -> str:
+        """Returns where a key's value was written."""
+        return self.written[key][1] if key in self.written else "detectron2's default"
+
+    def refuse(self, key: str, expected: str) -> None:
+        """Notes that a key's value is not one that can be honoured."""
+        found = show(self[key])
+        self.problems.append(f"{key} ({self.origin(key)}): found {found}, expected {expected}")
+
+    def override(self, argument: str) -> None:
+        """Takes one "KEY.PATH=value"."""
+        path, _, text = argument.partition("=")
+        where = "command line"
+        try:
+            value, _ = read_text(text, f"{path.strip()} ({where})")
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return
+        for key in reversed(path.strip().split(".")):
+            value = {key: value}
+        self.take(value, lambda _: where)
+
+    def take(
+        self, tree: Mapping[str, Any], origin: Callable[[Keys], str], above: Keys = ()
+    ) -> None:
+        """Takes what `tree` says over what is there; `origin` says where a key was written."""
+        for name, value in tree.items():
+            keys = (*above, name)
+            path, where = ".".join(keys), origin(keys)
+            if path in KEYS:
+                self._take(path, value, where)
+            elif path not in _SECTIONS:
+                self.problems.append(f"{path} ({where}): unknown key; {_suggestion(path)}")
+            elif isinstance(value, dict):
+                self.take(value, origin, keys)
+            else:
+                self.problems.append(f"{path} ({where}): found {show(value)}, expected a section")
+
+    def _take(self, key: str, written: object, where: str) -> None:
+        default = KEYS[key].default
+        value = _decoded(written)
+        if value is None and isinstance(default, str):
+            value = ""
+        if default is not None:
+            kind, words = _KINDS[type(default)]
+            if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
+                self.problems.append(f"{key} ({where}): found {show(value)}, expected {words}")
+                return
+        self.written[key] = value, where
+
+
+def _with_bases(
+    path: Path, above: tuple[Path, ...], read: list[Path]
+) -> Iterator[tuple[Path, dict[str, Any], dict[Keys, int]]]:
+    """Yields a file after the files that it is based on, as later ones hold."""
+    trail = (*above, path.resolve())
+    if path.resolve() in above:
+        raise ConfigError(f"{BASE} leads back to where it came from: {_arrows(trail)}")
+    if len(read) == MAX_FILES:
+        raise ConfigError(f"{BASE} leads to more than {MAX_FILES} files: {_arrows(trail)}")
+    read.append(path)
+    tree, lines = read_file(path)
+    for base in _bases_of(path, tree.pop(BASE, [])):
+        yield from _with_bases(base, trail, read)
+    yield path, tree, lines
+
+
+def _arrows(trail: Sequence[Path]) -> str:
+    return " -> ".join(map(str, trail))
+
+
+def _bases_of(file: Path, written: object) -> list[Path]:
+    names = written if isinstance(written, list) else [written]
+    found = []
+    for name in names:
+        where = f"{file}: {BASE} {name!r}"
+        if not isinstance(name, str) or "://" in name or not name.endswith((".yaml", ".yml")):
+            raise ConfigError(f"{where}: expected the path of a .yaml file")
+        base = file.parent / Path(name).expanduser()
+        if not base.is_file():
+            raise ConfigError(f"{where}: no such file in {file.parent}")
+        found.append(base)
+    return found
+
+
+def _in_file(file: Path, lines: Mapping[Keys, int]) -> Callable[[Keys], str]:
+    return lambda keys: f"{file}, line {lines[keys]}"
+
+
+def _decoded(value: Any) -> Any:  # noqa: ANN401
+    """Returns what yacs makes of a value: text like "(640, 800)" is a tuple.
+
+    Lists become tuples and integral floats integers, so that they compare.
+    """
+    if isinstance(value, str):
+        try:
+            return _plain(ast.literal_eval(value))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return value
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _suggestion(path: str) -> str:
+    name = path.rpartition(".")[2]
+    elsewhere = [key for key in KEYS if key.rpartition(".")[2] == name]
+    meant = elsewhere or difflib.get_close_matches(path, [*KEYS, *_SECTIONS], n=1)
+    return f"did you mean {' or '.join(meant[:3])}?" if meant else "detectron2 has none like it"
