@@ -12,7 +12,7 @@ from typing import IO
 import torch
 
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.weights.unpickle import global_name
+from resnet_backbone.weights.unpickle import global_name, refusal
 
 ZIP = b"PK\x03\x04"
 MAGIC_NUMBER = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # of files before torch 1.6
@@ -117,10 +117,7 @@ def _check_archive(file: IO[bytes], size: int) -> None:
 def _check_pickle(file: IO[bytes]) -> None:
     for name in _globals(file):
         if name not in _ALLOWED and name not in _BLANK:
-            raise WeightsError(
-                f"refused, nothing was run: the pickle names {name}, which weights do not need;"
-                " where the file came from, load it and save model.state_dict() alone"
-            )
+            raise refusal(name, "load it and save model.state_dict() alone")
 
 
 def _globals(file: IO[bytes]) -> Iterator[str]:

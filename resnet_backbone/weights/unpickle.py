@@ -22,6 +22,7 @@ from resnet_backbone.errors import WeightsError
 _MAX_OPCODES = 500_000
 _MAX_LENGTH = 2**48  # of one dimension
 _MAX_KEY = 2**60  # longer integers can be made to collide
+_MAX_SHOWN = 100  # characters of a name in an error
 _DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _MARK = object()
 
@@ -168,12 +169,18 @@ def global_name(module: str, name: str) -> str:
     return f"{'builtins' if module == '__builtin__' else module}.{name}"
 
 
+def refusal(name: str, advice: str) -> WeightsError:
+    """Returns the error for a global that is refused; names may be long or hold line ends."""
+    shown = name if name.isprintable() and len(name) <= _MAX_SHOWN else f"{name!a:.{_MAX_SHOWN}}"
+    return WeightsError(
+        f"refused, nothing was run: the pickle names {shown}, which weights do not need;"
+        f" where the file came from, {advice}"
+    )
+
+
 def _known(name: str) -> _Global:
     if name not in _GLOBALS:
-        raise WeightsError(
-            f"refused, nothing was run: the pickle names {name}, which no file of arrays needs;"
-            " where the file came from, store its arrays alone, as .npz or .safetensors"
-        )
+        raise refusal(name, "store its arrays alone, as .npz or .safetensors")
     return _Global(name)
 
 

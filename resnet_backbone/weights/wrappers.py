@@ -65,7 +65,7 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
     }
     if not tensors:
         raise WeightsError(
-            f"{source}: expected tensors, found only {', '.join(map(repr, list(mapping)[:5]))}"
+            f"{source}: expected tensors, found only {', '.join(map(_shown, list(mapping)[:5]))}"
         )
     return _bare(tensors) if strip else tensors
 
@@ -101,7 +101,7 @@ def _tensor(name: object, value: object, source: str) -> Tensor:
         value = _from_numpy(value)
     if isinstance(name, str) and isinstance(value, Tensor) and _is_dense(value):
         return value.detach()
-    raise WeightsError(f"{source}: expected dense tensors, found {_kind(value)} at {name!r}")
+    raise WeightsError(f"{source}: expected dense tensors, found {_kind(value)} at {_shown(name)}")
 
 
 def _from_numpy(array: np.ndarray) -> Tensor | np.ndarray:
@@ -113,7 +113,16 @@ def _from_numpy(array: np.ndarray) -> Tensor | np.ndarray:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
+    """Tells whether `tensor` has a number in memory for each of its elements."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    # A view of one number can be of any size, and is when somebody wants our memory.
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _shown(name: object) -> str:
+    """Returns a key for a message: others than text can be without end, and text long."""
+    return f"{name!r:.100}" if isinstance(name, (str, int)) else f"a {type(name).__name__}"
 
 
 def _kind(value: object) -> str:

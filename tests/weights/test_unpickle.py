@@ -124,6 +124,13 @@ def test_what_else_is_not_an_array_is_refused(name):
         unpickle_arrays(NAMELESS[name])
 
 
+@pytest.mark.parametrize("name", ["x" * 200, "line\nend", "\x1b[2J"])
+def test_names_cannot_break_the_message(name):
+    with pytest.raises(WeightsError) as error:
+        unpickle_arrays(stack_named("os", name))
+    assert str(error.value).isprintable() and len(str(error.value)) < 300
+
+
 def test_the_text_protocol_is_refused():
     with pytest.raises(WeightsError, match="opcode DICT"):
         unpickle_arrays(pickle.dumps({"a": 1, "b": 2}, 0))

@@ -171,6 +171,9 @@ def test_arrays_become_tensors(dtype):
         ({"a": np.array([1j])}, "found an array of complex128 at 'a'"),
         ({"a": torch.eye(2).to_sparse()}, "found a torch.sparse_coo .* at 'a'"),
         ({"a": torch.ones(1, device="meta")}, "tensor on meta at 'a'"),
+        ({"a": torch.ones(1).expand(2**40)}, "found a torch.strided .* at 'a'"),
+        ({"a" * 999: object()}, "found object at 'a{99}$"),
+        ({(1, 2): torch.ones(1)}, "at a tuple"),
     ],
 )
 def test_what_holds_no_weights_is_said(content, found):
