@@ -221,7 +221,7 @@ def test_solver_numbers_hold_for_detectron2s_batch_and_are_scaled_only_away_from
 
 
 def test_other_data_are_given_by_our_keys(project):
-    path = project('DATASETS: {TRAIN: [mine], TEST: [mine_val]}')
+    path = project("DATASETS: {TRAIN: [mine], TEST: [mine_val]}")
     splits = [
         *("data.root=here", "data.train.images=a", "data.train.annotations=a.json"),
         "data.val={images: b, annotations: b.json}",
@@ -354,6 +354,38 @@ def test_all_errors_come_together(project):
     )
     assert len(errors) == len(named)
     assert all(any(error.startswith(name) for error in errors) for name in named)
+
+
+ODD = [
+    "",
+    "3",
+    "-1",
+    "0.5",
+    ".nan",
+    "1e400",
+    "True",
+    "x",
+    "[]",
+    "[[]]",
+    "[x]",
+    "[{a: 1}]",
+    "{a: 1}",
+]
+
+
+@pytest.mark.parametrize("value", [*ODD, "'{1: 2}'", "'(1, [2, {3}])'", f"'{'(' * 500}'"])
+def test_odd_values_are_errors_or_fine_but_never_crash(project, value):
+    """Each alone and all together; a key that decides about others is among the former only."""
+    path = project("MODEL: {MASK_ON: True}")
+    refused = 0
+    for arguments in [[f"{key}={value}"] for key in KEYS if KEYS[key].target is None] + [
+        [f"{key}={value}" for key in KEYS if key != "MODEL.META_ARCHITECTURE"]
+    ]:
+        try:
+            load_config(path, arguments)
+        except ConfigError:
+            refused += 1
+    assert refused > 20
 
 
 def test_another_architecture_is_one_error_not_dozens(project):
