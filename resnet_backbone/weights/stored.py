@@ -75,7 +75,8 @@ def read_plain(source: str | Path, arch: str | None = None) -> Stored:
     if source.startswith(TORCHVISION):
         return read_weights(source, arch)
     _refuse_names_of_others(source)
-    return Stored(source, read_state_dict(source), "as stored", "backbone", None)
+    state = read_state_dict(source, strip=False)
+    return Stored(source, state, "as stored", "backbone", None)
 
 
 def find_card(source: str | Path, arch: str | None = None) -> WeightsCard | None:

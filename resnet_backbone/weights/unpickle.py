@@ -9,35 +9,30 @@ word outside the table ends the reading. `pickletools` splits the file into opco
 from __future__ import annotations
 
 import io
-import math
 import pickletools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.unpickle_calls import (
+    CALLS,
+    GLOBALS,
+    Budget,
+    Pending,
+    as_text,
+    as_tuple,
+    plain_dict,
+)
 
 _MAX_OPCODES = 500_000
-_MAX_LENGTH = 2**48  # of one dimension
-_MAX_KEY = 2**60  # longer integers can be made to collide
 _MAX_SHOWN = 100  # characters of a name in an error
-_DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 _MARK = object()
 
 
 @dataclass(frozen=True)
 class _Global:
     name: str
-
-
-@dataclass
-class _Pending:
-    """What a REDUCE began and a BUILD has to finish, and where the memo keeps it meanwhile."""
-
-    build: Callable[[_Machine, Any], Any]
-    memo_keys: list[int] = field(default_factory=list)
 
 
 def unpickle_arrays(content: bytes) -> object:
@@ -56,7 +51,7 @@ def unpickle_arrays(content: bytes) -> object:
         WeightsError: it names a global outside the table (said by name), or asks for anything else
             that arrays do not need, or is damaged; without the file's name.
     """
-    machine = _Machine(budget=2 * len(content))
+    machine = _Machine(Budget(2 * len(content)))
     file = io.BytesIO(content)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
@@ -80,12 +75,11 @@ class _Machine:
 
     Attributes:
         stack: What was read so far.
-        budget: Bytes that may still be copied, so that a small file cannot become a large object.
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.stack: list[Any] = []
-        self.budget = budget
+        self._budget = budget
         self._memo: dict[object, Any] = {}
 
     def step(self, opcode: str, argument: object) -> None:
@@ -106,12 +100,6 @@ class _Machine:
         elif opcode not in ("PROTO", "FRAME", "STOP"):
             raise WeightsError(f"the pickle has opcode {opcode}, which arrays do not need")
 
-    def charge(self, data: bytes | bytearray | str) -> None:
-        """Takes the size of a copy off the budget."""
-        self.budget -= len(data)
-        if self.budget < 0:
-            raise WeightsError("the pickle's arrays are larger than the file")
-
     def pop_to_mark(self) -> list[Any]:
         start = len(self.stack) - 1
         while self.stack[start] is not _MARK:
@@ -123,7 +111,7 @@ class _Machine:
     def _memoize(self, key: int) -> None:
         value = self.stack[-1]
         self._memo[key] = value
-        if isinstance(value, _Pending):
+        if isinstance(value, Pending):
             value.memo_keys.append(key)
 
     def make_tuple(self, length: int) -> None:
@@ -142,23 +130,23 @@ class _Machine:
         target = self.stack[-1]
         if type(target) is not dict:
             raise WeightsError(f"the pickle sets items of a {type(target).__name__}")
-        target.update(_pairs(zip(items[::2], items[1::2], strict=True)))
+        target.update(plain_dict(zip(items[::2], items[1::2], strict=True)))
 
     def stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
-        self.stack.append(_known(global_name(_text(module), _text(name))))
+        self.stack.append(_known(global_name(as_text(module), as_text(name))))
 
     def reduce(self) -> None:
-        arguments, function = _tuple(self.stack.pop()), self.stack.pop()
-        if not isinstance(function, _Global) or function.name not in _CALLS:
+        arguments, function = as_tuple(self.stack.pop()), self.stack.pop()
+        if not isinstance(function, _Global) or function.name not in CALLS:
             raise WeightsError(f"the pickle calls a {type(function).__name__}")
-        self.stack.append(_CALLS[function.name](self, *arguments))
+        self.stack.append(CALLS[function.name](self._budget, *arguments))
 
     def build(self) -> None:
         state, pending = self.stack.pop(), self.stack.pop()
-        if not isinstance(pending, _Pending):
+        if not isinstance(pending, Pending):
             raise WeightsError(f"the pickle sets the state of a {type(pending).__name__}")
-        value = pending.build(self, state)
+        value = pending.build(self._budget, state)
         self.stack.append(value)
         while pending.memo_keys:
             self._memo[pending.memo_keys.pop()] = value
@@ -179,115 +167,10 @@ def refusal(name: str, advice: str) -> WeightsError:
 
 
 def _known(name: str) -> _Global:
-    if name not in _GLOBALS:
+    if name not in GLOBALS:
         raise refusal(name, "store its arrays alone, as .npz or .safetensors")
     return _Global(name)
 
-
-def _pairs(items: Iterable[Any]) -> dict[str | int, object]:
-    """Makes a dictionary of keys whose hashes cost nothing and cannot be made to collide."""
-    result: dict[str | int, object] = {}
-    for key, value in items:
-        if type(key) is not str and not (type(key) is int and abs(key) < _MAX_KEY):
-            raise WeightsError(f"the pickle has a key that is a {type(key).__name__}")
-        result[key] = value
-    return result
-
-
-# --- what the words of the table do instead of what they name ---
-
-
-def _ordered_dict(_machine: _Machine, items: Iterable[Any] = ()) -> dict[str | int, object]:
-    return _pairs(items)
-
-
-def _bytes(_machine: _Machine, *content: object) -> bytes:
-    if content:
-        raise WeightsError("the pickle makes bytes of something that is not in it")
-    return b""
-
-
-def _encode(machine: _Machine, text: object, encoding: object) -> bytes:
-    if _text(encoding) != "latin1":
-        raise WeightsError(f"the pickle encodes text as {encoding!r:.80}")
-    content = _text(text)
-    machine.charge(content)
-    return content.encode("latin-1")
-
-
-def _dtype(_machine: _Machine, code: object, *_flags: object) -> _Pending:
-    if _text(code) not in _DTYPES:
-        raise WeightsError(f"the pickle has an array of dtype {code!r:.80}")
-
-    def build(_machine: _Machine, state: object) -> np.dtype:
-        _, order, subarray, names, fields = _tuple(state)[:5]
-        if order not in ("<", ">", "|"):
-            raise WeightsError(f"the pickle has an array of {code} without byte order")
-        if subarray is not None or names is not None or fields is not None:
-            raise WeightsError("the pickle has a structured array")
-        return np.dtype(f"{order}{code}")
-
-    return _Pending(build)
-
-
-def _reconstruct(_machine: _Machine, *_arguments: object) -> _Pending:
-    def build(machine: _Machine, state: object) -> np.ndarray:
-        _version, shape, dtype, fortran, data = _tuple(state)
-        return _array(machine, data, dtype, shape, "F" if fortran is True else "C")
-
-    return _Pending(build)
-
-
-def _scalar(machine: _Machine, dtype: object, data: object) -> bool | int | float:
-    return _array(machine, data, dtype, (), "C").item()
-
-
-def _array(
-    machine: _Machine, data: object, dtype: object, shape: object, order: object
-) -> np.ndarray:
-    if not isinstance(dtype, np.dtype):
-        raise WeightsError("the pickle has an array without dtype")
-    if not isinstance(data, (str, bytes, bytearray)):
-        raise WeightsError(f"the pickle has an array of {type(data).__name__}, dtype {dtype}")
-    lengths = [n for n in _tuple(shape) if isinstance(n, int) and 0 <= n < _MAX_LENGTH]
-    if len(lengths) != len(_tuple(shape)):
-        raise WeightsError("the pickle has an array whose shape is none")
-    machine.charge(data)
-    content = data.encode("latin-1") if isinstance(data, str) else bytes(data)
-    if math.prod(lengths) * dtype.itemsize != len(content):
-        raise WeightsError(
-            f"the pickle has {len(content)} bytes for an array of shape {lengths!r:.80}, {dtype}"
-        )
-    return np.ndarray(lengths, dtype, content, order="F" if order == "F" else "C")
-
-
-def _tuple(value: object) -> tuple[object, ...]:
-    if not isinstance(value, tuple):
-        raise WeightsError(f"the pickle has a {type(value).__name__} where a tuple belongs")
-    return value
-
-
-def _text(value: object) -> str:
-    """Returns `value`, which only as text can be hashed, compared and shown at no cost."""
-    if not isinstance(value, str):
-        raise WeightsError(f"the pickle has a {type(value).__name__} where a name belongs")
-    return value
-
-
-# numpy 2 moved these; older files name the old place, and numpy 1 reads newer ones no more.
-_CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _ordered_dict,
-    "_codecs.encode": _encode,
-    "builtins.bytes": _bytes,
-    "numpy.dtype": _dtype,
-    "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy._core.multiarray._reconstruct": _reconstruct,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy.core.numeric._frombuffer": _array,
-    "numpy._core.numeric._frombuffer": _array,
-}
-_GLOBALS = frozenset(_CALLS) | {"numpy.ndarray"}  # which _reconstruct is told to make
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,

@@ -89,6 +89,15 @@ def test_a_checkpoint_of_python_2():
     assert_same(unpickle_arrays(content), {"blobs": {"conv1_w": array}})
 
 
+def test_an_ordered_dictionary_of_python_2():
+    """There it is pickled with its items as the argument."""
+    items = b"](](U\x01aK\x01e](U\x01bK\x02ee"
+    content = b"\x80\x02ccollections\nOrderedDict\n" + items + b"\x85R."
+    expected = {"a": 1, "b": 2}
+    assert pickle.loads(content, encoding="latin1") == OrderedDict(expected)  # noqa: S301
+    assert_same(unpickle_arrays(content), expected)
+
+
 def test_arrays_are_not_copied():
     content = pickle.dumps(np.zeros(2**20, "u1"), 4)
     tracemalloc.start()
@@ -176,6 +185,7 @@ def test_the_arrays_of_the_next_test_are_read_when_right():
         (rebuilt(b"\x8a\x09" + b"\xff" * 8 + b"\0\x85"), "shape is none"),
         (rebuilt(b"K\x00" + b"\x8a\x05" + b"\xff" * 4 + b"\0\x86"), "4 bytes for"),
         (rebuilt(b"N\x85"), "shape is none"),
+        (rebuilt(b"(" + b"K\x01" * 65 + b"t"), "shape is none"),
         (rebuilt(b"]"), "a list where a tuple belongs"),
         (rebuilt(b"K\x01\x85", data=b"]"), "an array of list"),
         (rebuilt(b"K\x01\x85", data=b"X\x04\0\0\0ab\xc4\x80"), "damaged .UnicodeEncodeError"),
@@ -234,6 +244,7 @@ GOOD = [
 OPCODES = [op.code.encode("latin-1") for op in pickletools.opcodes]
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 @settings(max_examples=1500, deadline=None)
 @given(
     content=st.sampled_from([*GOOD, *NAMED.values()]),
