@@ -16,7 +16,7 @@ from resnet_backbone.errors import WeightsError
 _WRAPPERS = (
     *("state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights"),
     *("blobs", "teacher", "student"),
-    *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema"),
 )
 _MAX_DEPTH = 8  # of wrappers in wrappers
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "encoder.", "resnet.", "backbone.")
@@ -34,6 +34,7 @@ _DETECTOR = (
     *("neck.", "rpn", "roi_head", "proposal_generator.", "bbox_head.", "mask_head."),
     *("backbone.bottom_up.", "backbone.fpn", "backbone.body."),
 )
+_COUNT = "n_averaged"  # of torch's AveragedModel
 _CAFFE2_STATE = ("lr", "model_iter", "weight_order")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -61,7 +62,7 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
     tensors = {
         name: _tensor(name, value, source)
         for name, value in mapping.items()
-        if not _is_plain(value) and not (caffe2 and _is_caffe2_state(name))
+        if not _is_plain(value) and not _is_state(name, caffe2)
     }
     if not tensors:
         raise WeightsError(
@@ -87,8 +88,11 @@ def _wrapper(content: object) -> str | None:
     return next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
 
 
-def _is_caffe2_state(name: str) -> bool:
-    return name in _CAFFE2_STATE or name.endswith("_momentum")
+def _is_state(name: object, caffe2: bool) -> bool:
+    """Tells whether a tensor of that name is the solver's or the average's, not the network's."""
+    if not isinstance(name, str):
+        return False
+    return name == _COUNT or (caffe2 and (name in _CAFFE2_STATE or name.endswith("_momentum")))
 
 
 def _is_plain(value: object) -> bool:

@@ -52,7 +52,9 @@ def test_usual_wrappers(content):
     assert_equal(state_dict_in(content, "f"), NET)
 
 
-@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema", "ema_state_dict", "ema"])
+@pytest.mark.parametrize(
+    "key", ["state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema"]
+)
 def test_averages_where_there_is_nothing_else(key):
     assert_equal(state_dict_in({key: under("module.", SLOW), "epoch": 1}, "f"), SLOW)
 
@@ -138,6 +140,12 @@ def test_names_stay_on_request():
     assert_equal(state_dict_in({"state_dict": content}, "f", strip=False), content)
 
 
+def test_the_average_that_torch_keeps():
+    model = torch.nn.Linear(2, 1)
+    average = torch.optim.swa_utils.AveragedModel(model).state_dict()
+    assert_equal(state_dict_in({"model_ema": average}, "f"), model.state_dict())
+
+
 def test_caffe2_keeps_its_solver_among_the_weights():
     content = {
         "conv1_w": np.ones((2, 3), "f4"),
@@ -174,6 +182,7 @@ def test_arrays_become_tensors(dtype):
         ({"a": torch.ones(1).expand(2**40)}, "found a torch.strided .* at 'a'"),
         ({"a" * 999: object()}, "found object at 'a{99}$"),
         ({(1, 2): torch.ones(1)}, "at a tuple"),
+        ({"blobs": {3: torch.ones(1)}}, "at 3"),
     ],
 )
 def test_what_holds_no_weights_is_said(content, found):
