@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.contract import settle, settled_pixels
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.structures import Batch, Targets
+from resnet_backbone.weights.layouts import from_ours
 
 # Our configuration and detectron2's, below its configs folder, of the same detector.
 DETECTRON2_CONFIGS = {
@@ -137,7 +137,7 @@ def build_detectron2(
         + ["INPUT.FORMAT", "RGB", *options]
     )
     peer = build_model(cfg)
-    state = to_detectron2(model.state_dict(), pyramid="neck.lateral.res2.weight")
+    state = from_ours(model.state_dict(), "detectron2", "detector")
     own = peer.state_dict()
     missing = set(own) - set(state) - {n for n in own if n.startswith(("pixel_", "proposal_gen"))}
     missing |= {n for n in own if "rpn_head" in n} - set(state)
@@ -150,42 +150,6 @@ def build_detectron2(
 
 
 # Our names, as regular expressions, and detectron2's.
-_DETECTRON2_NAMES = (
-    (r"^backbone\.conv1\.", "{trunk}stem.conv1."),
-    (r"^backbone\.bn1\.", "{trunk}stem.conv1.norm."),
-    (r"^backbone\.layer(\d)\.", lambda m, trunk: f"{trunk}res{int(m[1]) + 1}."),
-    (r"^roi_heads\.box_pooler\.res5\.", "roi_heads.res5."),
-    (r"downsample\.0\.", "shortcut."),
-    (r"downsample\.1\.", "shortcut.norm."),
-    (r"\.bn(\d)\.", r".conv\1.norm."),
-    (r"^neck\.(lateral|output)\.res(\d)", r"backbone.fpn_\1\2"),
-    (r"^rpn\.conv\.", "proposal_generator.rpn_head.conv."),
-    (r"^rpn\.objectness\.", "proposal_generator.rpn_head.objectness_logits."),
-    (r"^rpn\.offsets\.", "proposal_generator.rpn_head.anchor_deltas."),
-    (r"box_head\.fcs\.(\d)", lambda m, trunk: f"box_head.fc{int(m[1]) + 1}"),
-    (r"\.predictor\.classifier\.", ".box_predictor.cls_score."),
-    (r"\.predictor\.regressor\.", ".box_predictor.bbox_pred."),
-    (r"mask_head\.convs\.(\d)", lambda m, trunk: f"mask_head.mask_fcn{int(m[1]) + 1}"),
-)
-
-
-def to_detectron2(state: Mapping[str, Tensor], *, pyramid: str) -> dict[str, Tensor]:
-    """Returns the tensors of our detector under detectron2's names.
-
-    Args:
-        state: Of our detector.
-        pyramid: A name whose presence tells that there is an FPN around the backbone.
-    """
-    trunk = "backbone.bottom_up." if pyramid in state else "backbone."
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _DETECTRON2_NAMES:
-            if callable(replacement):
-                name = re.sub(pattern, lambda m, r=replacement: r(m, trunk), name)
-            else:
-                name = re.sub(pattern, replacement.replace("{trunk}", trunk), name)
-        renamed[name] = tensor
-    return renamed
 
 
 def detectron2_inputs(batch: Batch, *, training: bool) -> list[dict[str, Any]]:
@@ -225,7 +189,7 @@ def build_torchvision(model: RCNN) -> nn.Module:
         image_std=[0.229, 0.224, 0.225],
         norm_layer=_frozen_norm(),
     )
-    peer.load_state_dict(_to_torchvision(model.state_dict()))
+    peer.load_state_dict(from_ours(model.state_dict(), "torchvision", "detector"))
     for name, parameter in peer.backbone.body.named_parameters():
         parameter.requires_grad_(name.startswith(("layer2", "layer3", "layer4")))
     return peer
@@ -235,42 +199,6 @@ def _frozen_norm() -> Any:  # noqa: ANN401
     from torchvision.ops import FrozenBatchNorm2d
 
     return FrozenBatchNorm2d
-
-
-_TORCHVISION_NAMES = (
-    (r"^backbone\.", "backbone.body."),
-    (r"^neck\.lateral\.res(\d)", lambda m: f"backbone.fpn.inner_blocks.{int(m[1]) - 2}.0"),
-    (r"^neck\.output\.res(\d)", lambda m: f"backbone.fpn.layer_blocks.{int(m[1]) - 2}.0"),
-    (r"^rpn\.conv\.", "rpn.head.conv.0.0."),
-    (r"^rpn\.objectness\.", "rpn.head.cls_logits."),
-    (r"^rpn\.offsets\.", "rpn.head.bbox_pred."),
-    (r"box_head\.fcs\.(\d)", lambda m: f"box_head.fc{int(m[1]) + 6}"),
-    (r"\.predictor\.classifier\.", ".box_predictor.cls_score."),
-    (r"\.predictor\.regressor\.", ".box_predictor.bbox_pred."),
-    (r"mask_head\.convs\.(\d)", r"mask_head.\1.0"),
-    (r"mask_head\.deconv\.", "mask_predictor.conv5_mask."),
-    (r"mask_head\.predictor\.", "mask_predictor.mask_fcn_logits."),
-)
-
-
-def _to_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _TORCHVISION_NAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = _background_first(name, tensor)
-    return renamed
-
-
-def _background_first(name: str, tensor: Tensor) -> Tensor:
-    """Moves the background's logits to the front; gives it offsets and a mask, never used."""
-    if "cls_score" in name:
-        return torch.cat((tensor[-1:], tensor[:-1]))
-    if "bbox_pred" in name and "box_predictor" in name:
-        return torch.cat((torch.zeros_like(tensor[:4]), tensor))
-    if "mask_fcn_logits" in name:
-        return torch.cat((torch.zeros_like(tensor[:1]), tensor))
-    return tensor
 
 
 def torchvision_inputs(

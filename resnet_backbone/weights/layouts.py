@@ -1,20 +1,237 @@
-"""Placeholder until the real one lands."""
+"""Which framework named the tensors of a file, and how they come to our names and back."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
 from torch import Tensor
+
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights import backbone_names as backbones
+from resnet_backbone.weights import detector_names as detectors
+from resnet_backbone.weights.files import listing
+from resnet_backbone.weights.names import Rule, renamed_from_ours, renamed_to_ours
+
+Kind = Literal["backbone", "detector"]
+Tensors = Mapping[str, Tensor]
+
+# Caffe2's files fold the statistics into the affine parameters. This variance makes the folded norm
+# exact, as eps comes on top (detectron2/layers/batch_norm.py, FrozenBatchNorm2d).
+FOLDED_VARIANCE = 1 - 1e-5
+# Of detectron2's files: what it computes anyway.
+_COMPUTED = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.")
+
+
+def _unchanged(tensors: Tensors) -> dict[str, Tensor]:
+    return dict(tensors)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One framework's names.
+
+    Attributes:
+        mark: Pattern of a name that tells the layout; the first layout that has one holds.
+        table: Its names.
+        writable: Whether files of it can be written.
+        after: What to do to tensors that have come to our names.
+        before: What to do to tensors that are about to leave them.
+        prepare: What to do to names, where they may lack a prefix.
+    """
+
+    mark: str
+    table: Sequence[Rule]
+    writable: bool = True
+    after: Callable[[Tensors], dict[str, Tensor]] = _unchanged
+    before: Callable[[Tensors], dict[str, Tensor]] = _unchanged
+    prepare: Callable[[str], str] = str
+
+    def fits(self, names: Sequence[str]) -> bool:
+        """Tells whether some of the names are of this layout alone."""
+        return any(re.search(self.mark, name) for name in names)
 
 
 @dataclass(frozen=True)
 class Converted:
+    """Weights in our names.
+
+    Attributes:
+        layout: How the source named them: a key of `BACKBONES` or `DETECTORS`.
+        kind: What they are weights of.
+        tensors: By our names; what has none keeps its own.
+        ignored: Names that mean nothing to us on purpose, as anchors, which are computed.
+    """
+
     layout: str
-    kind: Literal["backbone", "detector"]
+    kind: Kind
     tensors: dict[str, Tensor]
     ignored: tuple[str, ...] = ()
 
 
-def to_ours(state, source):
-    det = any(n.startswith(("roi_heads.", "rpn.")) for n in state)
-    return Converted(
-        "ours" if det else "torchvision", "detector" if det else "backbone", dict(state)
+def to_ours(state: Tensors, source: str) -> Converted:
+    """Brings weights to our names.
+
+    Args:
+        state: A file's tensors, without wrappers.
+        source: What to call the file in errors.
+
+    Raises:
+        WeightsError: the names are of no layout that we know; says which is closest.
+    """
+    ignored = tuple(name for name in state if name.startswith(_COMPUTED))
+    rest = {name: tensor for name, tensor in state.items() if name not in ignored}
+    kinds: tuple[tuple[Kind, Mapping[str, Layout]], ...] = (
+        ("detector", DETECTORS),
+        ("backbone", BACKBONES),
     )
+    for kind, layouts in kinds:
+        for name, layout in layouts.items():
+            prepared = {layout.prepare(key): tensor for key, tensor in rest.items()}
+            if layout.fits(list(prepared)):
+                known, others = renamed_to_ours(prepared, layout.table)
+                _refuse_biases(prepared, others, source)
+                own = layout.after(known) | {key: prepared[key] for key in others}
+                return Converted(name.partition("-")[0], kind, own, ignored)
+    raise WeightsError(f"{source}: its names are of no layout that we know; {_closest(rest)}")
+
+
+def from_ours(tensors: Tensors, layout: str, kind: Kind = "backbone") -> dict[str, Tensor]:
+    """Returns weights under the names of another layout.
+
+    Args:
+        tensors: In our names.
+        layout: A key of `BACKBONES` or `DETECTORS`, or "ours".
+        kind: What they are weights of.
+
+    Raises:
+        WeightsError: there is no such direction, or the layout has no name for some of them.
+    """
+    if layout == "ours":
+        return dict(tensors)
+    found = _writer(tensors, layout, kind)
+    renamed, nameless = renamed_from_ours(found.before(tensors), found.table)
+    if nameless:
+        raise WeightsError(
+            f"layout {layout!r} has no name for {len(nameless)} tensors: {listing(nameless)}"
+        )
+    return renamed
+
+
+def _writer(tensors: Tensors, layout: str, kind: Kind) -> Layout:
+    layouts = DETECTORS if kind == "detector" else BACKBONES
+    if kind == "detector" and layout == "detectron2" and not any("neck." in n for n in tensors):
+        layout = "detectron2-c4"
+    if kind == "backbone" and layout == "timm" and "bn1.weight" in tensors:
+        layout = "torchvision"  # timm's other ResNets have its names
+    if layout not in layouts or not layouts[layout].writable:
+        known = sorted({n.partition("-")[0] for n, found in layouts.items() if found.writable})
+        raise WeightsError(
+            f"a {kind} cannot be written in layout {layout!r}, expected one of {', '.join(known)}"
+        )
+    return layouts[layout]
+
+
+def _refuse_biases(state: Tensors, others: Sequence[str], source: str) -> None:
+    """Caffe2's convolutions have biases, all zero as norms follow; others would be lost."""
+    for name in others:
+        if re.fullmatch(r"(conv1|res\d_\d+_branch\w+)_b", name) and bool(state[name].any()):
+            raise WeightsError(f"{source}: {name} is a convolution's bias that is not zero")
+
+
+def _closest(state: Tensors) -> str:
+    """Returns which layout knows most of the names, and some that it does not."""
+    unknown = {}
+    for name, layout in (DETECTORS | BACKBONES).items():
+        prepared = {layout.prepare(key): tensor for key, tensor in state.items()}
+        _, unknown[name.partition("-")[0]] = renamed_to_ours(prepared, layout.table)
+    best = min(unknown, key=lambda name: len(unknown[name]))
+    known = len(state) - len(unknown[best])
+    if known == 0:
+        return f"it begins with {listing(list(state))}"
+    return f"closest is {best!r}, which knows {known} and does not know {listing(unknown[best])}"
+
+
+def _flat_classifier(tensors: Tensors) -> dict[str, Tensor]:
+    """Timm's resnetv2 classifies by a 1x1 convolution."""
+    flat = dict(tensors)
+    if "fc.weight" in flat:
+        flat["fc.weight"] = flat["fc.weight"].flatten(1)
+    return flat
+
+
+def _convolutional_classifier(tensors: Tensors) -> dict[str, Tensor]:
+    convolutional = dict(tensors)
+    if "fc.weight" in convolutional:
+        convolutional["fc.weight"] = convolutional["fc.weight"][:, :, None, None]
+    return convolutional
+
+
+def _with_statistics(tensors: Tensors) -> dict[str, Tensor]:
+    """Adds what Caffe2's files folded away; group norms, where conv1 has one, have none."""
+    complete = {name.replace(backbones.GROUP_NORM, ""): t for name, t in tensors.items()}
+    for name, tensor in tensors.items():
+        if re.search(r"(\bbn\d|downsample\.1)\.weight$", name):
+            prefix = name.removesuffix("weight")
+            complete.setdefault(f"{prefix}running_mean", torch.zeros_like(tensor))
+            complete.setdefault(f"{prefix}running_var", torch.full_like(tensor, FOLDED_VARIANCE))
+    return complete
+
+
+def _caffe2_detector(tensors: Tensors) -> dict[str, Tensor]:
+    return detectors.caffe2_c4(detectors.background_last(_with_statistics(tensors)))
+
+
+def _torchvision_detector(tensors: Tensors) -> dict[str, Tensor]:
+    return detectors.background_last(detectors.without_coco_gaps(tensors))
+
+
+def _with_resnet(name: str) -> str:
+    return f"resnet.{name}" if name.startswith(("embedder.", "encoder.")) else name
+
+
+def _with_backbone(name: str) -> str:
+    return f"backbone.{name}" if re.match(r"(stem\.\d|conv1|bn1|layer\d)\.", name) else name
+
+
+# The order matters: the first mark that is found holds.
+BACKBONES: dict[str, Layout] = {
+    "detectron2": Layout(r"^stem\.conv1\.|^res[2-5]\.\d+\.", backbones.DETECTRON2),
+    "caffe2": Layout(r"_branch2a_w$", backbones.CAFFE2, writable=False, after=_with_statistics),
+    "transformers": Layout(
+        r"^resnet\.embedder\.embedder\.", backbones.TRANSFORMERS, prepare=_with_resnet
+    ),
+    "timm": Layout(
+        r"^stages\.\d\.blocks\.",
+        backbones.TIMM_V2,
+        after=_flat_classifier,
+        before=_convolutional_classifier,
+    ),
+    "mmpretrain-bare": Layout(
+        r"\.stem\.\d\.|\.conv_offset\.", backbones.OPENMMLAB, prepare=_with_backbone
+    ),
+    "mmpretrain": Layout(r"^backbone\.layer\d\.", backbones.OPENMMLAB),
+    "cifar": Layout(r"^linear\.|^layer\d\.\d+\.shortcut\.", backbones.CIFAR),
+    "torchvision": Layout(r"^layer\d\.\d+\.|^conv1\.", backbones.OURS),
+}
+DETECTORS: dict[str, Layout] = {
+    "detectron2": Layout(r"^backbone\.bottom_up\.", detectors.DETECTRON2_FPN),
+    "detectron2-c4": Layout(r"^proposal_generator\.", detectors.DETECTRON2_PLAIN),
+    "caffe2": Layout(
+        r"^conv_rpn_|^rpn_cls_logits_",
+        detectors.CAFFE2_DETECTOR,
+        writable=False,
+        after=_caffe2_detector,
+    ),
+    "mmdet": Layout(r"^rpn_head\.|^roi_head\.", detectors.MMDET),
+    "torchvision": Layout(
+        r"^rpn\.head\.",
+        detectors.TORCHVISION,
+        after=_torchvision_detector,
+        before=detectors.background_first,
+    ),
+    "ours": Layout(r"^rpn\.(conv|objectness)\.|^roi_heads\.predictor\.", ()),
+}

@@ -230,3 +230,8 @@ def _others(
     if layout == "cifar" and _CIFAR_FILE.fullmatch(PurePath(source).name):
         return WeightsCard(**IMAGENET, source="akamaster/pytorch_resnet_cifar10")
     return None
+
+
+def imagenet_card() -> WeightsCard:
+    """Returns the card of weights whose pixels were normalised as torchvision does."""
+    return WeightsCard(**IMAGENET)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, tiny_batch, tiny_config, tiny_detector
 
+from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.detection.contract import settle
 from resnet_backbone.engine.trained import check_classes, load_trained
 from resnet_backbone.errors import WeightsError
@@ -105,8 +106,8 @@ def test_files_without_a_card_need_a_configuration(tmp_path, model):
 
 
 def test_a_file_that_is_no_detector(tmp_path):
-    path = tmp_path / "linear.safetensors"
-    save_weights(torch.nn.Linear(2, 2), path, {})
+    path = tmp_path / "backbone.safetensors"
+    save_weights(create_backbone("resnet18"), path, {})
     with pytest.raises(WeightsError, match="holds no detector"):
         load_trained(path, tiny_config())
 

@@ -11,6 +11,8 @@ pytest.importorskip(
 )
 from detectron2_numbers import CONFIGS, their_losses, their_numbers
 
+from resnet_backbone.weights.layouts import from_ours
+
 LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}
 
 
@@ -49,7 +51,7 @@ def test_training_losses_and_gradients_equal_detectron2(case, pair):
     sum(losses.values()).backward()
     sum(expected.values()).backward()
     gradients = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
-    renamed = peers.to_detectron2(gradients, pyramid="neck.lateral.res2.weight")
+    renamed = from_ours(gradients, "detectron2", "detector")
     own = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
     assert set(renamed) == set(own)
     for name, gradient in own.items():

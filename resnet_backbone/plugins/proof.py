@@ -1,0 +1,199 @@
+"""Our network beside that of the framework which the weights came from, on the same image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from resnet_backbone.backbone.build import create_backbone, get_variant
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.layouts import from_ours
+from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.networks import networks_like
+from resnet_backbone.weights.stored import Stored
+
+STAGES = ("res2", "res3", "res4", "res5")
+SIZE = 224
+
+Features = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How far two implementations are from each other.
+
+    Attributes:
+        arch: The network.
+        layout: Whose implementation ours was compared with.
+        differences: For each stage, the largest difference relative to the largest value.
+    """
+
+    arch: str
+    layout: str
+    differences: dict[str, float]
+
+
+def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Proof | str:
+    """Returns how C2 to C5 of one random image differ between `layout`'s framework and ours.
+
+    Args:
+        stored: The weights, in our names.
+        arch: The network, see `list_backbones`.
+        stride_in_1x1: See `BlockStyle`.
+        layout: Whose model to build.
+
+    Returns:
+        The proof, or why there is none: the framework is absent or has no such network.
+    """
+    builder = _BUILDERS.get(layout)
+    if builder is None:
+        return f"the layout {layout!r} has no framework of its own to compare with"
+    if len(get_variant(arch).counts) != len(STAGES):
+        return f"{arch} has no C2 to C5"
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
+    net = create_backbone(arch, norm="BN", stride_in_1x1=stride_in_1x1).eval()
+    load_weights(net, stored)
+    backbone = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in stored.tensors.items()
+        if stored.kind == "backbone" or name.startswith("backbone.")
+    }
+    try:
+        theirs = builder(arch, from_ours(backbone, layout, "backbone"), stride_in_1x1)
+    except ImportError as error:
+        return f"{error.name or layout} is not installed"
+    except WeightsError as error:
+        return str(error)
+    if theirs is None:
+        return f"{layout} has no {arch}"
+    with torch.no_grad():
+        ours, others = net(image), theirs(image)
+    return Proof(arch, layout, {stage: _difference(ours[stage], others[stage]) for stage in STAGES})
+
+
+def arch_of(stored: Stored) -> str:
+    """Returns the network that weights belong to.
+
+    Raises:
+        WeightsError: they belong to none that we know, or to several alike.
+    """
+    if stored.card is not None and stored.card.arch is not None:
+        return stored.card.arch
+    prefix = "backbone." if stored.kind == "detector" else ""
+    below = {n.removeprefix(prefix): t for n, t in stored.tensors.items() if n.startswith(prefix)}
+    names = networks_like(below)
+    if len(names) != 1:
+        raise WeightsError(
+            f"{stored.source}: could be {' or '.join(names) or 'none of our networks'}; say which"
+        )
+    return names[0]
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def _torchvision(
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+) -> Callable[[Tensor], Features] | None:
+    import torchvision
+    from torchvision.models._utils import IntermediateLayerGetter
+
+    if stride_in_1x1 or arch not in torchvision.models.list_models(torchvision.models):
+        return None
+    model = torchvision.models.get_model(arch).eval()
+    _fill(model, state)
+    layers = {f"layer{index + 1}": stage for index, stage in enumerate(STAGES)}
+    return IntermediateLayerGetter(model, layers)
+
+
+def _timm(
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+) -> Callable[[Tensor], Features] | None:
+    import timm
+
+    if stride_in_1x1 or not timm.is_model(arch):
+        return None
+    model = timm.create_model(arch).eval()
+    _fill(model, state)
+    forward = cast(Callable[..., list[Tensor]], model.forward_intermediates)
+
+    def features(image: Tensor) -> Features:
+        maps = forward(image, indices=4, intermediates_only=True)
+        return dict(zip(STAGES, maps, strict=True))
+
+    return features
+
+
+def _detectron2(
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+) -> Callable[[Tensor], Features] | None:
+    from detectron2.config import get_cfg
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling.backbone import build_resnet_backbone
+
+    variant = get_variant(arch)
+    depths = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
+    base = "resnet" + arch.removeprefix("resnext").partition("_")[0].removeprefix("resnet")
+    if base not in depths or variant.stem != "7x7" or arch.startswith("wide"):
+        return None
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.DEPTH = depths[base]
+    cfg.MODEL.RESNETS.NUM_GROUPS = variant.groups
+    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = variant.width_per_group
+    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = stride_in_1x1
+    cfg.MODEL.RESNETS.OUT_FEATURES = list(STAGES)
+    if depths[base] < 50:
+        cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
+    model = build_resnet_backbone(cfg, ShapeSpec(channels=3)).eval()
+    _fill(model, {name: tensor for name, tensor in state.items() if "linear" not in name})
+    return model
+
+
+def _transformers(
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+) -> Callable[[Tensor], Features] | None:
+    from transformers import ResNetConfig, ResNetModel
+
+    variant = get_variant(arch)
+    if not arch.removeprefix("resnet").isdigit():
+        return None
+    basic = variant.block.expansion == 1
+    config = ResNetConfig(
+        depths=list(variant.counts),
+        hidden_sizes=[variant.block.expansion * width for width in variant.widths],
+        layer_type="basic" if basic else "bottleneck",
+        downsample_in_bottleneck=stride_in_1x1,
+    )
+    model = ResNetModel(config).eval()
+    own = {name.removeprefix("resnet."): tensor for name, tensor in state.items()}
+    _fill(model, {name: tensor for name, tensor in own.items() if "classifier" not in name})
+
+    def features(image: Tensor) -> Features:
+        states = model(image, output_hidden_states=True).hidden_states
+        return dict(zip(STAGES, states[1:], strict=True))
+
+    return features
+
+
+_BUILDERS = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "detectron2": _detectron2,
+    "caffe2": _detectron2,
+    "transformers": _transformers,
+}
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads everything but classifiers and counters."""
+    missing, unexpected = model.load_state_dict(dict(state), strict=False)
+    ignored = ("num_batches_tracked", "fc.weight", "fc.bias", "linear.weight", "linear.bias")
+    left = [n for n in (*missing, *unexpected) if not n.endswith(ignored) and "head." not in n]
+    if left:
+        raise WeightsError(f"does not fill the framework's own model: {', '.join(left[:5])}")

@@ -1,0 +1,106 @@
+"""How frameworks name the parameters of a ResNet; each table is read in both directions.
+
+Sources: torchvision/models/resnet.py; timm/models/resnetv2.py (its other ResNets have torchvision's
+names); detectron2/modeling/backbone/resnet.py and, for Caffe2, checkpoint/c2_model_loading.py;
+mmpretrain/models/backbones/resnet.py; transformers/models/resnet; the 6n+2 networks of
+akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar.
+"""
+
+from __future__ import annotations
+
+from resnet_backbone.weights.names import Rule, rules
+
+GROUP_NORM = "gn."
+
+_BLOCK = ("layer{s}.{b}.conv{k}.{x}", "layer{s}.{b}.bn{k}.{x}")
+OURS = rules(
+    ("conv1.{x}", "conv1.{x}"),
+    ("conv1.{i}.{x}", "conv1.{i}.{x}"),
+    ("bn1.{x}", "bn1.{x}"),
+    ("layer{s}.{b}.conv{k}.{x}", _BLOCK[0]),
+    ("layer{s}.{b}.conv{k}.offset.{x}", "layer{s}.{b}.conv{k}.offset.{x}"),
+    ("layer{s}.{b}.bn{k}.{x}", _BLOCK[1]),
+    ("layer{s}.{b}.downsample.{i}.{x}", "layer{s}.{b}.downsample.{i}.{x}"),
+    ("layer{s}.{b}.se.fc{k}.{x}", "layer{s}.{b}.se.fc{k}.{x}"),
+    ("norm.{x}", "norm.{x}"),
+    ("fc.{x}", "fc.{x}"),
+)
+TIMM_V2 = rules(
+    ("stem.conv.{x}", "conv1.{x}"),
+    ("stages.{s-1}.blocks.{b}.conv{k}.{x}", _BLOCK[0]),
+    ("stages.{s-1}.blocks.{b}.norm{k}.{x}", _BLOCK[1]),
+    ("stages.{s-1}.blocks.{b}.downsample.conv.{x}", "layer{s}.{b}.downsample.0.{x}"),
+    ("norm.{x}", "norm.{x}"),
+    ("head.fc.{x}", "fc.{x}"),
+)
+DETECTRON2 = rules(
+    ("stem.conv1.norm.{x}", "bn1.{x}"),
+    ("stem.conv1.{x}", "conv1.{x}"),
+    ("res{s+1}.{b}.shortcut.norm.{x}", "layer{s}.{b}.downsample.1.{x}"),
+    ("res{s+1}.{b}.shortcut.{x}", "layer{s}.{b}.downsample.0.{x}"),
+    ("res{s+1}.{b}.conv{k}.norm.{x}", _BLOCK[1]),
+    ("res{s+1}.{b}.conv{k}_offset.{x}", "layer{s}.{b}.conv{k}.offset.{x}"),
+    ("res{s+1}.{b}.conv{k}.{x}", _BLOCK[0]),
+    ("linear.{x}", "fc.{x}"),
+)
+OPENMMLAB = rules(
+    ("backbone.stem.7.{x}", "bn1.{x}"),
+    ("backbone.stem.{i}.{x}", "conv1.{i}.{x}"),
+    ("backbone.layer{s}.{b}.conv{k}.conv_offset.{x}", "layer{s}.{b}.conv{k}.offset.{x}"),
+    ("head.fc.{x}", "fc.{x}"),
+    *((f"backbone.{rule.theirs}", rule.ours) for rule in OURS if not rule.ours.startswith("fc.")),
+)
+TRANSFORMERS = rules(
+    ("resnet.embedder.embedder.convolution.{x}", "conv1.{x}"),
+    ("resnet.embedder.embedder.normalization.{x}", "bn1.{x}"),
+    ("resnet.encoder.stages.{s-1}.layers.{b}.layer.{k-1}.convolution.{x}", _BLOCK[0]),
+    ("resnet.encoder.stages.{s-1}.layers.{b}.layer.{k-1}.normalization.{x}", _BLOCK[1]),
+    (
+        "resnet.encoder.stages.{s-1}.layers.{b}.shortcut.convolution.{x}",
+        "layer{s}.{b}.downsample.0.{x}",
+    ),
+    (
+        "resnet.encoder.stages.{s-1}.layers.{b}.shortcut.normalization.{x}",
+        "layer{s}.{b}.downsample.1.{x}",
+    ),
+    ("classifier.1.{x}", "fc.{x}"),
+)
+CIFAR = rules(
+    ("layer{s}.{b}.shortcut.{i}.{x}", "layer{s}.{b}.downsample.{i}.{x}"),
+    ("linear.{x}", "fc.{x}"),
+    *((rule.theirs, rule.ours) for rule in OURS if rule.theirs.startswith(("layer", "conv", "bn"))),
+)
+
+
+def _caffe2() -> tuple[Rule, ...]:
+    """Caffe2 separates by underscores, and norms are "bn" with _s, _b, _rm, _riv, or "gn".
+
+    Group norms are marked, as only the others have statistics.
+    """
+    norms = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
+    pairs = [
+        ("conv1_w", "conv1.weight"),
+        *((f"{c}_w", "fc.weight") for c in ("fc1000", "pred")),
+        *((f"{c}_b", "fc.bias") for c in ("fc1000", "pred")),
+    ]
+    for suffix, name in norms.items():
+        for stem in ("res_conv1_bn", "conv1_bn", "bn_conv1"):
+            pairs.append((f"{stem}_{suffix}", f"bn1.{name}"))
+        pairs.append((f"conv1_gn_{suffix}", f"bn1.{GROUP_NORM}{name}"))
+        for kind, mark in (("bn", ""), ("gn", GROUP_NORM)):
+            block = "res{s+1}_{b}_branch"
+            norm = "layer{s}.{b}"
+            pairs.append((f"{block}1_{kind}_{suffix}", f"{norm}.downsample.1.{mark}{name}"))
+            pairs += [
+                (f"{block}2{letter}_{kind}_{suffix}", f"{norm}.bn{k}.{mark}{name}")
+                for k, letter in enumerate("abc", start=1)
+            ]
+    pairs.append(("res{s+1}_{b}_branch1_w", "layer{s}.{b}.downsample.0.weight"))
+    pairs += [
+        (f"res{{s+1}}_{{b}}_branch2{letter}_w", f"layer{{s}}.{{b}}.conv{k}.weight")
+        for k, letter in enumerate("abc", start=1)
+    ]
+    return rules(*pairs)
+
+
+CAFFE2 = _caffe2()

@@ -1,0 +1,96 @@
+"""Weight files from one layout to another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from resnet_backbone.errors import StorageError, WeightsError
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import save_weights
+from resnet_backbone.weights.fold import fold_input
+from resnet_backbone.weights.layouts import from_ours
+from resnet_backbone.weights.stored import Stored
+
+OURS = "safetensors"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a conversion wrote.
+
+    Attributes:
+        path: Where to.
+        count: How many tensors.
+        card: What the weights need, now.
+    """
+
+    path: Path
+    count: int
+    card: WeightsCard | None
+
+
+def fold(stored: Stored, channel_order: str, preset: WeightsCard) -> Stored:
+    """Returns `stored` for pixels in another order, normalised with another deviation.
+
+    Raises:
+        WeightsError: see `fold_input`.
+    """
+    if stored.card is None:
+        raise WeightsError(f"{stored.source}: nothing is known about its pixels; state them")
+    tensors, card = fold_input(
+        stored.tensors,
+        stored.card,
+        channel_order="BGR" if channel_order == "BGR" else "RGB",
+        std=preset.std,
+    )
+    return Stored(stored.source, tensors, stored.layout, stored.kind, card)
+
+
+def write_as(stored: Stored, path: str | Path, layout: str) -> Written:
+    """Writes weights under the names of `layout`; an existing file is replaced as a whole.
+
+    A `.safetensors` file holds the card too. A `.pth` file is a pickle of plain tensors, for
+    detectron2 below the key "model", where its checkpointer looks.
+
+    Args:
+        stored: What `read_weights` returned.
+        path: Where to, a `.safetensors` or `.pth` file.
+        layout: "safetensors" for our names, or a layout that `from_ours` knows.
+
+    Raises:
+        WeightsError: no such layout, or a suffix that it has no use for.
+        StorageError: the file cannot be written.
+    """
+    path = Path(path)
+    if layout == OURS:
+        tensors = stored.tensors
+    else:
+        tensors = from_ours(stored.tensors, layout, stored.kind)
+    suffixes = (".pth",) if layout == "detectron2" else (".safetensors", ".pth")
+    if layout == OURS:
+        suffixes = (".safetensors",)
+    if path.suffix not in suffixes:
+        raise WeightsError(f"{path}: expected a {' or '.join(suffixes)} file for {layout}")
+    if path.suffix == ".safetensors":
+        save_weights(tensors, path, stored.card or {})
+    else:
+        plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        content: dict[str, object] = {"model": plain} if layout == "detectron2" else {**plain}
+        _write_pickle(content, path)
+    return Written(path, len(tensors), stored.card)
+
+
+def _write_pickle(content: Mapping[str, object], path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        raise StorageError(f"{path}: cannot write weights: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
