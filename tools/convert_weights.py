@@ -74,8 +74,11 @@ def _print_card(card: WeightsCard | None) -> None:
         print("card: nothing is known; give --channel-order, --mean, --std and --stride-in-1x1")
         return
     print("card:")
-    for key, value in card.model_dump(exclude_none=True).items():
+    for key, value in card.model_dump(exclude_none=True, exclude={"recipe"}).items():
         print(f"  {key}: {value}")
+    if recipe := card.recipe:
+        decay = f"{recipe.weight_decay:g}, of norms {recipe.weight_decay_norm:g}"
+        print(f"  recipe: {recipe.optimizer}, lr {recipe.lr:g}, weight decay {decay}")
     if missing := card.missing_facts():
         print(f"  not known: {', '.join(missing)}")
 
@@ -83,6 +86,8 @@ def _print_card(card: WeightsCard | None) -> None:
 def _print_proof(stored: Stored, arch: str, target: str) -> None:
     stride = bool(stored.card and stored.card.stride_in_1x1)
     for layout in dict.fromkeys((stored.layout, target)):
+        if layout == OURS:
+            continue
         result = prove(stored, arch, stride_in_1x1=stride, layout=layout)
         if isinstance(result, Proof):
             numbers = ", ".join(f"{stage} {d:.1e}" for stage, d in result.differences.items())

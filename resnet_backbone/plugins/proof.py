@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -64,7 +65,9 @@ def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Pro
         if stored.kind == "backbone" or name.startswith("backbone.")
     }
     try:
-        theirs = builder(arch, from_ours(backbone, layout, "backbone"), stride_in_1x1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of old frameworks on new torch
+            theirs = builder(arch, from_ours(backbone, layout, "backbone"), stride_in_1x1)
     except ImportError as error:
         return f"{error.name or layout} is not installed"
     except WeightsError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 
 from resnet_backbone.errors import StorageError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.files import save_weights
+from resnet_backbone.weights.files import replace_file, save_weights
 from resnet_backbone.weights.fold import fold_input
 from resnet_backbone.weights.layouts import from_ours
 from resnet_backbone.weights.stored import Stored
@@ -86,11 +86,9 @@ def write_as(stored: Stored, path: str | Path, layout: str) -> Written:
 
 
 def _write_pickle(content: Mapping[str, object], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    memory = io.BytesIO()  # as torch would write a file's name into it
+    torch.save(content, memory)
     try:
-        torch.save(content, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        replace_file(path, memory.getvalue())
+    except OSError as error:
         raise StorageError(f"{path}: cannot write weights: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

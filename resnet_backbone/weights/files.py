@@ -71,7 +71,7 @@ def save_weights(
         for name, tensor in tensors.items()
     }
     try:
-        _replace(Path(path), safetensors.torch.save(plain, text))
+        replace_file(Path(path), safetensors.torch.save(plain, text))
     except OSError as error:
         raise StorageError(f"{path}: cannot write weights: {error}") from error
 
@@ -124,7 +124,7 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
         ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Writes `content` beside `path` and renames it into place; both are on disk afterwards."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
