@@ -10,7 +10,7 @@ from resnet_backbone.config.load import list_configs, load_config
 from resnet_backbone.detection.contract import settle
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FILES = sorted(CONFIGS.rglob("*.yaml"))
+FILES = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "base").glob("*.yaml")])
 COCO = [
     f"coco_{kind}_r{depth}{architecture}{schedule}"
     for kind, depth, architecture, schedule in itertools.product(

@@ -101,7 +101,11 @@ def test_every_package_is_listed_for_the_wheel():
     project = tomllib.loads((CONFIGS.parent / "pyproject.toml").read_text())
     listed = set(project["tool"]["setuptools"]["packages"])
     package = CONFIGS.parent / "resnet_backbone"
-    folders = {path.parent for path in package.rglob("*.py")} | {CONFIGS, CONFIGS / "base"}
+    folders = {path.parent for path in package.rglob("*.py")} | {
+        CONFIGS,
+        CONFIGS / "base",
+        CONFIGS / "detectron2",
+    }
     names = {
         ".".join(
             folder.relative_to(CONFIGS.parent).parts

@@ -1,0 +1,222 @@
+"""Our networks in detectron2: importing this module registers builders for its configurations.
+
+    import resnet_backbone.plugins.detectron2
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_rb_resnet_fpn_backbone"
+    cfg.MODEL.RESNET_BACKBONE.NAME = "resnet50d"
+
+`MODEL.RESNET_BACKBONE` has the keys of `model.backbone`, in capitals. What detectron2 has keys for
+stays there: `MODEL.BACKBONE.FREEZE_AT`, `MODEL.RESNETS.OUT_FEATURES` and `RES5_DILATION`, and the
+pixels in `MODEL.PIXEL_MEAN`, `MODEL.PIXEL_STD` and `INPUT.FORMAT`. The import adds the section to
+detectron2's defaults, so that scripts which call its `get_cfg` need nothing else.
+
+For LazyConfig: `L(create_detectron2_backbone)(name="resnet50", out_features=["res2", ...])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from detectron2.config import CfgNode
+from detectron2.config.defaults import _C as DEFAULTS
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.modeling.backbone import FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
+from detectron2.modeling.roi_heads import Res5ROIHeads
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from resnet_backbone.backbone.build import create_backbone, create_res5, get_variant
+from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.config.explain import describe
+from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, PixelConfig
+from resnet_backbone.detection.contract import settle
+from resnet_backbone.errors import ConfigError
+from resnet_backbone.weights.load import load_weights
+
+SECTION = "RESNET_BACKBONE"
+_PLACE = f"MODEL.{SECTION}"
+_DETECTRON2_KEYS = ("freeze_at",)  # which detectron2 has itself
+# Where our messages name keys of ours, detectron2's users know them by these.
+_NAMES = {
+    "model.backbone.": f"{_PLACE}.",
+    "model.pixels.channel_order": "INPUT.FORMAT",
+    "model.pixels.mean": "MODEL.PIXEL_MEAN",
+    "model.pixels.std": "MODEL.PIXEL_STD",
+}
+_OF_RES5 = (
+    *("norm", "norm_eps", "stride_in_1x1", "deformable", "zero_init_residual"),
+    *("stochastic_depth", "activation_checkpointing"),
+)
+
+
+def add_config(cfg: CfgNode) -> None:
+    """Adds `MODEL.RESNET_BACKBONE` with our defaults, unless it is there."""
+    if SECTION in cfg.MODEL:
+        return
+    defaults = BackboneConfig().model_dump(exclude=set(_DETECTRON2_KEYS))
+    node = {
+        key.upper(): CfgNode(value) if isinstance(value, dict) else value
+        for key, value in defaults.items()
+    }
+    cfg.MODEL[SECTION] = CfgNode(node)
+
+
+class Detectron2Backbone(Backbone):
+    """A network of ours as detectron2's `Backbone`.
+
+    Args:
+        net: What `create_backbone` returns.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net: Any = net
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Maps float[B, C, H, W], normalised, to the features that `output_shape` names."""
+        return self.net(x)
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Returns channels and stride of each feature."""
+        specs = self.net.feature_specs()
+        return {
+            name: ShapeSpec(channels=spec.channels, stride=spec.stride)
+            for name, spec in specs.items()
+        }
+
+    def freeze(self, freeze_at: int = 0) -> Detectron2Backbone:
+        """Makes the first stages constants, see `ResNet.freeze`; returns itself."""
+        self.net.freeze(freeze_at)
+        return self
+
+
+def create_detectron2_backbone(
+    name: str,
+    **options: Any,  # noqa: ANN401
+) -> Detectron2Backbone:
+    """Returns `create_backbone(name, **options)` for detectron2, for LazyConfig and for scripts."""
+    return Detectron2Backbone(create_backbone(name, **options))
+
+
+@BACKBONE_REGISTRY.register()
+def build_rb_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2Backbone:
+    """Builds a network without a neck, for C4 and DC5.
+
+    Args:
+        cfg: detectron2's, with `MODEL.RESNET_BACKBONE`.
+        input_shape: Its channels are the network's.
+
+    Raises:
+        ConfigError: a value is none of the allowed ones, or contradicts the weights' card.
+        WeightsError: the weights do not cover the network.
+    """
+    options = read_options(cfg)
+    stages = list(cfg.MODEL.RESNETS.OUT_FEATURES)
+    net = create_backbone(
+        in_channels=input_shape.channels,
+        out_features=stages,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        **options,
+    )
+    return Detectron2Backbone(net)
+
+
+@BACKBONE_REGISTRY.register()
+def build_rb_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Builds a network under detectron2's feature pyramid, P2 to P6; arguments as above."""
+    bottom_up = build_rb_resnet_backbone(cfg, input_shape)
+    return _pyramid(cfg, bottom_up, LastLevelMaxPool())
+
+
+@BACKBONE_REGISTRY.register()
+def build_rb_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Builds a network under RetinaNet's feature pyramid, P3 to P7; arguments as above."""
+    bottom_up = build_rb_resnet_backbone(cfg, input_shape)
+    channels = bottom_up.output_shape()["res5"].channels
+    return _pyramid(cfg, bottom_up, LastLevelP6P7(channels, cfg.MODEL.FPN.OUT_CHANNELS))
+
+
+@ROI_HEADS_REGISTRY.register()
+class RBRes5ROIHeads(Res5ROIHeads):
+    """detectron2's C4 heads on res5 of our network, with its norm, stride and weights."""
+
+    @classmethod
+    def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Module, int]:
+        options = read_options(cfg)
+        name, weights = options["name"], options["weights"]
+        res5 = create_res5(name, **{key: options[key] for key in _OF_RES5})
+        if weights is not None:
+            load_weights(res5, weights, prefix="layer4.", arch=name)
+        return res5, res5.out_channels
+
+
+def read_options(cfg: CfgNode) -> dict[str, Any]:
+    """Returns the arguments of `create_backbone` that `MODEL.RESNET_BACKBONE` holds, settled.
+
+    Raises:
+        ConfigError: all that is wrong with it, each with detectron2's name of the key.
+    """
+    section = {key.lower(): _plain(value) for key, value in cfg.MODEL[SECTION].items()}
+    try:
+        backbone = BackboneConfig.model_validate(section)
+        pixels = PixelConfig(
+            channel_order=cfg.INPUT.FORMAT,
+            mean=tuple(cfg.MODEL.PIXEL_MEAN),
+            std=tuple(cfg.MODEL.PIXEL_STD),
+        )
+    except ValidationError as error:
+        lines = [f"{_key(finding['loc'])}: {describe(finding)}" for finding in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+    if not is_foreign(backbone.name):
+        try:
+            get_variant(backbone.name)
+        except ConfigError as error:
+            raise ConfigError(f"{_PLACE}.NAME: {error}") from error
+    if cfg.MODEL.RESNETS.RES5_DILATION == 2:
+        stride = min(16, backbone.output_stride)
+        backbone = backbone.model_copy(update={"output_stride": stride})
+    try:
+        settled = settle(Config(model=ModelConfig(backbone=backbone, pixels=pixels)))
+    except ConfigError as error:
+        raise ConfigError(_in_their_words(str(error))) from error
+    return settled.model.backbone.model_dump(exclude=set(_DETECTRON2_KEYS))
+
+
+def _pyramid(cfg: CfgNode, bottom_up: Detectron2Backbone, top_block: nn.Module) -> FPN:
+    return FPN(
+        bottom_up=bottom_up,
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=top_block,
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Yacs hands out nodes and lists where our schema has dictionaries and tuples."""
+    if isinstance(value, CfgNode):
+        return {key.lower(): _plain(item) for key, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _key(place: Sequence[int | str]) -> str:
+    first = str(place[0])
+    if first in PixelConfig.model_fields:
+        return _NAMES[f"model.pixels.{first}"]
+    return ".".join((_PLACE, *(str(part).upper() for part in place)))
+
+
+def _in_their_words(text: str) -> str:
+    text = text.replace("leave these keys out to take the card's", "set these keys to the card's")
+    for ours, theirs in _NAMES.items():
+        text = text.replace(ours, theirs)
+    for key in BackboneConfig.model_fields:
+        text = text.replace(f"{_PLACE}.{key}", f"{_PLACE}.{key.upper()}")
+    return text
+
+
+add_config(cast(CfgNode, DEFAULTS))

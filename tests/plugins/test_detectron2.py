@@ -1,0 +1,200 @@
+"""Our backbones inside detectron2: its own models, heads and tools on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import peers
+import pytest
+import torch
+
+pytest.importorskip(
+    "detectron2", reason="detectron2 is not on PYTHONPATH; it has no package, see README"
+)
+from detectron2.config import LazyCall, get_cfg, instantiate
+from detectron2.engine import DefaultPredictor
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_model
+from detectron2.modeling.backbone import Backbone, build_backbone
+from detectron2_numbers import CONFIGS, their_losses
+
+from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.errors import ConfigError
+from resnet_backbone.plugins.detectron2 import add_config, create_detectron2_backbone
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import save_weights
+from resnet_backbone.weights.layouts import to_ours
+from resnet_backbone.weights.presets import IMAGENET
+
+OURS = Path(__file__).resolve().parents[2] / "configs" / "detectron2"
+FILES = sorted(path for path in OURS.glob("*.yaml") if not path.stem.startswith("base_"))
+SMALL = ("MODEL.DEVICE", "cpu", "MODEL.RESNET_BACKBONE.WEIGHTS", None)
+
+
+def config(file, *options):
+    cfg = get_cfg()
+    cfg.merge_from_file(str(file))
+    cfg.merge_from_list([*SMALL, *options])
+    return cfg
+
+
+def inputs(training, masks=True):
+    records = peers.detectron2_inputs(
+        peers.make_batch([(96, 128), (96, 128)], instances=3, seed=1), training=training
+    )
+    if training and not masks:
+        for record in records:
+            record["instances"].remove("gt_masks")
+    return records
+
+
+def test_the_files_were_found():
+    assert len(FILES) >= 8
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_our_files_train_and_predict_in_detectron2(file):
+    """Its Faster, Mask and Cascade R-CNN and RetinaNet, on resnet18 for speed."""
+    cfg = config(file, "MODEL.RESNET_BACKBONE.NAME", "resnet18", "MODEL.ROI_HEADS.NUM_CLASSES", 80)
+    cfg.merge_from_list(
+        ["MODEL.RPN.POST_NMS_TOPK_TEST", 20, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16]
+    )
+    model = build_model(cfg)
+    from detectron2.utils.events import EventStorage
+
+    with EventStorage(0):
+        losses = model.train()(inputs(True, cfg.MODEL.MASK_ON))
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    with torch.no_grad():
+        found = model.eval()(inputs(False))
+    assert len(found) == 2
+
+
+def test_a_training_step_equals_that_on_detectron2s_own_backbone():
+    """Losses to 1e-5, gradients to 1e-4 relative, with equal weights and sampling.
+
+    In float64: in float32 either side's rounding moves some of the random weights' gradients by
+    1e-3, as a ReLU or a proposal's rank depends on the last digit.
+    """
+    theirs_cfg = get_cfg()
+    theirs_cfg.merge_from_file(f"{CONFIGS}/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml")
+    pixels = ["MODEL.PIXEL_MEAN", list(IMAGENET["mean"]), "MODEL.PIXEL_STD", list(IMAGENET["std"])]
+    common = [*pixels, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "INPUT.FORMAT", "RGB"]
+    theirs_cfg.merge_from_list([*common, "MODEL.RESNETS.STRIDE_IN_1X1", False])
+    theirs = build_model(theirs_cfg).double()
+    peers.fill(theirs)
+    ours_cfg = theirs_cfg.clone()
+    ours_cfg.MODEL.BACKBONE.NAME = "build_rb_resnet_fpn_backbone"
+    ours = build_model(ours_cfg).double()
+    missing, unexpected = ours.load_state_dict(as_ours(theirs.state_dict()), strict=False)
+    assert not unexpected
+    assert all("pixel_" in name or "anchor" in name for name in missing)
+
+    records = inputs(True)
+    found, expected = their_losses(ours, records), their_losses(theirs, records)
+    assert found.keys() == expected.keys()
+    for name, loss in found.items():
+        assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5), name
+    sum(found.values()).backward()
+    sum(expected.values()).backward()
+    wanted = as_ours({n: p.grad for n, p in theirs.named_parameters() if p.grad is not None})
+    gradients = {n: p.grad for n, p in ours.named_parameters() if p.grad is not None}
+    assert gradients.keys() == wanted.keys()
+    for name, gradient in gradients.items():
+        scale = wanted[name].abs().max()
+        assert (gradient - wanted[name]).abs().max() <= 1e-4 * scale, name
+
+
+def as_ours(state):
+    """detectron2's names for its detector on our backbone."""
+    prefix = "backbone.bottom_up."
+    trunk = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    renamed = {f"{prefix}net.{n}": t for n, t in to_ours(trunk, "f").tensors.items()}
+    return {n: t for n, t in state.items() if not n.startswith(prefix)} | renamed
+
+
+def test_it_is_a_proper_backbone():
+    cfg = config(
+        OURS / "faster_rcnn_r50_c4_1x.yaml", "MODEL.RESNETS.OUT_FEATURES", ["res3", "res4"]
+    )
+    backbone = build_backbone(cfg)
+    assert isinstance(backbone, Backbone)
+    assert backbone.output_shape() == {
+        "res3": ShapeSpec(channels=512, stride=8),
+        "res4": ShapeSpec(channels=1024, stride=16),
+    }
+    assert backbone.size_divisibility == 0
+    assert backbone.padding_constraints == {}
+    found = backbone(torch.zeros(1, 3, 64, 64))
+    assert {name: tuple(each.shape) for name, each in found.items()} == {
+        "res3": (1, 512, 8, 8),
+        "res4": (1, 1024, 4, 4),
+    }
+    frozen = [not p.requires_grad for p in backbone.net.layer2.parameters()]
+    assert not any(frozen)  # MODEL.BACKBONE.FREEZE_AT is 2
+    assert not any(p.requires_grad for p in backbone.net.layer1.parameters())
+    assert backbone.freeze(3) is backbone
+    assert not any(p.requires_grad for p in backbone.net.layer2.parameters())
+
+
+def test_dilation_and_input_channels_come_from_detectron2s_keys():
+    cfg = config(OURS / "faster_rcnn_r50_dc5_1x.yaml")
+    assert build_backbone(cfg).output_shape()["res5"].stride == 16
+    backbone = build_backbone(cfg, ShapeSpec(channels=5))
+    assert backbone.net.conv1.in_channels == 5
+
+
+def test_the_c4_head_is_our_res5_with_the_same_weights(tmp_path):
+    donor = create_backbone("resnet50", norm="BN")
+    path = tmp_path / "w.safetensors"
+    save_weights(donor, path, WeightsCard(**IMAGENET))
+    cfg = config(OURS / "faster_rcnn_r50_c4_1x.yaml", "MODEL.RESNET_BACKBONE.WEIGHTS", str(path))
+    res5 = build_model(cfg).roi_heads.res5
+    assert torch.equal(res5[2].conv3.weight, donor.layer4[2].conv3.weight)
+
+
+def test_what_the_configuration_gets_wrong_is_said_in_detectron2s_words(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(create_backbone("resnet50", norm="BN"), path, WeightsCard(**IMAGENET))
+    weights = ("MODEL.RESNET_BACKBONE.WEIGHTS", str(path))
+    for options, message in (
+        (("MODEL.RESNET_BACKBONE.NAME", "resnet51"), "RESNET_BACKBONE.NAME: unknown backbone"),
+        (("MODEL.RESNET_BACKBONE.NORM", "BM"), "MODEL.RESNET_BACKBONE.NORM: found 'BM', expected"),
+        ((*weights, "INPUT.FORMAT", "BGR"), "INPUT.FORMAT: the configuration says 'BGR'"),
+        ((*weights, "MODEL.PIXEL_STD", [1.0] * 3), "MODEL.PIXEL_STD: the configuration says"),
+        (
+            (*weights, "MODEL.RESNET_BACKBONE.STRIDE_IN_1X1", True),
+            "MODEL.RESNET_BACKBONE.STRIDE_IN_1X1: the configuration says True",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            build_backbone(config(OURS / "faster_rcnn_r50_fpn_1x.yaml", *options))
+
+
+def test_lazy_configurations():
+    lazy = LazyCall(create_detectron2_backbone)(name="resnet18", out_features=["res4"], norm="BN")
+    assert instantiate(lazy).output_shape() == {"res4": ShapeSpec(channels=256, stride=16)}
+
+
+def test_adding_the_section_twice_keeps_it():
+    cfg = get_cfg()
+    cfg.MODEL.RESNET_BACKBONE.NAME = "resnet18"
+    add_config(cfg)
+    assert cfg.MODEL.RESNET_BACKBONE.NAME == "resnet18"
+
+
+def test_default_predictor_reads_a_checkpoint(tmp_path):
+    cfg = config(OURS / "faster_rcnn_r50_fpn_1x.yaml", "MODEL.RESNET_BACKBONE.NAME", "resnet18")
+    model = build_model(cfg)
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    cfg.INPUT.MIN_SIZE_TEST = 64
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    predictor = DefaultPredictor(cfg)
+    own = predictor.model.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in model.state_dict().items())
+    found = predictor(np.zeros((64, 80, 3), dtype=np.uint8))
+    assert "instances" in found
