@@ -66,3 +66,10 @@ def test_as_a_script_it_ends_with_the_documented_code():
     assert done.returncode == 2
     assert done.stderr.startswith("error: no file 'no_such.yaml'")
     assert "Traceback" not in done.stderr
+
+
+def test_without_detectron2_its_engine_says_how_to_get_it(tool, monkeypatch):
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    with pytest.raises(ConfigError, match="detectron2 is not installed; .* git clone https://"):
+        tool.main(["--engine", "detectron2", "--config", "quickstart.yaml"])
+    assert tool.calls == []
