@@ -1,4 +1,4 @@
-"""The residual blocks of the paper (figure 5), of its plain baselines, and of its successors."""
+"""The residual blocks of the paper (figure 5), of its plain baselines, and their variations."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ class BasicBlock(ResidualBlock):
 
     def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
         super().__init__(in_channels, width, place, style)
-        self.conv1 = _conv3x3(in_channels, width, place, stride=place.stride)
+        self.conv1 = conv3x3(in_channels, width, place, stride=place.stride)
         self.bn1 = style.make_norm(width)
-        self.conv2 = _conv3x3(width, width, _second(place))
+        self.conv2 = conv3x3(width, width, second_place(place))
         self.bn2 = style.make_norm(width)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -145,11 +145,11 @@ class Bottleneck(ResidualBlock):
 
     def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
         super().__init__(in_channels, width, place, style)
-        inner = _inner_width(width, style)
+        inner = inner_width(width, style)
         stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
         self.conv1 = nn.Conv2d(in_channels, inner, 1, stride1, bias=False)
         self.bn1 = style.make_norm(inner)
-        self.conv2 = _conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
+        self.conv2 = conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
         self.bn2 = style.make_norm(inner)
         self.conv3 = nn.Conv2d(inner, self.out_channels, 1, bias=False)
         self.bn3 = style.make_norm(self.out_channels)
@@ -165,76 +165,8 @@ class Bottleneck(ResidualBlock):
         return self.bn3
 
 
-class PreActivationBlock(ResidualBlock):
-    """Norm and ReLU before each convolution (He et al. 2016, "Identity Mappings", figure 4e).
-
-    The sum leaves the block as it is; where the shortcut projects, it sees the activated input.
-    """
-
-    bn1: nn.Module
-
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
-        if isinstance(self.downsample, Projection):
-            self.downsample = self.downsample.without_norm()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
-        activated = F.relu_(self.bn1(x))
-        out = self.weighted(self.residual(activated))
-        out += x if self.downsample is None else self.downsample(activated)
-        return out
-
-
-class PreActivationBasicBlock(PreActivationBlock):
-    """Two 3x3 convolutions."""
-
-    expansion = 1
-
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
-        self.bn1 = style.make_norm(in_channels)
-        self.conv1 = _conv3x3(in_channels, width, place, stride=place.stride)
-        self.bn2 = style.make_norm(width)
-        self.conv2 = _conv3x3(width, width, _second(place))
-
-    def residual(self, x: Tensor) -> Tensor:
-        """Returns F of the activated `x`."""
-        return self.conv2(F.relu_(conv_norm(x, self.conv1, self.bn2)))
-
-    def last_layer(self) -> nn.Module:
-        """Returns the convolution that ends F(x)."""
-        return self.conv2
-
-
-class PreActivationBottleneck(PreActivationBlock):
-    """1x1, 3x3 and 1x1 convolutions."""
-
-    expansion = 4
-
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
-        inner = _inner_width(width, style)
-        stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
-        self.bn1 = style.make_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride1, bias=False)
-        self.bn2 = style.make_norm(inner)
-        self.conv2 = _conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
-        self.bn3 = style.make_norm(inner)
-        self.conv3 = nn.Conv2d(inner, self.out_channels, 1, bias=False)
-
-    def residual(self, x: Tensor) -> Tensor:
-        """Returns F of the activated `x`."""
-        out = F.relu_(conv_norm(x, self.conv1, self.bn2))
-        return self.conv3(F.relu_(conv_norm(out, self.conv2, self.bn3)))
-
-    def last_layer(self) -> nn.Module:
-        """Returns the convolution that ends F(x)."""
-        return self.conv3
-
-
-def _second(place: Place) -> Place:
-    """The place of a basic block's second convolution, which never strides."""
+def second_place(place: Place) -> Place:
+    """Returns the place of a basic block's second convolution, which never strides."""
     return replace(place, dilation=place.stage_dilation)
 
 
@@ -259,10 +191,10 @@ def _shortcut(
     )
 
 
-def _conv3x3(
+def conv3x3(
     in_channels: int, out_channels: int, place: Place, *, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """A convolution without bias, which the norm behind it would cancel."""
+    """Returns a convolution without bias, which the norm behind it would cancel."""
     dilation = place.dilation
     if place.deformable:
         return DeformConv2d(
@@ -280,8 +212,8 @@ def _conv3x3(
     )
 
 
-def _inner_width(width: int, style: BlockStyle) -> int:
-    """Channels of a bottleneck's 3x3 convolution (torchvision/models/resnet.py, Bottleneck)."""
+def inner_width(width: int, style: BlockStyle) -> int:
+    """Returns the channels of a bottleneck's 3x3 convolution (torchvision/models/resnet.py)."""
     return width * style.width_per_group // 64 * style.groups
 
 

@@ -23,6 +23,12 @@ from resnet_backbone.errors import ConfigError
 if TYPE_CHECKING:
     from resnet_backbone.weights.stored import Stored
 
+# The options of `create_backbone` that concern blocks, and with them a stage that stands alone.
+RES5_OPTIONS = (
+    *("norm", "norm_eps", "stride_in_1x1", "deformable", "zero_init_residual"),
+    *("stochastic_depth", "activation_checkpointing"),
+)
+
 
 def create_backbone(
     name: str,
@@ -115,8 +121,7 @@ def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401
 
     Args:
         name: A registered name, see `list_backbones`.
-        **options: Those of `create_backbone` that concern blocks: norm, norm_eps, stride_in_1x1,
-            deformable, zero_init_residual, stochastic_depth, activation_checkpointing.
+        **options: Those of `create_backbone` that `RES5_OPTIONS` names.
 
     Returns:
         A stage in channels_last that maps float[N, channels of res4, S, S] to float[N,

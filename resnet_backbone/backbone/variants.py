@@ -8,13 +8,11 @@ from typing import Any, Literal
 
 from torch import nn
 
-from resnet_backbone.backbone.blocks import (
-    BasicBlock,
-    Bottleneck,
+from resnet_backbone.backbone.blocks import BasicBlock, Bottleneck, ResidualBlock
+from resnet_backbone.backbone.preactivation import (
     PreActivationBasicBlock,
     PreActivationBlock,
     PreActivationBottleneck,
-    ResidualBlock,
 )
 from resnet_backbone.registry import Registry
 

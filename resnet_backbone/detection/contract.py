@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from resnet_backbone.backbone.blocks import BasicBlock, PreActivationBasicBlock
+from resnet_backbone.backbone.blocks import BasicBlock
 from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
 from resnet_backbone.backbone.from_timm import timm_pixels
+from resnet_backbone.backbone.preactivation import PreActivationBasicBlock
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.config.schema import Config, ModelConfig
 from resnet_backbone.errors import ConfigError

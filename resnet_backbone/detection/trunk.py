@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from resnet_backbone.backbone.base import Backbone
-from resnet_backbone.backbone.build import create_backbone, create_res5
+from resnet_backbone.backbone.build import RES5_OPTIONS, create_backbone, create_res5
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.spec import FeatureSpec
 from resnet_backbone.backbone.stage import Stage
@@ -79,7 +79,7 @@ def _c4_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
         )
     backbone = _backbone(model, weights, ("res4",))
     options = _options(model)
-    res5 = create_res5(name, **{key: options[key] for key in _OF_BLOCKS})
+    res5 = create_res5(name, **{key: options[key] for key in RES5_OPTIONS})
     if weights is not None:
         load_weights(res5, weights, prefix="layer4.", arch=name, allow_partial=model.allow_partial)
     spec = backbone.feature_specs()["res4"]
@@ -87,10 +87,6 @@ def _c4_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
 
 
 _TRUNKS = {"fpn": _fpn_trunk, "dc5": _dc5_trunk, "c4": _c4_trunk}
-_OF_BLOCKS = (
-    *("norm", "norm_eps", "stride_in_1x1", "deformable", "zero_init_residual"),
-    *("stochastic_depth", "activation_checkpointing"),
-)
 
 
 def _backbone(

@@ -28,7 +28,12 @@ from detectron2.modeling.roi_heads import Res5ROIHeads
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.build import create_backbone, create_res5, get_variant
+from resnet_backbone.backbone.build import (
+    RES5_OPTIONS,
+    create_backbone,
+    create_res5,
+    get_variant,
+)
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.config.explain import describe
 from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, PixelConfig
@@ -46,10 +51,6 @@ _NAMES = {
     "model.pixels.mean": "MODEL.PIXEL_MEAN",
     "model.pixels.std": "MODEL.PIXEL_STD",
 }
-_OF_RES5 = (
-    *("norm", "norm_eps", "stride_in_1x1", "deformable", "zero_init_residual"),
-    *("stochastic_depth", "activation_checkpointing"),
-)
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -147,7 +148,7 @@ class RBRes5ROIHeads(Res5ROIHeads):
     def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Module, int]:
         options = read_options(cfg)
         name, weights = options["name"], options["weights"]
-        res5 = create_res5(name, **{key: options[key] for key in _OF_RES5})
+        res5 = create_res5(name, **{key: options[key] for key in RES5_OPTIONS})
         if weights is not None:
             load_weights(res5, weights, prefix="layer4.", arch=name)
         return res5, res5.out_channels

@@ -20,7 +20,7 @@ from resnet_backbone.data.coco import CocoDataset
 from resnet_backbone.detection.contract import settle
 from resnet_backbone.engine.schedule import scale_to_batch
 from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.plugins.detectron2_settings import refuse_what_is_not_there, to_detectron2
+from resnet_backbone.plugins.detectron2_config import refuse_what_is_not_there, to_detectron2
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules

@@ -5,15 +5,9 @@ import math
 import pytest
 import torch
 
-from resnet_backbone.backbone.blocks import (
-    BasicBlock,
-    BlockStyle,
-    Bottleneck,
-    Place,
-    PreActivationBasicBlock,
-    PreActivationBottleneck,
-)
+from resnet_backbone.backbone.blocks import BasicBlock, BlockStyle, Bottleneck, Place
 from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.backbone.preactivation import PreActivationBasicBlock, PreActivationBottleneck
 from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
 
 BLOCKS = [BasicBlock, Bottleneck, PreActivationBasicBlock, PreActivationBottleneck]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from comparison import randomise_norms, relative_error
 from torchvision.models._utils import IntermediateLayerGetter
 
 from resnet_backbone.backbone.build import create_backbone, list_backbones
@@ -11,19 +12,6 @@ from resnet_backbone.errors import ConfigError
 
 LAYERS = {"layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}
 STAGES = ("stem", *LAYERS.values())
-
-
-def randomise_norms(module: torch.nn.Module) -> None:
-    """Statistics as after training: not the identity, and small enough for 152 layers."""
-    for name, tensor in module.state_dict().items():
-        if name.endswith(("running_mean", "bias")):
-            tensor.normal_(0, 0.2)
-        elif name.endswith("running_var") or tensor.dim() == 1:
-            tensor.uniform_(0.5, 1.5)
-
-
-def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 TORCHVISION = [

@@ -5,17 +5,10 @@ import re
 import pytest
 import torch
 import torchvision
+from comparison import randomise_norms
 
 from resnet_backbone.classification.build import create_classifier
 from resnet_backbone.errors import ConfigError
-
-
-def randomise_norms(module: torch.nn.Module) -> None:
-    for name, tensor in module.state_dict().items():
-        if name.endswith(("running_mean", "bias")):
-            tensor.normal_(0, 0.2)
-        elif name.endswith("running_var") or tensor.dim() == 1:
-            tensor.uniform_(0.5, 1.5)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])

@@ -143,3 +143,29 @@ def test_the_same_seed_gives_the_same_detector():
         torch.manual_seed(5)
         states.append(build_detector(cfg, 3).state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("architecture", ["fpn", "c4"])
+def test_torchvisions_file_fills_all_53_convolutions_of_a_detector(tmp_path, architecture):
+    """detectron2 loads none of them and only warns; C4 has nine of them in its head."""
+    import torchvision
+
+    torch.manual_seed(1)
+    reference = torchvision.models.resnet50()
+    path = tmp_path / "resnet50-0676ba61.pth"
+    torch.save(reference.state_dict(), path)
+    cfg = load_config(
+        "coco_frcnn_r50_c4" if architecture == "c4" else "coco_frcnn_r50",
+        [f"model.weights={path}", "model.num_classes=3"],
+    )
+    state = build_detector(cfg).state_dict()
+    for head in ("roi_heads.box_pooler.res5.", "backbone.layer4."):
+        if any(name.startswith(head) for name in state):
+            state |= {f"layer4.{n.removeprefix(head)}": t for n, t in state.items() if head in n}
+    own = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
+    convolutions = [
+        f"{name}.weight" for name, m in reference.named_modules() if isinstance(m, torch.nn.Conv2d)
+    ]
+    assert len(convolutions) == 53
+    expected = reference.state_dict()
+    assert all(torch.equal(own[name], expected[name]) for name in convolutions)

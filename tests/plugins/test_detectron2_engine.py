@@ -19,8 +19,8 @@ from resnet_backbone.config.load import load_config
 from resnet_backbone.detection.contract import settle
 from resnet_backbone.engine.schedule import scale_to_batch
 from resnet_backbone.errors import ConfigError, StorageError
+from resnet_backbone.plugins.detectron2_config import to_detectron2
 from resnet_backbone.plugins.detectron2_engine import train
-from resnet_backbone.plugins.detectron2_settings import to_detectron2
 
 NAMES = ("coco_frcnn_r101", "coco_mrcnn_r50_c4", "coco_frcnn_r50_dc5_3x")
 TINY = (
