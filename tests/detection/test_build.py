@@ -169,3 +169,50 @@ def test_torchvisions_file_fills_all_53_convolutions_of_a_detector(tmp_path, arc
     assert len(convolutions) == 53
     expected = reference.state_dict()
     assert all(torch.equal(own[name], expected[name]) for name in convolutions)
+
+
+@pytest.fixture
+def donor(tmp_path):
+    """A whole detector in a file that carries its card."""
+    model = build()
+    card = WeightsCard(channel_order="RGB", mean=(1, 2, 3), std=(4, 5, 6))
+    save_weights(model, tmp_path / "detector.safetensors", card)
+    return model.state_dict(), str(tmp_path / "detector.safetensors")
+
+
+def test_training_can_start_from_a_whole_detector(donor):
+    state, path = donor
+    model = build(weights=path, pixels={})
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert model.pixel_mean.flatten().tolist() == [1, 2, 3]
+
+
+def test_of_another_class_count_only_what_is_named_may_differ(donor):
+    state, path = donor
+    with pytest.raises(WeightsError, match=r"of another shape: roi_heads\.predictor"):
+        build(num_classes=7, weights=path, pixels={})
+    patterns = ("roi_heads.predictor.*", "roi_heads.mask_head.predictor.*")
+    model = build(num_classes=7, weights=path, pixels={}, allow_partial=patterns)
+    own = model.state_dict()
+    assert torch.equal(own["rpn.conv.weight"], state["rpn.conv.weight"])
+    assert len(own["roi_heads.predictor.classifier.bias"]) == 8
+
+
+def test_a_backbone_given_as_the_detectors_weights_is_one(tmp_path):
+    net = create_backbone("resnet18", norm="BN")
+    card = WeightsCard(channel_order="BGR", mean=(1, 2, 3), std=(4, 5, 6))
+    save_weights(net, tmp_path / "r18.safetensors", card)
+    model = build(weights=str(tmp_path / "r18.safetensors"), pixels={})
+    assert model.channel_order == "BGR"
+    assert torch.equal(model.backbone.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
+
+
+def test_a_pyramid_needs_stages_that_halve():
+    with pytest.raises(ConfigError, match=r"model\.backbone\.output_stride: got 16, expected 32"):
+        build(backbone={"name": "resnet18", "output_stride": 16})
+
+
+def test_c4_needs_a_res5_of_ours():
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigError, match="timm/resnet10t has no res5 that could work on regions"):
+        build(architecture="c4", rpn=ONE_MAP, backbone={"name": "timm/resnet10t"})
