@@ -64,7 +64,7 @@ def settle(cfg: Config, weights: str | Path | None = None) -> Config:
         WeightsError: the weights cannot be read.
     """
     model = cfg.model
-    source = weights or model.weights or model.backbone.weights
+    source = weights or _source(model)
     if source is None:
         card, facts = WeightsCard(), _facts(model, _NOTHING_LOADED)
     else:
@@ -76,6 +76,23 @@ def settle(cfg: Config, weights: str | Path | None = None) -> Config:
     pixels = model.pixels.model_copy(update=_below("model.pixels.", values))
     settled = model.model_copy(update={"backbone": backbone, "pixels": pixels})
     return _with_recipe(cfg.model_copy(update={"model": settled}), card.recipe, source)
+
+
+def warn_about_recipe(cfg: Config) -> None:
+    """Logs a warning where a detector by the classic recipe starts from weights of a long one."""
+    source = _source(cfg.model)
+    if source is None or cfg.solver.optimizer != "sgd":
+        return
+    card = find_weights_card(cfg.model, source)
+    if card is not None and card.recipe is not None and card.recipe.optimizer == "adamw":
+        logger.warning(
+            "%s came from a long recipe, after which detectors want AdamW (%s): SGD has cost"
+            " 5 points of AP; solver.recipe=from_weights takes lr %g, weight decay %g",
+            source,
+            card.recipe.source,
+            card.recipe.lr,
+            card.recipe.weight_decay,
+        )
 
 
 class Pixels(NamedTuple):
@@ -105,6 +122,10 @@ def find_weights_card(model: ModelConfig, source: str) -> WeightsCard | None:
         mean, std = timm_pixels(name, source)
         return WeightsCard(channel_order="RGB", mean=mean, std=std, source=name)
     return stored_card(source) if is_foreign(name) else find_card(source, name)
+
+
+def _source(model: ModelConfig) -> str | None:
+    return model.weights or model.backbone.weights
 
 
 def _facts(model: ModelConfig, card: WeightsCard) -> list[_Fact]:
@@ -152,15 +173,6 @@ def _refuse(facts: list[_Fact], origin: str) -> None:
 def _with_recipe(cfg: Config, recipe: Recipe | None, origin: str | Path | None) -> Config:
     solver = cfg.solver
     if solver.recipe == "config":
-        if recipe is not None and recipe.optimizer == "adamw" and solver.optimizer == "sgd":
-            logger.warning(
-                "%s came from a long recipe, after which detectors want AdamW (%s): SGD has cost"
-                " 5 points of AP; solver.recipe=from_weights takes lr %g, weight decay %g",
-                origin,
-                recipe.source,
-                recipe.lr,
-                recipe.weight_decay,
-            )
         return cfg
     if recipe is None:
         raise ConfigError(

@@ -98,13 +98,17 @@ def _backbone(
     options = _options(model)
     if output_stride is not None:
         options["output_stride"] = output_stride
-    return create_backbone(
-        model.backbone.name,
-        weights=weights,
-        out_features=stages,
-        allow_partial=model.allow_partial,
-        **options,
-    )
+    name = model.backbone.name
+    try:
+        return create_backbone(
+            name,
+            weights=weights,
+            out_features=stages,
+            allow_partial=model.allow_partial,
+            **options,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"model.backbone, {name}: {error}") from error
 
 
 def _options(model: ModelConfig) -> dict[str, Any]:

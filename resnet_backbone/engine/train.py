@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.detection.contract import settle
+from resnet_backbone.detection.contract import settle, warn_about_recipe
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
@@ -44,6 +44,8 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
     device = pick_device(cfg.device)
     _check_device(cfg, device)
     output = Path(cfg.output)
+    import_modules(cfg.imports)
+    cfg = settle(cfg)  # before an earlier run is discarded
     distributed.init_from_env(device)
     try:
         with ExitStack() as stack:
@@ -52,8 +54,8 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
             logging.setup(output / run_folder.LOG, distributed.rank())
-            import_modules(cfg.imports)
-            cfg = scale_to_batch(settle(cfg), distributed.world_size())
+            warn_about_recipe(cfg)
+            cfg = scale_to_batch(cfg, distributed.world_size())
             run = stack.enter_context(Run(cfg, output, device, resume=resume))
             try:
                 _loop(run, stop)

@@ -87,8 +87,11 @@ def _read_pickle(path: Path) -> object:
 
 
 def _read_zip(path: Path) -> object:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except zipfile.BadZipFile as error:  # its table of contents is at the end
+        raise WeightsError(f"the file is cut short, or damaged at its end ({error})") from error
     if not entries or not all(entry.filename.endswith(".npy") for entry in entries):
         return load_torch_file(path)
     if sum(e.file_size for e in entries) > max(_FREE_SIZE, _MAX_RATIO * path.stat().st_size):

@@ -6,7 +6,7 @@ import torch
 from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.detection.contract import settle
+from resnet_backbone.detection.contract import settle, warn_about_recipe
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
@@ -97,6 +97,7 @@ def test_basic_blocks_have_no_stride_to_state(tmp_path):
 def test_the_recipe_of_the_weights(weights, caplog):
     classic = settle(config(weights["long"]))
     assert classic.solver.optimizer == "sgd"
+    warn_about_recipe(classic)
     assert "detectors want AdamW" in caplog.text
     solver = {"recipe": "from_weights", "reference_batch_size": 8}
     chosen = settle(config(weights["long"], solver=solver)).solver
