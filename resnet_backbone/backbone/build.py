@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from resnet_backbone.backbone.foreign import (
     is_foreign,
     weights_are_timms,
 )
-from resnet_backbone.backbone.resnet import Options, ResNet, block_style, stage_specs
+from resnet_backbone.backbone.resnet import NORM_EPS, Options, ResNet, block_style, stage_specs
 from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.errors import ConfigError
@@ -36,9 +37,9 @@ def create_backbone(
     weights: str | Path | Stored | None = None,
     out_features: Sequence[str] | None = None,
     norm: str = "FrozenBN",
-    norm_eps: float = 1e-5,
+    norm_eps: float | None = None,
     freeze_at: int = 0,
-    stride_in_1x1: bool = False,
+    stride_in_1x1: bool | None = None,
     in_channels: int = 3,
     output_stride: int = 32,
     dilate_first: bool = True,
@@ -61,9 +62,10 @@ def create_backbone(
         out_features: Which of "stem", "res2" to "res5" to return; later stages are not built. None:
             all but the stem.
         norm: "BN", "FrozenBN", "SyncBN" or "GN".
-        norm_eps: Added to the variance.
+        norm_eps: Added to the variance; None: as the weights' card says, or 1e-5.
         freeze_at: How many stages to freeze, see `ResNet.freeze`.
         stride_in_1x1: True for the paper's bottleneck, False for torchvision's, see `BlockStyle`.
+            None: as the weights' card says, which must say it; False without weights.
         in_channels: Channels of the input; the first convolution is adapted from weights for RGB,
             see `load_weights`.
         output_stride: 8, 16 or 32: stages that would reduce further are dilated instead; 16 is the
@@ -83,8 +85,8 @@ def create_backbone(
     """
     chosen = Options(
         norm=norm,
-        norm_eps=norm_eps,
-        stride_in_1x1=stride_in_1x1,
+        norm_eps=norm_eps or NORM_EPS,
+        stride_in_1x1=bool(stride_in_1x1),
         in_channels=in_channels,
         output_stride=output_stride,
         dilate_first=dilate_first,
@@ -96,17 +98,17 @@ def create_backbone(
     net: Backbone
     if is_foreign(name):
         timms = cast(str, weights) if weights_are_timms(weights) else None
-        net = cast(
-            Backbone,
-            build_foreign(
-                name, out_features=out_features, options=chosen, extra=options or {}, weights=timms
-            ),
+        built = build_foreign(
+            name, out_features=out_features, options=chosen, extra=options or {}, weights=timms
         )
-        weights = None if timms else weights
+        net, weights = cast(Backbone, built), None if timms else weights
     else:
         if options:
             raise ConfigError(f"options: got {dict(options)!r}, but {name} has no further ones")
-        net = ResNet(name, get_variant(name), out_features=out_features, options=chosen)
+        variant = get_variant(name)
+        if weights is not None:
+            weights, chosen = _agreed(name, weights, chosen, stride_in_1x1, norm_eps)
+        net = ResNet(name, variant, out_features=out_features, options=chosen)
     if weights is not None:
         # Imported here because reading files is a layer above: `weights` knows backbones.
         from resnet_backbone.weights.load import load_weights
@@ -114,6 +116,22 @@ def create_backbone(
         load_weights(net, weights, allow_partial=allow_partial)
     freeze_foreign(name, net, freeze_at)
     return net.to(memory_format=torch.channels_last)
+
+
+def _agreed(
+    name: str,
+    weights: str | Path | Stored,
+    options: Options,
+    stride_in_1x1: bool | None,
+    norm_eps: float | None,
+) -> tuple[Stored, Options]:
+    """Reads the weights, and returns the options with what their card decides."""
+    from resnet_backbone.weights.agreement import agreed
+    from resnet_backbone.weights.stored import Stored, read_weights
+
+    stored = weights if isinstance(weights, Stored) else read_weights(weights, name)
+    stride, eps = agreed(stored, get_variant(name), stride_in_1x1, norm_eps)
+    return stored, replace(options, stride_in_1x1=stride, norm_eps=eps)
 
 
 def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401

@@ -19,6 +19,7 @@ from resnet_backbone.backbone.variants import Variant
 from resnet_backbone.errors import ConfigError
 
 OUTPUT_STRIDES = (8, 16, 32)
+NORM_EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Options:
     """What may be chosen for any network; `create_backbone` describes each."""
 
     norm: str = "BN"
-    norm_eps: float = 1e-5
+    norm_eps: float = NORM_EPS
     stride_in_1x1: bool = False
     in_channels: int = 3
     output_stride: int = 32

@@ -45,6 +45,11 @@ class Variant:
     squeeze_excite: bool = False
 
     @property
+    def has_bottlenecks(self) -> bool:
+        """Whether there are 1x1 convolutions that could stride."""
+        return self.block.expansion > 1
+
+    @property
     def pre_activation(self) -> bool:
         """Whether norm and ReLU come before the convolutions."""
         return issubclass(self.block, PreActivationBlock)

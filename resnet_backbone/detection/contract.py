@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from resnet_backbone.backbone.blocks import BasicBlock
 from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
 from resnet_backbone.backbone.from_timm import timm_pixels
-from resnet_backbone.backbone.preactivation import PreActivationBasicBlock
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.config.schema import Config, ModelConfig
 from resnet_backbone.errors import ConfigError
@@ -145,9 +143,7 @@ def _facts(model: ModelConfig, card: WeightsCard) -> list[_Fact]:
 def _strides_somewhere(name: str) -> bool:
     """Whether there is a 1x1 convolution that could stride: none in basic blocks."""
     entry = BACKBONES.get(name) if name in BACKBONES else None
-    if not isinstance(entry, Variant):
-        return False
-    return not issubclass(entry.block, (BasicBlock, PreActivationBasicBlock))
+    return isinstance(entry, Variant) and entry.has_bottlenecks
 
 
 def _refuse(facts: list[_Fact], origin: str) -> None:

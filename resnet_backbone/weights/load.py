@@ -17,6 +17,7 @@ from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.agreement import refuse_other_network
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import is_finite, listing
 from resnet_backbone.weights.networks import networks_like
@@ -104,6 +105,8 @@ def load_weights(
             holds values that no trained network has.
     """
     stored = source if isinstance(source, Stored) else _read(module, source, arch)
+    if isinstance(module, ResNet):
+        refuse_other_network(stored, module.variant, module.options)
     name = stored.source
     state = _below(prefix, _part_for(module, stored))
     own = module.state_dict()

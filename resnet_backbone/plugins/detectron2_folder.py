@@ -1,0 +1,59 @@
+"""The output folder of a run by detectron2, which would write into that of any other."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from resnet_backbone.engine import run_folder
+from resnet_backbone.errors import ConfigError, StorageError
+
+# What detectron2's trainer writes, with the evaluator that we give it.
+_WRITTEN = (
+    *("config.yaml", "log.txt*", "metrics.json", "events.out.tfevents.*"),
+    *("last_checkpoint", "model_*.pth"),
+    *("inference/coco_instances_results.json", "inference/instances_predictions.pth"),
+)
+_BOTH_WRITE = {run_folder.CONFIG, run_folder.LOG}
+
+logger = logging.getLogger(__name__)
+
+
+def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
+    """Makes sure that what is in the folder is wanted there.
+
+    Raises:
+        ConfigError: both ways of dealing with an earlier run are asked for.
+        StorageError: there is an earlier run and neither is asked for, or one of our own engine is
+            to be resumed; or the folder cannot be emptied.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other; give one of them")
+    ours = sorted(set(run_folder.earlier_run(output)) - _BOTH_WRITE)
+    theirs = [path for pattern in _WRITTEN for path in sorted(output.glob(pattern))]
+    if overwrite:
+        if ours:
+            run_folder.claim(output, resume=False, overwrite=True)
+        _remove(theirs)
+    elif ours:
+        raise StorageError(
+            f"{output}: holds a run of our engine ({', '.join(ours)}); continue it without"
+            " --engine detectron2, discard it with --overwrite, or choose another folder with"
+            " output=..."
+        )
+    elif theirs and not resume:
+        raise StorageError(
+            f"{output}: holds another run ({', '.join(path.name for path in theirs)}); continue"
+            " it with --resume, discard it with --overwrite, or choose another folder with"
+            " output=..."
+        )
+
+
+def _remove(paths: list[Path]) -> None:
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"the earlier run cannot be removed: {error}") from error
+    if paths:
+        logger.info("%s: the earlier run is removed", paths[0].parent)
