@@ -42,7 +42,7 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
         Interrupted: SIGINT or SIGTERM; the state is saved.
     """
     device = pick_device(cfg.device)
-    _check_device(cfg, device)
+    check_device(cfg, device)
     output = Path(cfg.output)
     import_modules(cfg.imports)
     cfg = settle(cfg)  # before an earlier run is discarded
@@ -93,7 +93,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
         run.evaluate(stop)
 
 
-def _check_device(cfg: Config, device: torch.device) -> None:
+def check_device(cfg: Config, device: torch.device) -> None:
     """Raises ConfigError for settings that only work on a GPU."""
     if device.type == "cpu" and cfg.solver.amp != "off":
         raise ConfigError(f"solver.amp is {cfg.solver.amp}, which needs a GPU; set solver.amp=off")

@@ -7,14 +7,17 @@
 
 `MODEL.RESNET_BACKBONE` has the keys of `model.backbone`, in capitals. What detectron2 has keys for
 stays there: `MODEL.BACKBONE.FREEZE_AT`, `MODEL.RESNETS.OUT_FEATURES` and `RES5_DILATION`, and the
-pixels in `MODEL.PIXEL_MEAN`, `MODEL.PIXEL_STD` and `INPUT.FORMAT`. The import adds the section to
-detectron2's defaults, so that scripts which call its `get_cfg` need nothing else.
+pixels in `MODEL.PIXEL_MEAN`, `MODEL.PIXEL_STD` and `INPUT.FORMAT`. Other keys of `MODEL.RESNETS`
+describe detectron2's own ResNet: one that was set and says otherwise than ours is an error. The
+import adds the section to detectron2's defaults, so that scripts which call its `get_cfg` need
+nothing else.
 
 For LazyConfig: `L(create_detectron2_backbone)(name="resnet50", out_features=["res2", ...])`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -52,17 +55,17 @@ _NAMES = {
     "model.pixels.std": "MODEL.PIXEL_STD",
 }
 
+logger = logging.getLogger(__name__)
+
 
 def add_config(cfg: CfgNode) -> None:
     """Adds `MODEL.RESNET_BACKBONE` with our defaults, unless it is there."""
     if SECTION in cfg.MODEL:
         return
     defaults = BackboneConfig().model_dump(exclude=set(_DETECTRON2_KEYS))
-    node = {
-        key.upper(): CfgNode(value) if isinstance(value, dict) else value
-        for key, value in defaults.items()
-    }
-    cfg.MODEL[SECTION] = CfgNode(node)
+    cfg.MODEL[SECTION] = CfgNode({key.upper(): value for key, value in defaults.items()})
+    # Any key, as what builders of users take is theirs to say; nested nodes lose the permission.
+    cfg.MODEL[SECTION].OPTIONS = CfgNode(new_allowed=True)
 
 
 class Detectron2Backbone(Backbone):
@@ -115,6 +118,12 @@ def build_rb_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2
         WeightsError: the weights do not cover the network.
     """
     options = read_options(cfg)
+    if options["weights"] is not None and _has_their_res5(cfg):
+        logger.warning(
+            "MODEL.ROI_HEADS.NAME: Res5ROIHeads is detectron2's own res5, which %s.WEIGHTS do not"
+            " reach; RBRes5ROIHeads is ours, with these weights",
+            _PLACE,
+        )
     stages = list(cfg.MODEL.RESNETS.OUT_FEATURES)
     net = create_backbone(
         in_channels=input_shape.channels,
@@ -183,7 +192,43 @@ def read_options(cfg: CfgNode) -> dict[str, Any]:
         settled = settle(Config(model=ModelConfig(backbone=backbone, pixels=pixels)))
     except ConfigError as error:
         raise ConfigError(_in_their_words(str(error))) from error
+    _refuse_contradictions(cfg, settled.model.backbone)
     return settled.model.backbone.model_dump(exclude=set(_DETECTRON2_KEYS))
+
+
+def _refuse_contradictions(cfg: CfgNode, backbone: BackboneConfig) -> None:
+    """Raises ConfigError where detectron2's keys, which are not read, ask for another network."""
+    theirs, defaults = cfg.MODEL.RESNETS, cast(CfgNode, DEFAULTS).MODEL.RESNETS
+    deformed = [stage in backbone.deformable for stage in ("res2", "res3", "res4", "res5")]
+    # Key -> where we have it, and what it would have to be; None: NAME says it, in no such number.
+    counterparts: dict[str, tuple[str, Any]] = {
+        "DEPTH": ("NAME", _depth(backbone.name)),
+        "NUM_GROUPS": ("NAME", None),
+        "WIDTH_PER_GROUP": ("NAME", None),
+        "NORM": ("NORM", backbone.norm),
+        "STRIDE_IN_1X1": ("STRIDE_IN_1X1", backbone.stride_in_1x1),
+        "DEFORM_ON_PER_STAGE": ("DEFORMABLE", deformed),
+    }
+    lines = [
+        f"MODEL.RESNETS.{key}: found {theirs[key]!r}, which is for detectron2's own ResNet and not"
+        f" what {_PLACE}.{ours} says ({getattr(backbone, ours.lower())!r}); leave it out"
+        for key, (ours, value) in counterparts.items()
+        if theirs[key] not in (defaults[key], value)
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _depth(name: str) -> int | None:
+    """The layers that a plain name like "resnet101" gives."""
+    digits = name.removeprefix("resnet")
+    return int(digits) if digits.isdecimal() else None
+
+
+def _has_their_res5(cfg: CfgNode) -> bool:
+    """Whether regions go through a res5 that detectron2 builds."""
+    heads = cfg.MODEL.ROI_HEADS.NAME
+    return bool(cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" and heads == "Res5ROIHeads")
 
 
 def _pyramid(cfg: CfgNode, bottom_up: Detectron2Backbone, top_block: nn.Module) -> FPN:
@@ -200,7 +245,7 @@ def _pyramid(cfg: CfgNode, bottom_up: Detectron2Backbone, top_block: nn.Module) 
 def _plain(value: Any) -> Any:  # noqa: ANN401
     """Yacs hands out nodes and lists where our schema has dictionaries and tuples."""
     if isinstance(value, CfgNode):
-        return {key.lower(): _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from resnet_backbone.config.schema import Config
+from resnet_backbone.config.schema import Config, DataConfig
 from resnet_backbone.detection.contract import settled_pixels
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.plugins.detectron2 import SECTION
@@ -15,8 +15,9 @@ PYRAMID = ["res2", "res3", "res4", "res5"]
 _SCHEDULES = {"multistep": "WarmupMultiStepLR", "cosine": "WarmupCosineLR"}
 # What detectron2's trainer has no counterpart for, and the only value that asks nothing of it.
 _NOT_THERE: dict[str, tuple[Any, ...]] = {
+    "data.exif": ("auto", "apply"),  # it applies them, and refuses sizes that are not as annotated
+    "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own bound, which is not far
     "data.on_bad_sample": ("error",),
-    "model.backbone.options": ({},),
     "solver.optimizer": ("sgd",),
     "solver.accumulate": (1,),
     "solver.amp": ("off", "fp16"),
@@ -24,6 +25,8 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "evaluation.patience": (None,),
     "model.allow_partial": ((),),
 }
+# What our engine adds to a training, and detectron2's, without it, does not change.
+OURS_ALONE = ("evaluation.loss", "evaluation.pictures", "evaluation.batch_size")
 
 
 def to_detectron2(cfg: Config, *, num_classes: int, device: str) -> CfgNode:
@@ -82,6 +85,7 @@ def _backbone(cfg: Config) -> dict[str, Any]:
     section = backbone.model_dump(exclude={"freeze_at", "options"})
     values = {f"MODEL.{SECTION}.{key.upper()}": value for key, value in section.items()}
     return values | {
+        f"MODEL.{SECTION}.OPTIONS": CfgNode(dict(backbone.options), new_allowed=True),
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
         "MODEL.WEIGHTS": "",
         "MODEL.BACKBONE.FREEZE_AT": backbone.freeze_at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,51 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.engine import DefaultTrainer, default_setup
+from detectron2.engine.hooks import PeriodicCheckpointer, PeriodicWriter
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
+from resnet_backbone.backbone.build import get_variant
+from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.build import build_dataset, draw_shapes_dataset
 from resnet_backbone.data.coco import CocoDataset
-from resnet_backbone.detection.contract import settle
-from resnet_backbone.engine.schedule import scale_to_batch
-from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.plugins.detectron2_config import refuse_what_is_not_there, to_detectron2
+from resnet_backbone.detection.contract import settle, warn_about_recipe
+from resnet_backbone.engine import run_folder
+from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.engine.train import check_device
+from resnet_backbone.errors import ConfigError, DivergedError
+from resnet_backbone.plugins import detectron2_folder
+from resnet_backbone.plugins.detectron2_config import (
+    OURS_ALONE,
+    refuse_what_is_not_there,
+    to_detectron2,
+)
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
 from resnet_backbone.weights.stored import read_weights
 
-TRAINED = "model_final.pth"
-
 logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """detectron2's trainer with COCO's evaluation in Python, as the compiled one may be missing."""
+    """detectron2's trainer with what its configuration has no keys for.
+
+    These are how often it logs, how many checkpoints it keeps, our learning rates, which differ
+    from detectron2's where a warm-up meets a cosine or a milestone, and COCO's evaluation in
+    Python, as the compiled one may be missing.
+
+    Args:
+        node: detectron2's configuration.
+        cfg: Ours, from which it was made.
+    """
+
+    def __init__(self, node: CfgNode, cfg: Config) -> None:
+        self._ours = cfg  # first, as the constructor calls the methods below
+        super().__init__(node)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: Any = None) -> Any:  # noqa: ANN401
@@ -41,17 +65,32 @@ class Trainer(DefaultTrainer):
         folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference")
         return COCOEvaluator(dataset_name, tasks, output_dir=folder, use_fast_impl=False)
 
+    def build_lr_scheduler(self, cfg: CfgNode, optimizer: Optimizer) -> LambdaLR:
+        """Returns the schedule of our engine."""
+        solver = self._ours.solver
+        return LambdaLR(optimizer, lambda step: learning_rate(solver, step) / solver.lr)
+
+    def build_hooks(self) -> list[Any]:
+        """Returns detectron2's hooks, with our periods."""
+        hooks: list[Any] = super().build_hooks()
+        for hook in hooks:
+            if isinstance(hook, PeriodicCheckpointer):
+                hook.max_to_keep = self._ours.checkpoint.keep
+            elif isinstance(hook, PeriodicWriter):
+                hook._period = self._ours.log_period
+        return hooks
+
 
 def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Trains what `cfg` describes with detectron2; every rank calls it.
 
-    Validation losses, pictures, curves and the averages that our engine makes are not detectron2's
-    to make; checkpoints and metrics are as it writes them.
+    Validation losses, pictures, curves and saving on a signal are our engine's alone; checkpoints
+    and metrics are as detectron2 writes them.
 
     Args:
         cfg: Not yet scaled to the batch size.
-        resume: Go on from the last checkpoint in the output folder.
-        overwrite: Train anew where there is one.
+        resume: Go on from the last checkpoint in the output folder; start where there is none.
+        overwrite: Discard the run in the output folder.
 
     Returns:
         The output folder: model_final.pth, metrics.json, inference/, events, config.yaml.
@@ -60,39 +99,70 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
         ConfigError: settings that detectron2's trainer cannot honour.
         DataError: images or annotations that cannot be used.
         WeightsError: initial weights that cannot be loaded.
-        StorageError: the output folder holds a run already.
+        StorageError: the output folder cannot be written, or holds another run.
+        DivergedError: a loss is not finite.
     """
-    refuse_what_is_not_there(cfg)
     device = pick_device(cfg.device)
+    check_device(cfg, device)
     output = Path(cfg.output)
-    if (output / "last_checkpoint").exists() and not (resume or overwrite):
-        raise StorageError(f"{output} holds a run; --resume goes on with it, --overwrite discards")
+    import_modules(cfg.imports)
+    # All that can be refused is refused before an earlier run is discarded.
+    cfg = _with_backbone_weights(settle(cfg))
+    refuse_what_is_not_there(cfg)
+    if not is_foreign(cfg.model.backbone.name):
+        get_variant(cfg.model.backbone.name)
     distributed.init_from_env(device)
     try:
-        _join_detectron2()
-        import_modules(cfg.imports)
-        cfg = _with_backbone_weights(scale_to_batch(settle(cfg), distributed.world_size()))
-        if cfg.data.shapes is not None:
-            distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
-        names, classes = _register(cfg)
-        node = to_detectron2(cfg, num_classes=classes, device=device.type)
-        node.DATASETS.TRAIN, node.DATASETS.TEST = (names[0],), (names[1],)
-        if cfg.model.mask and _has_bitmaps(names[0]):
-            node.INPUT.MASK_FORMAT = "bitmask"
-        node.freeze()
-        default_setup(node, None)
-        trainer = Trainer(node)
-        trainer.resume_or_load(resume=resume)
-        trainer.train()
+        with ExitStack() as stack:
+            _join_detectron2(device.type)
+            distributed.on_main(
+                lambda: _open_folder(stack, output, resume=resume, overwrite=overwrite)
+            )
+            warn_about_recipe(cfg)
+            logger.info("without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
+            cfg = scale_to_batch(cfg, distributed.world_size())
+            _train(cfg, _prepare(cfg, device.type), resume=resume)
     finally:
         distributed.shutdown()
     logger.info("weights and results are in %s", output)
     return output
 
 
-def _join_detectron2() -> None:
+def _open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool) -> None:
+    stack.enter_context(run_folder.locked(output))
+    detectron2_folder.claim(output, resume=resume, overwrite=overwrite)
+
+
+def _prepare(cfg: Config, device: str) -> CfgNode:
+    """Registers the data and returns detectron2's configuration, complete and frozen."""
+    if cfg.data.shapes is not None:
+        distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
+    names, classes = _register(cfg)
+    node = to_detectron2(cfg, num_classes=classes, device=device)
+    node.DATASETS.TRAIN, node.DATASETS.TEST = (names[0],), (names[1],)
+    if cfg.model.mask and _has_bitmaps(names[0]):
+        node.INPUT.MASK_FORMAT = "bitmask"
+    node.freeze()
+    return node
+
+
+def _train(cfg: Config, node: CfgNode, *, resume: bool) -> None:
+    default_setup(node, None)
+    trainer = Trainer(node, cfg)
+    trainer.resume_or_load(resume=resume)
+    try:
+        trainer.train()
+    except FloatingPointError as error:
+        raise DivergedError(f"{error} Checkpoints before that are in {cfg.output}") from error
+
+
+def _join_detectron2(device: str) -> None:
     """Tells detectron2 about the ranks that torchrun started."""
-    if distributed.world_size() > 1 and comm._LOCAL_PROCESS_GROUP is None:
+    if distributed.world_size() == 1:
+        return
+    if device == "cpu":
+        raise ConfigError("device: found cpu with several ranks, which detectron2 has on GPUs only")
+    if comm._LOCAL_PROCESS_GROUP is None:
         comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 

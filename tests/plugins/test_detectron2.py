@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 pytest.importorskip(
     "detectron2", reason="detectron2 is not on PYTHONPATH; it has no package, see README"
 )
-from detectron2.config import LazyCall, get_cfg, instantiate
+from detectron2.config import LazyCall, LazyConfig, get_cfg, instantiate
 from detectron2.engine import DefaultPredictor
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone import Backbone, build_backbone
 from detectron2_numbers import CONFIGS, their_losses
 
+from resnet_backbone.backbone import variants
 from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.plugins.detectron2 import add_config, create_detectron2_backbone
@@ -29,6 +31,22 @@ from resnet_backbone.weights.presets import IMAGENET
 
 OURS = Path(__file__).resolve().parents[2] / "configs" / "detectron2"
 FILES = sorted(path for path in OURS.glob("*.yaml") if not path.stem.startswith("base_"))
+# Ours -> detectron2's own file for the same model.
+STOCK = {
+    "faster_rcnn_r50_fpn_1x": "COCO-Detection/faster_rcnn_R_50_FPN_1x",
+    "faster_rcnn_r101_fpn_3x": "COCO-Detection/faster_rcnn_R_101_FPN_3x",
+    "faster_rcnn_r50_c4_1x": "COCO-Detection/faster_rcnn_R_50_C4_1x",
+    "faster_rcnn_r50_dc5_1x": "COCO-Detection/faster_rcnn_R_50_DC5_1x",
+    "mask_rcnn_r50_fpn_1x": "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x",
+    "mask_rcnn_r50_fpn_dconv_1x": "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5",
+    "cascade_mask_rcnn_r50_fpn_1x": "Misc/cascade_mask_rcnn_R_50_FPN_1x",
+    "retinanet_r50_fpn_1x": "COCO-Detection/retinanet_R_50_FPN_1x",
+}
+# What they are there to change: the backbone, its weights, and the pixels that these want.
+CHANGED = (
+    *("MODEL.RESNET_BACKBONE.", "MODEL.BACKBONE.NAME", "MODEL.WEIGHTS", "MODEL.PIXEL_"),
+    *("MODEL.RESNETS.DEPTH", "MODEL.RESNETS.DEFORM_ON_PER_STAGE", "INPUT.FORMAT"),
+)
 SMALL = ("MODEL.DEVICE", "cpu", "MODEL.RESNET_BACKBONE.WEIGHTS", None)
 
 
@@ -51,6 +69,30 @@ def inputs(training, masks=True):
 
 def test_the_files_were_found():
     assert len(FILES) >= 8
+
+
+def leaves(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif not f"{prefix}{key}".startswith(CHANGED):
+            yield prefix + key, value
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_our_files_are_detectron2s_but_for_the_backbone(file):
+    theirs = get_cfg()
+    # Its RetinaNet computes the anchors' sizes by a call in the YAML.
+    theirs.merge_from_file(f"{CONFIGS}/{STOCK[file.stem]}.yaml", allow_unsafe=True)
+    ours = get_cfg()
+    ours.merge_from_file(str(file))
+    found, expected = dict(leaves(ours)), dict(leaves(theirs))
+    sizes = "MODEL.ANCHOR_GENERATOR.SIZES"
+    # Written with five decimals of a pixel.
+    np.testing.assert_allclose(found.pop(sizes), expected.pop(sizes), rtol=0, atol=1e-5)
+    if file.stem == "faster_rcnn_r50_c4_1x":
+        assert found.pop("MODEL.ROI_HEADS.NAME") == "RB" + expected.pop("MODEL.ROI_HEADS.NAME")
+    assert found == expected
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
@@ -172,6 +214,70 @@ def test_what_the_configuration_gets_wrong_is_said_in_detectron2s_words(tmp_path
     ):
         with pytest.raises(ConfigError, match=message):
             build_backbone(config(OURS / "faster_rcnn_r50_fpn_1x.yaml", *options))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("DEPTH", 101, r"NAME says \('resnet50'\)"),
+        ("NORM", "BN", r"NORM says \('FrozenBN'\)"),
+        ("WIDTH_PER_GROUP", 128, "NAME says"),
+        ("DEFORM_ON_PER_STAGE", [False, True, True, True], r"DEFORMABLE says \(\(\)\)"),
+    ],
+)
+def test_detectron2s_own_keys_are_not_silently_without_effect(key, value, says):
+    cfg = config(OURS / "faster_rcnn_r50_fpn_1x.yaml", f"MODEL.RESNETS.{key}", value)
+    with pytest.raises(ConfigError, match=f"MODEL.RESNETS.{key}: found .*{says}"):
+        build_backbone(cfg)
+
+
+def test_detectron2s_own_keys_may_say_the_same_as_ours():
+    cfg = config(OURS / "faster_rcnn_r50_fpn_1x.yaml", "MODEL.RESNETS.DEPTH", 18)
+    cfg.MODEL.RESNET_BACKBONE.NAME, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = "resnet18", False
+    cfg.MODEL.RESNETS.NORM = cfg.MODEL.RESNET_BACKBONE.NORM = "BN"
+    assert build_backbone(cfg).bottom_up.output_shape()["res5"].channels == 512
+
+
+def test_detectron2s_own_res5_under_our_weights_is_warned_about(tmp_path, caplog):
+    path = tmp_path / "w.safetensors"
+    save_weights(create_backbone("resnet18", norm="BN"), path, WeightsCard(**IMAGENET))
+    cfg = config(OURS / "faster_rcnn_r50_c4_1x.yaml", "MODEL.RESNET_BACKBONE.WEIGHTS", str(path))
+    cfg.MODEL.RESNET_BACKBONE.NAME = "resnet18"
+    for heads, warned in (("RBRes5ROIHeads", False), ("Res5ROIHeads", True)):
+        cfg.MODEL.ROI_HEADS.NAME = heads
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "resnet_backbone"):
+            build_backbone(cfg)
+        assert ("do not reach; RBRes5ROIHeads is ours" in caplog.text) == warned
+
+
+def test_builders_of_users_get_their_options_from_yaml(tmp_path, monkeypatch):
+    monkeypatch.setattr(variants.BACKBONES, "_entries", {**variants.BACKBONES._entries})
+    seen = {}
+
+    @variants.BACKBONES.register("mine")
+    def build(out_features, kernelSize, names):
+        seen.update(kernelSize=kernelSize, names=names)
+        return create_backbone("resnet18", out_features=out_features)
+
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "VERSION: 2\nMODEL:\n  BACKBONE: {NAME: build_rb_resnet_backbone}\n  RESNET_BACKBONE:\n"
+        "    NAME: mine\n    OPTIONS: {kernelSize: 7, names: [a, b]}\n"
+    )
+    cfg = config(path)
+    assert build_backbone(cfg).output_shape() == {"res4": ShapeSpec(channels=256, stride=16)}
+    assert seen == {"kernelSize": 7, "names": ("a", "b")}
+
+
+def test_detectron2s_lazy_model_on_our_backbone():
+    model = LazyConfig.load(f"{CONFIGS}/common/models/mask_rcnn_fpn.py").model
+    model.backbone.bottom_up = LazyCall(create_detectron2_backbone)(
+        name="resnet18", out_features=["res2", "res3", "res4", "res5"], deformable=["res5"]
+    )
+    found = instantiate(model).eval()
+    with torch.no_grad():
+        assert len(found(inputs(False))) == 2
 
 
 def test_lazy_configurations():

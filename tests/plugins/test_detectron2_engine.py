@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import yaml
 from load_tool import load_tool
 
@@ -14,13 +15,15 @@ pytest.importorskip(
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler
 
 from resnet_backbone.config.load import load_config
+from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.contract import settle
-from resnet_backbone.engine.schedule import scale_to_batch
-from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.plugins.detectron2_config import to_detectron2
-from resnet_backbone.plugins.detectron2_engine import train
+from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.errors import ConfigError, DivergedError, StorageError
+from resnet_backbone.plugins.detectron2_config import OURS_ALONE, to_detectron2
+from resnet_backbone.plugins.detectron2_engine import Trainer, train
 
 NAMES = ("coco_frcnn_r101", "coco_mrcnn_r50_c4", "coco_frcnn_r50_dc5_3x")
 TINY = (
@@ -94,6 +97,138 @@ def test_all_that_detectron2_has_not_is_refused_together():
         assert key in str(caught.value)
 
 
+# A value that is not the default, for every key of ours that a rule below does not give one.
+OTHER = {
+    "model.architecture": "dc5",
+    "model.backbone.name": "resnet18",
+    "model.backbone.weights": "w.safetensors",
+    "model.backbone.stride_in_1x1": True,
+    "model.backbone.norm_eps": 0.001,
+    "model.backbone.norm": "GN",
+    "model.backbone.output_stride": 16,
+    "model.backbone.deformable": ("res5",),
+    "model.backbone.options": {"width": 3},
+    "model.allow_partial": ("fc.*",),
+    "model.pixels.channel_order": "BGR",
+    "model.pixels.mean": (1.0, 2.0, 3.0),
+    "model.pixels.std": (1.0, 2.0, 3.0),
+    "model.rpn.anchors.sizes": ((16.0,),),
+    "model.rpn.iou_thresholds": (0.2, 0.6),
+    "model.roi.box_weights": (1.0, 2.0, 3.0, 4.0),
+    "data.exif": "ignore",
+    "data.on_bad_sample": "skip",
+    "data.flip": 0.3,
+    "solver.optimizer": "adamw",
+    "solver.schedule": "cosine",
+    "solver.amp": "bf16",
+    "solver.clip_grad_norm": 1.0,
+    "solver.ema_decay": 0.9,
+    "evaluation.patience": 2,
+}
+# Done before the translation, or by code that the tests below cover; OURS_ALONE is said to users.
+NOT_IN_THEIR_KEYS = {
+    *("name", "imports", "overrides", "device"),
+    *("data.root", "data.train", "data.val", "data.shapes"),
+    *("model.num_classes", "model.weights"),
+    *("solver.recipe", "solver.scale", "solver.reference_batch_size"),
+    *("log_period", "checkpoint.keep"),
+}
+
+
+SPLITS = ("data.train", "data.val")
+
+
+def keys(cfg, prefix=""):
+    for key, value in cfg.items():
+        path = prefix + key
+        inner = isinstance(value, dict) and path not in ("model.backbone.options", *SPLITS)
+        yield from keys(value, f"{path}.") if inner else [(path, value)]
+
+
+def other(path, value):
+    if path in OTHER:
+        return OTHER[path]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return value[:-1]
+    return value + 1 if isinstance(value, int) else value / 2 + 0.1
+
+
+def changed(cfg, path, value):
+    tree = cfg.model_dump()
+    *sections, key = path.split(".")
+    section = tree
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    return Config.model_validate(tree)
+
+
+def base_config():
+    overrides = ["model.mask=true", "solver.batch_size=16", "model.backbone.weights=null"]
+    overrides.append("model.rpn.anchors.sizes=[[32.0]]")  # fits every architecture
+    return scale_to_batch(settle(load_config("coco_frcnn_r50", overrides)), 1)
+
+
+ALL = {path for path, _ in keys(Config().model_dump())}
+
+
+@pytest.mark.parametrize("path", sorted(ALL - NOT_IN_THEIR_KEYS - set(OURS_ALONE)))
+def test_every_key_of_ours_is_translated_or_refused_by_name(path):
+    cfg = base_config()
+    now = dict(keys(cfg.model_dump()))[path]
+    before = to_detectron2(cfg, num_classes=80, device="cpu")
+    new = "elsewhere" if path == "output" else other(path, now)
+    assert new != now
+    try:
+        after = to_detectron2(changed(cfg, path, new), num_classes=80, device="cpu")
+    except ConfigError as error:
+        assert str(error).startswith(f"{path}: found")
+    else:
+        assert after != before
+
+
+def test_what_is_not_in_detectron2s_keys_are_keys_of_ours():
+    assert NOT_IN_THEIR_KEYS | set(OURS_ALONE) <= ALL
+
+
+MULTISTEP = ["solver.milestones=[30,50]", "solver.warmup_iters=10"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "as_theirs"),
+    [
+        (MULTISTEP, True),
+        (["solver.milestones=[30,50]", "solver.warmup_iters=0"], True),
+        (["solver.milestones=[5,50]", "solver.warmup_iters=10"], False),
+        (["solver.schedule=cosine", "solver.warmup_iters=10"], False),
+    ],
+)
+def test_the_learning_rates_are_ours(overrides, as_theirs):
+    """Also detectron2's own, unless a warm-up meets a cosine or a milestone."""
+    length = ["solver.batch_size=16", "solver.max_iter=60", "model.backbone.weights=null"]
+    cfg = scale_to_batch(settle(load_config("coco_frcnn_r50", [*length, *overrides])), 1)
+    node = to_detectron2(cfg, num_classes=80, device="cpu")
+    trainer = Trainer.__new__(Trainer)
+    trainer._ours = cfg
+    expected = [learning_rate(cfg.solver, step) for step in range(60)]
+    assert rates(trainer.build_lr_scheduler, node) == pytest.approx(expected, rel=1e-12)
+    theirs = rates(build_lr_scheduler, node)
+    assert (theirs == pytest.approx(expected, rel=1e-9)) == as_theirs
+
+
+def rates(build, node):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=node.SOLVER.BASE_LR)
+    scheduler = build(node, optimizer)
+    found = []
+    for _ in range(60):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detectron2")
@@ -123,7 +258,47 @@ def test_its_checkpoint_loads_again(trained):
 def test_a_run_is_not_overwritten_unasked_and_can_be_resumed(trained):
     _, places = trained
     cfg = load_config("quickstart", [*TINY, *places, "solver.max_iter=3"])
-    with pytest.raises(StorageError, match="holds a run; --resume goes on with it"):
+    with pytest.raises(StorageError, match="holds another run .* continue it with --resume"):
         train(cfg)
     folder = train(cfg, resume=True)
     assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    assert steps(folder) == [1, 2, 2, 3]  # the last one also with its evaluation
+
+
+def steps(folder):
+    lines = (folder / "metrics.json").read_text().splitlines()
+    return [json.loads(line)["iteration"] for line in lines]
+
+
+def test_an_overwritten_run_leaves_nothing_of_the_first(trained):
+    folder, places = trained
+    mine = folder / "notes.txt"
+    mine.write_text("kept")
+    periods = ["solver.max_iter=5", "checkpoint.period=1", "checkpoint.keep=2", "log_period=2"]
+    train(load_config("quickstart", [*TINY, *places, *periods]), overwrite=True)
+    assert mine.exists()
+    assert steps(folder)[:2] == [1, 3]
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    kept = sorted(path.name for path in folder.glob("model_0*.pth"))
+    assert kept == ["model_0000003.pth", "model_0000004.pth"]
+
+
+def test_what_cannot_work_is_refused_before_an_earlier_run_is_discarded(trained):
+    folder, places = trained
+    for override, message in (
+        ("solver.amp=fp16", "solver.amp is fp16, which needs a GPU"),
+        ("model.backbone.norm=SyncBN", "SyncBN, which needs GPUs"),
+        ("solver.ema_decay=0.9", "solver.ema_decay: found 0.9"),
+        ("model.backbone.name=resnet51", "resnet51"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(load_config("quickstart", [*TINY, *places, override]), overwrite=True)
+    assert (folder / "model_final.pth").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_as_in_our_engine(trained, tmp_path):
+    _, places = trained
+    overrides = ["solver.lr=1e30", "solver.warmup_iters=0", "solver.max_iter=6"]
+    cfg = load_config("quickstart", [*TINY, places[0], *overrides, f"output={tmp_path / 'run'}"])
+    with pytest.raises(DivergedError, match=r"Checkpoints before that are in .*run"):
+        train(cfg)
