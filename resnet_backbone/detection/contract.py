@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from resnet_backbone.backbone.build import get_variant
 from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
 from resnet_backbone.backbone.from_timm import timm_pixels
 from resnet_backbone.backbone.variants import BACKBONES, Variant
@@ -57,11 +58,12 @@ def settle(cfg: Config, weights: str | Path | None = None) -> Config:
         weights: The file to ask; None: the one that `cfg` starts from.
 
     Raises:
-        ConfigError: it contradicts the weights' card (shows both), or neither says what must be
-            known (says which keys to set).
+        ConfigError: there is no such backbone; `cfg` contradicts the weights' card (shows both); or
+            neither says what must be known (says which keys to set).
         WeightsError: the weights cannot be read.
     """
     model = cfg.model
+    _refuse_unknown(model.backbone.name)
     source = weights or _source(model)
     if source is None:
         card, facts = WeightsCard(), _facts(model, _NOTHING_LOADED)
@@ -120,6 +122,14 @@ def find_weights_card(model: ModelConfig, source: str) -> WeightsCard | None:
         mean, std = timm_pixels(name, source)
         return WeightsCard(channel_order="RGB", mean=mean, std=std, source=name)
     return stored_card(source) if is_foreign(name) else find_card(source, name)
+
+
+def _refuse_unknown(name: str) -> None:
+    if not is_foreign(name):
+        try:
+            get_variant(name)
+        except ConfigError as error:
+            raise ConfigError(f"model.backbone.name: {error}") from None
 
 
 def _source(model: ModelConfig) -> str | None:

@@ -58,6 +58,8 @@ MAY_CHANGE = (
     "checkpoint",
 )
 
+DETECTRON2 = "last_checkpoint"  # what its trainer leaves, and we never do
+
 logger = logging.getLogger(__name__)
 
 
@@ -102,11 +104,17 @@ def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
 
     Raises:
         ConfigError: both ways of dealing with an earlier run are asked for.
-        StorageError: there is an earlier run and neither is asked for.
+        StorageError: there is an earlier run and neither is asked for, or one that is not ours is
+            to be resumed.
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other; give one of them")
     found = earlier_run(output)
+    if resume and (output / DETECTRON2).exists() and not (output / "checkpoints").exists():
+        raise StorageError(
+            f"{output}: holds a run of detectron2's trainer; continue it with --engine detectron2,"
+            " or choose another folder with output=..."
+        )
     if found and overwrite:
         _remove_run(output)
     elif found and not resume:

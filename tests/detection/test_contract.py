@@ -126,3 +126,8 @@ def test_the_model_strides_and_normalises_as_the_card_says(weights):
     assert model.channel_order == "BGR"
     assert model.backbone.layer2[0].conv1.stride == (2, 2)
     torch.testing.assert_close(model.pixel_mean.flatten(), torch.tensor(MSRA.mean))
+
+
+def test_an_unknown_backbone_is_noticed_before_anything_is_done():
+    with pytest.raises(ConfigError, match=r"model\.backbone\.name: unknown backbone 'resnet51'"):
+        settle(config(backbone={"name": "resnet51"}))

@@ -190,3 +190,11 @@ def test_a_run_describes_itself(tmp_path):
     environment = yaml.safe_load((tmp_path / "environment.json").read_text())
     assert environment["ranks"] == 2
     assert set(environment["packages"]) >= {"torch", "torchvision"}
+
+
+def test_a_run_of_detectron2_is_not_taken_over(tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    with pytest.raises(StorageError, match="continue it with --engine detectron2"):
+        run_folder.claim(tmp_path, resume=True, overwrite=False)
+    (tmp_path / "checkpoints").mkdir()
+    run_folder.claim(tmp_path, resume=True, overwrite=False)
