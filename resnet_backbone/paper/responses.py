@@ -1,0 +1,123 @@
+"""How strongly each layer answers (He et al. 2016, section 4.2, figure 7)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from resnet_backbone.backbone.norm import FrozenBatchNorm2d
+from resnet_backbone.errors import ConfigError, DataError
+
+_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class LayerResponse:
+    """The response of one layer.
+
+    Attributes:
+        name: Of the 3x3 convolution, as in `named_modules`.
+        std: Standard deviation over images, channels and pixels of what the norm behind it puts
+            out, before the nonlinearity and the addition.
+    """
+
+    name: str
+    std: float
+
+
+@dataclass
+class _Sums:
+    """What a standard deviation needs to know of numbers that are seen in parts."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0  # of the distances from the mean
+
+    def add(self, values: Tensor) -> None:
+        """Takes in one part (Chan, Golub and LeVeque 1983, "Algorithms for Computing ...")."""
+        exact = values.detach().double()
+        count, mean = exact.numel(), exact.mean().item()
+        squares = (exact - mean).square().sum().item()
+        total = self.count + count
+        apart = mean - self.mean
+        self.squares += squares + apart * apart * self.count * count / total
+        self.mean += apart * count / total
+        self.count = total
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the whole, divided by the count, not by one less."""
+        return (self.squares / self.count) ** 0.5
+
+
+@dataclass
+class _Recorder:
+    """Joins each 3x3 convolution with the norm that is called on its output."""
+
+    sums: dict[str, _Sums] = field(default_factory=dict)
+    latest: tuple[str, Tensor] | None = None
+
+    def convolved(self, name: str, output: Tensor) -> None:
+        """Remembers the output of a 3x3 convolution."""
+        self.latest = (name, output)
+
+    def normalised(self, given: Tensor, output: Tensor) -> None:
+        """Counts the output of a norm, unless another layer than a 3x3 convolution fed it."""
+        if self.latest is not None and self.latest[1] is given:
+            self.sums.setdefault(self.latest[0], _Sums()).add(output)
+            self.latest = None
+
+
+def layer_responses(network: nn.Module, batches: Iterable[Tensor]) -> list[LayerResponse]:
+    """Measures the response of each 3x3 layer, in the order in which the network computes them.
+
+    The network is copied and computes in evaluation mode, so that a response does not depend on
+    how images were put into batches. In the networks for CIFAR the first convolution is a 3x3
+    layer, too; the paper counts its layers likewise.
+
+    Args:
+        network: Maps a batch to anything; each 3x3 convolution is followed by a norm.
+        batches: float[B, 3, H, W], as the network takes them.
+
+    Raises:
+        DataError: there are no images.
+        ConfigError: no norm is called on the output of a 3x3 convolution, as it is where norms are
+            frozen and computed by the convolution itself.
+    """
+    measured = copy.deepcopy(network).eval()
+    recorder = _Recorder()
+    _listen(measured, recorder)
+    images = 0
+    with torch.no_grad():
+        for batch in batches:
+            images += len(batch)
+            measured(batch)
+    if images == 0:
+        raise DataError("layer responses: got no images, expected one or more")
+    if not recorder.sums:
+        raise ConfigError(
+            "layer responses: found no norm behind a 3x3 convolution, expected some; build the "
+            "network with norm BN, SyncBN or GN"
+        )
+    return [LayerResponse(name, sums.std) for name, sums in recorder.sums.items()]
+
+
+def descending(responses: Sequence[LayerResponse]) -> list[LayerResponse]:
+    """Returns the responses sorted by their size, the largest first (figure 7, bottom)."""
+    return sorted(responses, key=lambda response: -response.std)
+
+
+def _listen(network: nn.Module, recorder: _Recorder) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            module.register_forward_hook(
+                lambda _module, _inputs, output, name=name: recorder.convolved(name, output)
+            )
+        elif isinstance(module, _BATCH_NORMS):
+            module.register_forward_hook(
+                lambda _module, inputs, output: recorder.normalised(inputs[0], output)
+            )
