@@ -7,7 +7,7 @@ Classes are always 0-based and contiguous; COCO's category ids stay in the data 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,6 +106,46 @@ class Batch:
         )
         images = self.images.pin_memory()
         return replace(self, images=images, sizes=self.sizes.pin_memory(), targets=targets)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of one size with a class each.
+
+    Attributes:
+        images: [B, 3, H, W], RGB, channels_last, 0 to 255, not normalised: uint8, or float32 where
+            images were mixed.
+        labels: int64[B].
+        keys: int64[B], see `Sample.key`.
+        image_ids: Per image what to call it in messages.
+        targets: float32[B, K], rows of sum 1, where labels were mixed; None elsewhere.
+    """
+
+    images: Tensor
+    labels: Tensor
+    keys: Tensor
+    image_ids: Sequence[str]
+    targets: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> ImageBatch:
+        """Returns the batch with its tensors on `device`; asynchronous from pinned memory."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return self._map(move)
+
+    def pin_memory(self) -> ImageBatch:
+        """Returns the batch with its tensors in page-locked memory (called by DataLoader)."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> ImageBatch:
+        targets = None if self.targets is None else change(self.targets)
+        tensors = (change(self.images), change(self.labels), change(self.keys))
+        return ImageBatch(*tensors, self.image_ids, targets)
 
 
 @dataclass(frozen=True)

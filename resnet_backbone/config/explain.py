@@ -10,8 +10,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from resnet_backbone.config.schema import Config
-
 _EXPECTED = {
     "int_type": "an integer",
     "float_type": "a number",
@@ -30,10 +28,10 @@ def dotted(place: tuple[str | int, ...]) -> str:
     return text.removeprefix(".")
 
 
-def describe(error: ErrorDetails) -> str:
-    """Returns one finding as a sentence without its place."""
+def describe(error: ErrorDetails, schema: type[BaseModel]) -> str:
+    """Returns one finding in what should be a `schema` as a sentence without its place."""
     if error["type"] == "extra_forbidden":
-        return f"unknown key; {_suggestion(error['loc'])}"
+        return f"unknown key; {_suggestion(error['loc'], schema)}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     return f"found {show(error['input'])}, expected {_expected(error)}"
@@ -52,10 +50,10 @@ def _expected(error: ErrorDetails) -> str:
     return f"a value {error['msg'].removeprefix('Input should be ')}"
 
 
-def _suggestion(place: tuple[str | int, ...]) -> str:
+def _suggestion(place: tuple[str | int, ...], schema: type[BaseModel]) -> str:
     """Names the keys that may have been meant: the same word elsewhere, or a similar one."""
     *parents, wrong = (str(part) for part in place)
-    known = list(_key_paths(Config))
+    known = list(_key_paths(schema))
     siblings = {path[-1]: path for path in known if path[:-1] == tuple(parents)}
     meant = [path for path in known if path[-1] == wrong]
     meant = meant or [siblings[name] for name in difflib.get_close_matches(wrong, siblings, n=1)]

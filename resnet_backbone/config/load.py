@@ -1,4 +1,4 @@
-"""From a file name and `key=value` arguments to a checked `Config`.
+"""From a file name and `key=value` arguments to a checked configuration.
 
 Layers, each over the one before: the schema's defaults, the chain of `_base_` files, the file, the
 command line. Mappings merge key by key, everything else replaces. All errors are reported together,
@@ -11,15 +11,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.detectron2_settings import is_detectron2
 from resnet_backbone.config.detectron2_yaml import translate
 from resnet_backbone.config.explain import describe, dotted
+from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
 from resnet_backbone.errors import ConfigError
@@ -27,9 +28,11 @@ from resnet_backbone.errors import ConfigError
 MAX_BASES = 10
 COMMAND_LINE = "command line"
 
+_File: TypeAlias = tuple[Path, dict[str, Any], dict[Keys, int]]
+
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Returns the checked, frozen configuration.
+    """Returns the checked, frozen configuration of a detector's run.
 
     Args:
         name_or_path: A file, ours or detectron2's, or the name of a shipped one
@@ -39,23 +42,54 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
             keys may be given too; ours hold over them.
 
     Raises:
-        ConfigError: No such file, or anything wrong in it, in its bases or in the overrides; unless
-            a file cannot even be parsed, the message lists every error.
+        ConfigError: No such file, one of another task, or anything wrong in it, in its bases or in
+            the overrides; unless a file cannot even be parsed, the message lists every error.
+    """
+    config = load_any_config(name_or_path, overrides)
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"{name_or_path} is of task {config.task}, expected detection; tools/pretrain.py "
+            "trains classifiers"
+        )
+    return config
+
+
+def load_classification_config(
+    name_or_path: str | Path, overrides: Sequence[str] = ()
+) -> ClassificationConfig:
+    """Returns the checked, frozen configuration of a classifier's run; see `load_config`."""
+    config = load_any_config(name_or_path, overrides)
+    if not isinstance(config, ClassificationConfig):
+        raise ConfigError(
+            f"{name_or_path} is of task {config.task}, expected classification; "
+            "tools/train_net.py trains detectors"
+        )
+    return config
+
+
+def load_any_config(
+    name_or_path: str | Path, overrides: Sequence[str] = ()
+) -> Config | ClassificationConfig:
+    """Returns the checked, frozen configuration of the task that the file names.
+
+    See `load_config`; the key `task`, at the top of a file or of one of its bases, decides.
     """
     path = find_config(name_or_path)
-    draft = _Draft(Config(name=path.stem).model_dump())
     ours: Sequence[str] = overrides
     if is_detectron2(path):
         translation = translate(path, overrides)
+        draft = _Draft(Config, path)
         draft.merge(translation.tree, lambda keys: translation.origins.get(keys, str(path)))
         draft.problems += translation.problems
         ours = translation.overrides
     else:
-        for file, tree, lines in reversed(_file_chain(path)):
+        chain = _file_chain(path)
+        draft = _Draft(_schema(chain), path)
+        for file, tree, lines in reversed(chain):
             draft.merge(tree, _in_file(file, lines))
     for override in ours:
         draft.override(override)
-    config = draft.validate(path)
+    config = draft.validate()
     return config.model_copy(
         update={
             "output": config.output.replace("{name}", config.name),
@@ -64,8 +98,8 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
     )
 
 
-def dump_config(config: Config) -> str:
-    """Returns YAML that `load_config` reads back as an equal configuration."""
+def dump_config(config: RunConfig) -> str:
+    """Returns YAML that `load_any_config` reads back as an equal configuration."""
     return write_text(config.model_dump(mode="json"))
 
 
@@ -100,9 +134,18 @@ def _shipped_root() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-@dataclass
+def _schema(chain: Sequence[_File]) -> type[Config] | type[ClassificationConfig]:
+    """The configuration that a chain of files, the outermost first, is of."""
+    task = next((tree["task"] for _, tree, _ in chain if "task" in tree), None)
+    return ClassificationConfig if task == "classification" else Config
+
+
 class _Draft:
     """A configuration while its layers are put together.
+
+    Args:
+        schema: What it is to become.
+        path: The file that was asked for.
 
     Attributes:
         tree: Nested mappings, not yet checked.
@@ -110,9 +153,12 @@ class _Draft:
         problems: What was wrong with the overrides themselves.
     """
 
-    tree: dict[str, Any]
-    origins: dict[Keys, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self, schema: type[Config] | type[ClassificationConfig], path: Path) -> None:
+        self.schema = schema
+        self.path = path
+        self.tree: dict[str, Any] = schema(name=path.stem).model_dump()
+        self.origins: dict[Keys, str] = {}
+        self.problems: list[str] = []
 
     def merge(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
         """Puts a layer over what is there; `origin` says where a key of it was written."""
@@ -153,25 +199,25 @@ class _Draft:
                 value = {key: value}
             self.merge(value, lambda _: COMMAND_LINE)
 
-    def validate(self, path: Path) -> Config:
+    def validate(self) -> Config | ClassificationConfig:
         """Returns the configuration, or raises ConfigError with all that is wrong with it."""
         problems = list(self.problems)
         config = None
         try:
-            config = Config.model_validate(self.tree, strict=True)
+            config = self.schema.model_validate(self.tree, strict=True)
         except ValidationError as error:
             problems += [self._sentence(finding) for finding in error.errors()]
         if config is None or problems:
             count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
             lines = "".join(f"\n  {problem}" for problem in problems)
-            raise ConfigError(f"{count} in the configuration {path}:{lines}")
+            raise ConfigError(f"{count} in the configuration {self.path}:{lines}")
         return config
 
     def _sentence(self, finding: Any) -> str:  # noqa: ANN401
         place = finding["loc"]
         named = [self.origins.get(place[:length]) for length in range(len(place), 0, -1)]
         origin = next((found for found in named if found), "default")
-        return f"{dotted(place)} ({origin}): {describe(finding)}"
+        return f"{dotted(place)} ({origin}): {describe(finding, self.schema)}"
 
 
 def _normal(value: Any) -> Any:  # noqa: ANN401
@@ -187,9 +233,9 @@ def _in_file(file: Path, lines: Mapping[Keys, int]) -> Callable[[Keys], str]:
     return lambda keys: f"{file}, line {lines[keys]}"
 
 
-def _file_chain(path: Path) -> list[tuple[Path, dict[str, Any], dict[Keys, int]]]:
+def _file_chain(path: Path) -> list[_File]:
     """Reads a file and its bases; the file itself is the first of the result."""
-    chain: list[tuple[Path, dict[str, Any], dict[Keys, int]]] = []
+    chain: list[_File] = []
     seen: list[Path] = []
     root = path.resolve().parent
     current: Path | None = path

@@ -1,4 +1,4 @@
-"""The whole configuration: every key, its type, its default and its meaning, in one place.
+"""The configuration of a detector's run: every key, its type, its default and its meaning.
 
 Keys that are not declared here are errors, and instances are frozen. Only `build.py` modules and
 the engine's entry points read these classes; models take plain arguments. Defaults are detectron2's
@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+from resnet_backbone.config.run_schema import (
+    Fraction,
+    JudgingConfig,
+    NonNegative,
+    PixelConfig,
+    Positive,
+    PositiveFloat,
+    RunConfig,
+    Section,
+    SolverConfig,
+)
 
-
-class Section(BaseModel):
-    """Base of every section: frozen, closed, typed."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
-    )
+__all__ = ["BackboneConfig", "Config", "DataConfig", "ModelConfig", "PixelConfig", "SolverConfig"]
 
 
 class SplitConfig(Section):
@@ -101,17 +102,6 @@ class BackboneConfig(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="arguments of a backbone that `imports` registered"
     )
-
-
-class PixelConfig(Section):
-    """Normalisation of the 0-255 pixels, done by buffers in the model and nowhere else.
-
-    None takes what the weights were trained with, or torchvision's numbers where there are none.
-    """
-
-    channel_order: Literal["RGB", "BGR"] | None = None
-    mean: tuple[float, float, float] | None = Field(None, description="in channel_order")
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
 
 
 class AnchorConfig(Section):
@@ -202,78 +192,22 @@ class ModelConfig(Section):
         return self
 
 
-class SolverConfig(Section):
-    """Optimisation; rates and steps hold for `reference_batch_size` and are scaled to the real."""
+class EvaluationConfig(JudgingConfig):
+    """When and how detections on the validation split are judged."""
 
-    recipe: Literal["config", "from_weights"] = Field(
-        "config", description="from_weights: optimizer, lr and decays are those that suit them"
-    )
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: PositiveFloat = 0.02
-    momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    weight_decay_norm: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: Positive | None = Field(
-        None, description="images per step over all ranks; None: 2 per rank"
-    )
-    reference_batch_size: Positive = 16
-    scale: bool = Field(
-        True, description="scale lr, max_iter, milestones, warmup_iters linearly to the batch size"
-    )
-    max_iter: Positive = 90_000
-    milestones: tuple[NonNegative, ...] = (60_000, 80_000)
-    gamma: Fraction = 0.1
-    schedule: Literal["multistep", "cosine"] = "multistep"
-    warmup_iters: NonNegative = 1000
-    warmup_factor: Fraction = 0.001
-    accumulate: Positive = Field(1, description="forward passes that share one optimizer step")
-    amp: Literal["off", "bf16", "fp16"] = Field("off", description="CUDA only")
-    clip_grad_norm: PositiveFloat | None = None
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="average the weights; the average is evaluated and exported"
-    )
-
-    @field_validator("milestones")
-    @classmethod
-    def _ascend(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
-        if list(milestones) != sorted(set(milestones)):
-            raise ValueError(f"found {list(milestones)}, expected ascending steps")
-        return milestones
-
-
-class EvaluationConfig(Section):
-    """When and how the validation split is judged."""
-
-    period: NonNegative = Field(
-        5000, description="in steps, scaled like max_iter; 0: only at the end"
-    )
     loss: bool = Field(True, description="also compute the losses of the validation split")
-    batch_size: Positive = Field(1, description="images per rank")
-    patience: Positive | None = Field(
-        None, description="stop after so many evaluations without a better AP"
-    )
     pictures: NonNegative = Field(8, description="how many images to draw detections on")
 
 
-class CheckpointConfig(Section):
-    """Committed folders under `<output>/checkpoints`."""
+class Config(RunConfig):
+    """A run that trains or judges a detector."""
 
-    period: Positive = Field(5000, description="in steps, scaled like max_iter")
-    keep: Annotated[int, Field(ge=2)] = Field(3, description="how many of the newest stay")
-
-
-class Config(Section):
-    """A whole run."""
-
-    name: str = Field("run", description="taken from the file's name")
-    output: str = Field("output/{name}", description="{name} is replaced")
-    seed: NonNegative = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    log_period: Positive = 20
+    task: Literal["detection"] = "detection"
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    solver: SolverConfig = SolverConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    imports: tuple[str, ...] = Field((), description="modules that register your backbones")
-    overrides: tuple[str, ...] = Field((), description="the key=value arguments, as given")
+
+    @property
+    def norm(self) -> str:
+        """The kind of the backbone's norms."""
+        return self.model.backbone.norm

@@ -178,7 +178,10 @@ def read_options(cfg: CfgNode) -> dict[str, Any]:
             std=tuple(cfg.MODEL.PIXEL_STD),
         )
     except ValidationError as error:
-        lines = [f"{_key(finding['loc'])}: {describe(finding)}" for finding in error.errors()]
+        lines = [
+            f"{_key(finding['loc'])}: {describe(finding, BackboneConfig)}"
+            for finding in error.errors()
+        ]
         raise ConfigError("\n".join(lines)) from error
     if not is_foreign(backbone.name):
         try:
