@@ -1,0 +1,263 @@
+"""The paper's numbers of classification (He et al. 2016, tables 2 to 6, figures 1, 4, 6 and 7).
+
+The counts of table 1 and the parameters of table 6 are in `paper.complexity`, which computes ours;
+detection is in `paper.published_detection`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Metric = Literal["top1_error", "top5_error", "AP50", "AP", "mAP"]
+Statistic = Literal["one run", "best of 5 runs", "mean of 5 runs"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number of a table.
+
+    Attributes:
+        label: The row, as the paper calls it.
+        value: In percent: an error, or a (mean) average precision.
+        metric: What it is.
+        network: Our name for the network; None: a method of others that the paper quotes, or one
+            that is no single network.
+        statistic: Over which runs.
+        spread: Standard deviation over the runs, in percent points, where it is given.
+        condition: What is said of this row alone.
+    """
+
+    label: str
+    value: float
+    metric: Metric = "top1_error"
+    network: str | None = None
+    statistic: Statistic = "one run"
+    spread: float | None = None
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long the paper trained.
+
+    Attributes:
+        dataset: "cifar10" or "imagenet".
+        max_iter: Steps, at most.
+        milestones: Steps at which the rate is divided by 10; empty: when the error plateaus.
+        lr: At the beginning.
+        batch_size: Images per step.
+        training_images: Of the data set; they say how many epochs the steps are.
+    """
+
+    dataset: str
+    max_iter: int
+    milestones: tuple[int, ...]
+    lr: float
+    batch_size: int
+    training_images: int
+
+    @property
+    def images(self) -> int:
+        """Images seen in the whole training, each as often as it is seen."""
+        return self.max_iter * self.batch_size
+
+
+# Section 4.2: the rate and the milestones were decided on 45k / 5k of the training images.
+CIFAR_SCHEDULE = Schedule("cifar10", 64_000, (32_000, 48_000), 0.1, 128, 50_000)
+# Section 3.4: up to 60 x 10^4 iterations.
+IMAGENET_SCHEDULE = Schedule("imagenet", 600_000, (), 0.1, 256, 1_281_167)
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A table of numbers that were measured under one condition.
+
+    Attributes:
+        key: "table2" and so on.
+        title: What it compares, and under which condition.
+        testing: How each image was classified, as `evaluation.testing` calls it.
+        schedule: How the networks were trained; None for detectors.
+        rows: The numbers.
+    """
+
+    key: str
+    title: str
+    testing: Literal["single", "ten_crop", "multi_scale", "ensemble", "detection"]
+    schedule: Schedule | None
+    rows: tuple[Published, ...]
+
+
+def _errors(
+    label: str, top1: float | None, top5: float | None, network: str | None = None, note: str = ""
+) -> tuple[Published, ...]:
+    given: tuple[tuple[Metric, float | None], ...] = (("top1_error", top1), ("top5_error", top5))
+    return tuple(
+        Published(label, value, metric, network, condition=note)
+        for metric, value in given
+        if value is not None
+    )
+
+
+TABLE_2 = PublishedTable(
+    "table2",
+    "ImageNet validation, top-1 error in %, 10 crops; plain and residual, option A",
+    "ten_crop",
+    IMAGENET_SCHEDULE,
+    (
+        *_errors("plain-18", 27.94, None, "plain18"),
+        *_errors("plain-34", 28.54, None, "plain34"),
+        *_errors("ResNet-18", 27.88, None, "resnet18_a"),
+        *_errors("ResNet-34", 25.03, None, "resnet34_a"),
+    ),
+)
+TABLE_3 = PublishedTable(
+    "table3",
+    "ImageNet validation, error in %, 10 crops; options A, B and C",
+    "ten_crop",
+    IMAGENET_SCHEDULE,
+    (
+        *_errors("VGG-16", 28.07, 9.33),
+        *_errors("GoogLeNet", None, 9.15),
+        *_errors("PReLU-net", 24.27, 7.38),
+        *_errors("plain-34", 28.54, 10.02, "plain34"),
+        *_errors("ResNet-34 A", 25.03, 7.76, "resnet34_a"),
+        *_errors("ResNet-34 B", 24.52, 7.46, "resnet34"),
+        *_errors("ResNet-34 C", 24.19, 7.40, "resnet34_c"),
+        *_errors("ResNet-50", 22.85, 6.71, "resnet50"),
+        *_errors("ResNet-101", 21.75, 6.05, "resnet101"),
+        *_errors("ResNet-152", 21.43, 5.71, "resnet152"),
+    ),
+)
+TABLE_4 = PublishedTable(
+    "table4",
+    "ImageNet validation, error in %, one model, scores averaged over sides 224 to 640",
+    "multi_scale",
+    IMAGENET_SCHEDULE,
+    (
+        *_errors("VGG (ILSVRC'14)", None, 8.43, note="on the test set"),
+        *_errors("GoogLeNet (ILSVRC'14)", None, 7.89),
+        *_errors("VGG (v5)", 24.4, 7.1),
+        *_errors("PReLU-net", 21.59, 5.71),
+        *_errors("BN-inception", 21.99, 5.81),
+        *_errors("ResNet-34 B", 21.84, 5.71, "resnet34"),
+        *_errors("ResNet-34 C", 21.53, 5.60, "resnet34_c"),
+        *_errors("ResNet-50", 20.74, 5.25, "resnet50"),
+        *_errors("ResNet-101", 19.87, 4.60, "resnet101"),
+        *_errors("ResNet-152", 19.38, 4.49, "resnet152"),
+    ),
+)
+TABLE_5 = PublishedTable(
+    "table5",
+    "ImageNet test (the server's labels), top-5 error in %, ensembles",
+    "ensemble",
+    IMAGENET_SCHEDULE,
+    (
+        *_errors("VGG (ILSVRC'14)", None, 7.32),
+        *_errors("GoogLeNet (ILSVRC'14)", None, 6.66),
+        *_errors("VGG (v5)", None, 6.8),
+        *_errors("PReLU-net", None, 4.94),
+        *_errors("BN-inception", None, 4.82),
+        *_errors("ResNet (ILSVRC'15)", None, 3.57, "ensemble", "6 models, two of them ResNet-152"),
+    ),
+)
+# The paper names two of the six members of its ensemble; the other four are supposed here, to say
+# what training them costs.
+ENSEMBLE = ("resnet34", "resnet34_c", "resnet50", "resnet101", "resnet152", "resnet152")
+
+TABLE_6 = PublishedTable(
+    "table6",
+    "CIFAR-10 test error in %",
+    "single",
+    CIFAR_SCHEDULE,
+    (
+        Published("Maxout", 9.38),
+        Published("NIN", 8.81),
+        Published("DSN", 8.22),
+        Published("FitNet-19", 8.39, condition="2.5M parameters"),
+        Published("Highway-19", 7.54, statistic="best of 5 runs", condition="2.3M parameters"),
+        Published("Highway-19", 7.72, statistic="mean of 5 runs", spread=0.16),
+        Published("Highway-32", 8.80, condition="1.25M parameters"),
+        Published("ResNet-20", 8.75, network="resnet20_cifar"),
+        Published("ResNet-32", 7.51, network="resnet32_cifar"),
+        Published("ResNet-44", 7.17, network="resnet44_cifar"),
+        Published("ResNet-56", 6.97, network="resnet56_cifar"),
+        Published("ResNet-110", 6.43, network="resnet110_cifar", statistic="best of 5 runs"),
+        Published(
+            "ResNet-110", 6.61, network="resnet110_cifar", statistic="mean of 5 runs", spread=0.16
+        ),
+        Published("ResNet-1202", 7.93, network="resnet1202_cifar"),
+    ),
+)
+PLAIN_CIFAR = ("plain20_cifar", "plain32_cifar", "plain44_cifar", "plain56_cifar")
+RESIDUAL_CIFAR = (
+    *("resnet20_cifar", "resnet32_cifar", "resnet44_cifar", "resnet56_cifar"),
+    "resnet110_cifar",
+)
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """Curves of a figure, whose message is which network ends below which.
+
+    Attributes:
+        key: "figure1" and so on.
+        title: What it shows.
+        schedule: How the networks were trained.
+        networks: Whose curves are drawn.
+        claims: (network, metric, network): the first ends with the lower error of the two. The
+            metric is "training_error" or "test_error".
+    """
+
+    key: str
+    title: str
+    schedule: Schedule
+    networks: tuple[str, ...]
+    claims: tuple[tuple[str, Literal["training_error", "test_error"], str], ...]
+
+
+FIGURE_1 = PublishedFigure(
+    "figure1",
+    "CIFAR-10, plain networks: the deeper one has the higher training and test error",
+    CIFAR_SCHEDULE,
+    ("plain20_cifar", "plain56_cifar"),
+    (
+        ("plain20_cifar", "training_error", "plain56_cifar"),
+        ("plain20_cifar", "test_error", "plain56_cifar"),
+    ),
+)
+FIGURE_4 = PublishedFigure(
+    "figure4",
+    "ImageNet: plain-34 is worse than plain-18, ResNet-34 better than ResNet-18",
+    IMAGENET_SCHEDULE,
+    ("plain18", "plain34", "resnet18_a", "resnet34_a"),
+    (
+        ("plain18", "training_error", "plain34"),
+        ("plain18", "test_error", "plain34"),
+        ("resnet34_a", "training_error", "resnet18_a"),
+        ("resnet34_a", "test_error", "resnet18_a"),
+    ),
+)
+FIGURE_6 = PublishedFigure(
+    "figure6",
+    "CIFAR-10: depth hurts plain networks and helps residual ones",
+    CIFAR_SCHEDULE,
+    (*PLAIN_CIFAR, *RESIDUAL_CIFAR, "resnet1202_cifar"),
+    (
+        ("plain20_cifar", "training_error", "plain56_cifar"),
+        ("plain20_cifar", "test_error", "plain56_cifar"),
+        ("resnet56_cifar", "training_error", "resnet20_cifar"),
+        ("resnet56_cifar", "test_error", "resnet20_cifar"),
+        ("resnet110_cifar", "test_error", "resnet56_cifar"),
+        ("resnet56_cifar", "test_error", "plain56_cifar"),
+    ),
+)
+# Figure 7 draws these; its message: the responses of residual networks are the smaller ones, and
+# the deeper the network, the less a single layer changes the signal.
+FIGURE_7_NETWORKS = (
+    *("plain20_cifar", "plain56_cifar"),
+    *("resnet20_cifar", "resnet56_cifar", "resnet110_cifar"),
+)
+
+ERROR_TABLES = (TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6)
+FIGURES = (FIGURE_1, FIGURE_4, FIGURE_6)
