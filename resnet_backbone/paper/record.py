@@ -1,0 +1,246 @@
+"""From the folder of a finished run to a file of `results/`, from which tables are printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+
+from resnet_backbone.config.strict_yaml import read_file
+from resnet_backbone.errors import ConfigError, StorageError
+from resnet_backbone.paper.measure import Measured
+from resnet_backbone.paper.record_schema import (
+    Best,
+    Curve,
+    Data,
+    Layer,
+    Machine,
+    Record,
+    Test,
+    Training,
+    defects,
+    read_checked,
+    read_record,
+)
+from resnet_backbone.report.curves import read_curves
+
+MAX_POINTS = 300
+LAST_SHARE = 20  # the final training error is that of so manieth a part of the steps
+TRAINING_ERROR, TEST_ERROR = "error", "classification/top1_error"
+# A path from the root: at the beginning of an argument, behind "=" or in a list. What it ends in
+# says enough; the rest is the machine's.
+_ABSOLUTE = re.compile(r"""(?<![^\s=\[,"'])(?:~|[A-Za-z]:)?[/\\](?:[^,\]"'=/\\]+[/\\]+)*""")
+
+
+class _DataSection(BaseModel):
+    root: str
+    format: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    hold_out: int
+
+
+class _ModelSection(BaseModel):
+    name: str
+
+
+class _SolverSection(BaseModel):
+    schedule: str
+    max_iter: int
+    milestones: tuple[int, ...]
+    lr: float
+    batch_size: int
+
+
+class _EvaluationSection(BaseModel):
+    testing: str
+
+
+class _Config(BaseModel):
+    """Of a run's config.yaml, whose schedule is already scaled, what is recorded."""
+
+    task: Literal["classification"]
+    name: str
+    seed: int
+    device: str
+    data: _DataSection
+    model: _ModelSection
+    solver: _SolverSection
+    evaluation: _EvaluationSection
+
+
+class _Environment(BaseModel):
+    """Of a run's environment.json."""
+
+    command: list[str]
+    ranks: int
+    gpu: str | None
+    packages: dict[str, str]
+
+
+class _Metrics(BaseModel):
+    classification: Test
+
+
+class _Results(BaseModel):
+    """Of a run's results.json."""
+
+    metrics: _Metrics
+    step: int
+    best: Best | None = None
+
+
+def record_run(run_folder: Path, results_folder: Path, measured: Measured | None = None) -> Path:
+    """Writes what a finished classification run has found, and from what, without its weights.
+
+    Args:
+        run_folder: Its output folder; the record is called as this folder is.
+        results_folder: Made if need be.
+        measured: Layer responses and gradient norms of the trained network, if they are wanted.
+
+    Returns:
+        The file written. A record of the same run is replaced.
+
+    Raises:
+        StorageError: a file of the run is missing or damaged, the record cannot be written, or
+            another run's record is there.
+        ConfigError: the run is no classification run.
+    """
+    record = _record(run_folder, measured)
+    file = results_folder / f"{run_folder.resolve().name}.json"
+    if file.exists() and _identity(read_record(file)) != _identity(record):
+        raise StorageError(
+            f"{file}: records another run; rename the folder {run_folder}, or remove the record"
+        )
+    _write(file, record.model_dump_json(indent=1) + "\n")
+    return file
+
+
+def thinned(steps: Sequence[int], values: Sequence[float], *, average: bool) -> Curve:
+    """Returns at most `MAX_POINTS` points, the last one among them.
+
+    Args:
+        steps: Ascending.
+        values: As many.
+        average: A point is the mean of those it stands for, as training errors are means already;
+            otherwise the last of them.
+    """
+    group = -(-len(steps) // MAX_POINTS) or 1
+    ends = range(len(steps), 0, -group)
+    spans = [(max(0, end - group), end) for end in reversed(ends)]
+    means = [sum(values[a:b]) / (b - a) if average else values[b - 1] for a, b in spans]
+    return Curve(steps=tuple(steps[b - 1] for _, b in spans), values=tuple(means))
+
+
+def without_machine(arguments: Sequence[str]) -> str:
+    """Returns a command line in which absolute paths are cut to their last parts."""
+    words = [_ABSOLUTE.sub("", word) for word in arguments]
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
+def _record(folder: Path, measured: Measured | None) -> Record:
+    config = _read_config(folder / "config.yaml")
+    results = read_checked(_Results, folder / "results.json")
+    environment = read_checked(_Environment, folder / "environment.json")
+    training, test = _errors(folder / "metrics.jsonl")
+    return Record(
+        experiment=config.name,
+        network=config.model.name,
+        data=_data(config),
+        training=Training(
+            **config.solver.model_dump(exclude={"schedule"}),
+            kind=config.solver.schedule,
+            steps=results.step,
+        ),
+        seed=config.seed,
+        test=results.metrics.classification,
+        best=results.best,
+        final_training_error=_final(*training, results.step),
+        training_error=thinned(*training, average=True),
+        test_error=thinned(*test, average=False),
+        layer_responses=None if measured is None else _layers(measured.responses),
+        gradient_norms=None if measured is None else _layers(measured.gradients),
+        machine=_machine(config, environment),
+        date=_date(folder / "results.json"),
+        command=without_machine(environment.command),
+    )
+
+
+def _read_config(file: Path) -> _Config:
+    tree, _ = read_file(file)
+    task = tree.get("task", "detection")
+    if task != "classification":
+        raise ConfigError(f"{file}: task is {task}, expected classification, the only one recorded")
+    try:
+        return _Config.model_validate(tree)
+    except ValidationError as error:
+        raise StorageError(f"{file}: {defects(error)}") from None
+
+
+Series = tuple[list[int], list[float]]
+
+
+def _errors(file: Path) -> tuple[Series, Series]:
+    """Returns the training and the test error over steps."""
+    try:
+        curves = read_curves(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{file}: cannot be read: {error}") from error
+    nothing: Series = ([], [])
+    return curves.get(TRAINING_ERROR, nothing), curves.get(TEST_ERROR, nothing)
+
+
+def _final(steps: list[int], values: list[float], last: int) -> float | None:
+    begin = last - last / LAST_SHARE
+    late = [value for step, value in zip(steps, values, strict=True) if step > begin] or values[-1:]
+    return sum(late) / len(late) if late else None
+
+
+def _data(config: _Config) -> Data:
+    own = config.data.format in ("cifar10", "cifar100", "shapes")
+    return Data(
+        name=config.data.format if own else Path(config.data.root).name,
+        train=tuple(Path(source).name for source in config.data.train),
+        val=tuple(Path(source).name for source in config.data.val),
+        hold_out=config.data.hold_out,
+        testing=config.evaluation.testing,
+    )
+
+
+def _machine(config: _Config, environment: _Environment) -> Machine:
+    gpu = None if config.device == "cpu" else environment.gpu
+    return Machine(
+        device="cuda" if gpu else "cpu",
+        gpu=gpu,
+        ranks=environment.ranks,
+        torch=environment.packages.get("torch", "unknown"),
+    )
+
+
+def _date(file: Path) -> str:
+    return datetime.fromtimestamp(file.stat().st_mtime, timezone.utc).strftime("%Y-%m-%d")
+
+
+def _layers(pairs: Sequence[tuple[str, float]]) -> tuple[Layer, ...]:
+    return tuple(Layer(name=name, value=value) for name, value in pairs)
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    return record.experiment, record.network, record.data, record.training, record.seed
+
+
+def _write(file: Path, text: str) -> None:
+    temporary = file.with_suffix(".tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StorageError(f"{file}: cannot be written: {error}") from error
