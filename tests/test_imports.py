@@ -36,7 +36,8 @@ OTHERS = {
     "weights": ("backbone", "weights"),
     "detection": ("backbone", "detection", "utils"),
     "data": ("data", "utils"),
-    "paper": ("backbone", "classification", "paper"),
+    # Outermost but for plugins: it reads what runs have left, and measures networks.
+    "paper": ("backbone", "classification", "config.strict_yaml", "paper", "report.curves"),
     "evaluation": ("evaluation", "utils"),
     "report": ("report", "utils"),
     "engine": "backbone config data detection engine evaluation report utils weights".split(),
