@@ -37,10 +37,10 @@ OTHERS = {
     "detection": ("backbone", "detection", "utils"),
     "data": ("data", "utils"),
     # Outermost but for plugins: it reads what runs have left, and measures networks.
-    "paper": ("backbone", "classification", "config.strict_yaml", "paper", "report.curves"),
+    "paper": ("backbone", "classification", "config.strict_yaml", "paper", "report"),
     "evaluation": ("evaluation", "utils"),
     "report": ("report", "utils"),
-    "engine": "backbone config data detection engine evaluation report utils weights".split(),
+    "engine": "backbone classification config data detection engine evaluation report utils weights".split(),
     "plugins": ("",),
 }
 ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}

@@ -7,11 +7,18 @@ from typing import Literal
 
 from resnet_backbone.paper.published import CIFAR_SCHEDULE, IMAGENET_SCHEDULE, Schedule
 
+# Section 3.3: plain-34's multiply-adds, in percent of VGG-19's.
+PLAIN_34_OF_VGG_19 = 18.0
+FIGURE_3_NETWORKS = {"vgg19": "VGG-19", "plain34": "plain-34", "resnet34_a": "ResNet-34"}
+
 PLAIN_CIFAR = ("plain20_cifar", "plain32_cifar", "plain44_cifar", "plain56_cifar")
 RESIDUAL_CIFAR = (
     *("resnet20_cifar", "resnet32_cifar", "resnet44_cifar", "resnet56_cifar"),
     "resnet110_cifar",
 )
+
+# Which network ends with the lower error of the two.
+Claim = tuple[str, Literal["training_error", "test_error"], str]
 
 
 @dataclass(frozen=True)
@@ -23,15 +30,14 @@ class PublishedFigure:
         title: What it shows.
         schedule: How the networks were trained.
         networks: Whose curves are drawn.
-        claims: (network, metric, network): the first ends with the lower error of the two. The
-            metric is "training_error" or "test_error".
+        claims: What the paper's text says of them.
     """
 
     key: str
     title: str
     schedule: Schedule
     networks: tuple[str, ...]
-    claims: tuple[tuple[str, Literal["training_error", "test_error"], str], ...]
+    claims: tuple[Claim, ...]
 
 
 FIGURE_1 = PublishedFigure(
@@ -70,11 +76,18 @@ FIGURE_6 = PublishedFigure(
         ("resnet56_cifar", "test_error", "plain56_cifar"),
     ),
 )
-# Figure 7 draws these; its message: the responses of residual networks are the smaller ones, and
-# the deeper the network, the less a single layer changes the signal.
+# Section 4.2: the responses of residual networks are generally smaller than those of plain ones,
+# and the deeper a residual network, the less each layer changes the signal.
 FIGURE_7_NETWORKS = (
     *("plain20_cifar", "plain56_cifar"),
     *("resnet20_cifar", "resnet56_cifar", "resnet110_cifar"),
+)
+# (smaller responses, larger responses)
+FIGURE_7_CLAIMS = (
+    ("resnet20_cifar", "plain20_cifar"),
+    ("resnet56_cifar", "plain56_cifar"),
+    ("resnet56_cifar", "resnet20_cifar"),
+    ("resnet110_cifar", "resnet56_cifar"),
 )
 
 FIGURES = (FIGURE_1, FIGURE_4, FIGURE_6)

@@ -1,0 +1,123 @@
+"""The paper's figures of recorded runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from resnet_backbone.errors import StorageError
+from resnet_backbone.paper.complexity import PAPER_MULTIPLY_ADDS
+from resnet_backbone.paper.cost import total
+from resnet_backbone.paper.layers import measured
+from resnet_backbone.paper.matching import Runs, find_together
+from resnet_backbone.paper.published_figures import (
+    FIGURE_3_NETWORKS,
+    FIGURE_7_NETWORKS,
+    FIGURES,
+    PLAIN_CIFAR,
+    RESIDUAL_CIFAR,
+    PublishedFigure,
+)
+from resnet_backbone.paper.record_schema import Record
+from resnet_backbone.report import paper_figures
+from resnet_backbone.report.paper_figures import ErrorCurve, LayerCurve
+
+
+def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Draws every figure for which something is recorded; figure 3 is computed.
+
+    Curves of one figure are of runs under the same conditions; the seed is the lowest recorded.
+
+    Args:
+        records: All that are recorded.
+        folder: Made if need be; files of the same names are replaced.
+
+    Returns:
+        The PNG files.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    drawn = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, figure in _figures(records):
+            drawn.append(folder / f"{key}.png")
+            paper_figures.save(figure, drawn[-1])
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error}") from error
+    return drawn
+
+
+def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
+    yield "figure3", _complexity()
+    for figure in FIGURES:
+        runs = find_together(records, figure.networks, figure.schedule)
+        if runs:
+            yield figure.key, _errors(figure, dict(runs))
+    responses = _layers(records, FIGURE_7_NETWORKS, "layer_responses")
+    if responses:
+        yield "figure7", paper_figures.response_figure(responses)
+    gradients = _layers(records, (*PLAIN_CIFAR, *RESIDUAL_CIFAR), "gradient_norms")
+    if gradients:
+        yield "gradients", paper_figures.gradient_figure(gradients)
+
+
+def _complexity() -> Figure:
+    counts = {
+        label: (float(total(network).multiply_adds), PAPER_MULTIPLY_ADDS[network])
+        for network, label in FIGURE_3_NETWORKS.items()
+    }
+    return paper_figures.complexity_figure(counts)
+
+
+def _errors(figure: PublishedFigure, runs: dict[str, Runs]) -> Figure:
+    curves = [(name, _curve(name, runs[name])) for name in figure.networks if name in runs]
+    drawn = paper_figures.error_figure(
+        {
+            "plain networks": [curve for name, curve in curves if _is_plain(name)],
+            "residual networks": [curve for name, curve in curves if not _is_plain(name)],
+        }
+    )
+    first = next(iter(runs.values()))
+    dataset = first.records[0].data.name
+    drawn.suptitle("; ".join([dataset, *first.deviations]), fontsize="small")
+    return drawn
+
+
+def _curve(network: str, runs: Runs) -> ErrorCurve:
+    record = min(runs.records, key=lambda record: record.seed)
+    training, test = record.training_error, record.test_error
+    return ErrorCurve(
+        _label(network),
+        _depth(network),
+        (training.steps, training.values),
+        (test.steps, test.values),
+    )
+
+
+def _layers(records: Sequence[Record], networks: Sequence[str], what: str) -> list[LayerCurve]:
+    curves = []
+    for network in networks:
+        found = measured(records, network, what)
+        if found is not None:
+            values = [layer.value for layer in found[0]]
+            curve = LayerCurve(_label(network), _depth(network), _is_plain(network), values)
+            curves.append(curve)
+    return curves
+
+
+def _is_plain(network: str) -> bool:
+    return network.startswith("plain")
+
+
+def _depth(network: str) -> int:
+    found = re.search(r"\d+", network)
+    return int(found[0]) if found else 0
+
+
+def _label(network: str) -> str:
+    return f"{'plain' if _is_plain(network) else 'ResNet'}-{_depth(network)}"

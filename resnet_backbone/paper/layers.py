@@ -1,0 +1,95 @@
+"""Figure 7 and section 4.1's look at gradients, of recorded runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from resnet_backbone.paper.cost import ASSUMPTIONS, training_hours
+from resnet_backbone.paper.matching import find_pair, find_runs
+from resnet_backbone.paper.published import CIFAR_SCHEDULE
+from resnet_backbone.paper.published_figures import (
+    FIGURE_7_CLAIMS,
+    FIGURE_7_NETWORKS,
+    PLAIN_CIFAR,
+    RESIDUAL_CIFAR,
+)
+from resnet_backbone.paper.record_schema import Layer, Record
+from resnet_backbone.paper.rows import NOTHING, Row, Section, not_run
+
+
+def _missing(network: str, label: str, paper: str) -> Row:
+    hours = training_hours(network, CIFAR_SCHEDULE)
+    return not_run(label, paper, hours, "no recorded run was measured")
+
+
+def measured(
+    records: Sequence[Record], network: str, what: str
+) -> tuple[tuple[Layer, ...], str] | None:
+    """Returns the layers of the most comparable run of a network, and where they come from.
+
+    Args:
+        records: All that are recorded.
+        network: Our name.
+        what: "layer_responses" or "gradient_norms".
+    """
+    found = _with(records, what)
+    for runs in find_runs(found, network, CIFAR_SCHEDULE):
+        return getattr(runs.records[0], what), "; ".join([*runs.deviations, runs.origin])
+    return None
+
+
+def figure_7(records: Sequence[Record]) -> Section:
+    """Returns the mean response of each network, and whether they stand as in the paper."""
+    rows = []
+    for network in FIGURE_7_NETWORKS:
+        found = measured(records, network, "layer_responses")
+        if found is None:
+            rows.append(_missing(network, f"{network}, mean std", "drawn"))
+        else:
+            mean = f"{mean_of(found[0]):.3f}"
+            rows.append(Row(f"{network}, mean std", "drawn", mean, "-", found[1], recorded=True))
+    rows += [_claim(records, *claim) for claim in FIGURE_7_CLAIMS]
+    title = "Figure 7: standard deviation of the 3x3 layers' responses, CIFAR-10"
+    notes = ("mean over the layers of a network", *_assumed(rows))
+    return Section("figure7", title, tuple(rows), notes)
+
+
+def _assumed(rows: Sequence[Row]) -> tuple[str, ...]:
+    missing = any(row.ours == NOTHING for row in rows)
+    return (ASSUMPTIONS["cifar10"],) if missing else ()
+
+
+def _claim(records: Sequence[Record], smaller: str, larger: str) -> Row:
+    label = f"{smaller} responds less than {larger}"
+    pair = find_pair(_with(records, "layer_responses"), (smaller, larger), CIFAR_SCHEDULE)
+    if pair is None:
+        return Row(label, "yes", NOTHING, "-", "needs both, run under the same conditions")
+    low, high = (mean_of(runs.records[0].layer_responses or ()) for runs in pair)
+    how = "; ".join([f"{low:.3f} against {high:.3f}", *pair[0].deviations])
+    return Row(label, "yes", "yes" if low < high else "no", "-", how, recorded=True)
+
+
+def gradient_check(records: Sequence[Record]) -> Section:
+    """Returns the smallest and the largest gradient of each network."""
+    rows = []
+    for network in (*PLAIN_CIFAR, *RESIDUAL_CIFAR):
+        found = measured(records, network, "gradient_norms")
+        if found is None:
+            rows.append(_missing(network, network, "healthy"))
+            continue
+        norms = [layer.value for layer in found[0]]
+        ours = f"{min(norms):.2g} to {max(norms):.2g}"
+        rows.append(Row(network, "healthy", ours, "-", found[1], recorded=True))
+    title = "Section 4.1: L2 norms of the gradients over all convolutions, trained networks"
+    note = "the paper gives no numbers: with batch normalisation the norms are healthy"
+    return Section("gradients", title, tuple(rows), (note, *_assumed(rows)))
+
+
+def mean_of(layers: Sequence[Layer]) -> float:
+    """Returns the mean over the layers."""
+    return statistics.fmean(layer.value for layer in layers)
+
+
+def _with(records: Sequence[Record], what: str) -> list[Record]:
+    return [record for record in records if getattr(record, what) is not None]

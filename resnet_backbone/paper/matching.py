@@ -1,0 +1,173 @@
+"""Which recorded runs belong to which number of the paper, and how far they are comparable."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from resnet_backbone.paper.published import Schedule, Statistic
+from resnet_backbone.paper.record_schema import Record
+
+IMAGENET_NAMES = ("imagenet", "imagenet1k", "ilsvrc", "ilsvrc2012", "ilsvrc2015")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one network that differ in nothing but their seeds.
+
+    Attributes:
+        records: One or more.
+        deviations: What is not as in the paper, in words; empty: the runs are comparable.
+    """
+
+    records: tuple[Record, ...]
+    deviations: tuple[str, ...]
+
+    @property
+    def images(self) -> int:
+        """Images that each of the runs has seen."""
+        training = self.records[0].training
+        return training.steps * training.batch_size
+
+    def error(
+        self,
+        name: Literal["top1_error", "top5_error", "training_error", "test_error"],
+        statistic: Statistic = "mean of 5 runs",
+    ) -> float | None:
+        """Returns an error of the last step in percent, over the seeds; None: not recorded."""
+        values = [value for record in self.records if (value := _error(record, name)) is not None]
+        if not values:
+            return None
+        return 100 * (min(values) if statistic == "best of 5 runs" else statistics.fmean(values))
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the test error over the seeds, in percent points."""
+        errors = [100 * record.test.top1_error for record in self.records]
+        return statistics.stdev(errors) if len(errors) > 1 else None
+
+    @property
+    def origin(self) -> str:
+        """Configuration, data, seeds, steps, machine and date, on one line."""
+        first = self.records[0]
+        seeds = ", ".join(str(seed) for seed in sorted(record.seed for record in self.records))
+        parts = [
+            first.experiment,
+            first.data.name,
+            f"seed{'s' if len(self.records) > 1 else ''} {seeds}",
+            f"{first.training.steps:,} steps of {first.training.batch_size}",
+            first.machine.gpu or "CPU",
+            max(record.date for record in self.records),
+        ]
+        return "; ".join(parts)
+
+
+def _error(record: Record, name: str) -> float | None:
+    if name == "training_error":
+        return record.final_training_error
+    return record.test.top5_error if name == "top5_error" else record.test.top1_error
+
+
+def find_runs(records: Iterable[Record], network: str, schedule: Schedule) -> list[Runs]:
+    """Returns the runs of a network on the paper's data set, the most comparable ones first.
+
+    Args:
+        records: All that are recorded.
+        network: Our name.
+        schedule: The paper's.
+    """
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        if record.network == network and dataset_of(record) == schedule.dataset:
+            groups.setdefault(conditions(record), []).append(record)
+    runs = [Runs(tuple(group), deviations(group[0], schedule)) for group in groups.values()]
+    return sorted(runs, key=lambda group: (len(group.deviations), -group.images))
+
+
+def find_pair(
+    records: Sequence[Record], networks: tuple[str, str], schedule: Schedule
+) -> tuple[Runs, Runs] | None:
+    """Returns runs of two networks under the same conditions, or None."""
+    first, second = (find_runs(records, network, schedule) for network in networks)
+    for one in first:
+        for other in second:
+            if conditions(one.records[0]) == conditions(other.records[0]):
+                return one, other
+    return None
+
+
+def find_together(
+    records: Sequence[Record], networks: Sequence[str], schedule: Schedule
+) -> Mapping[str, Runs]:
+    """Returns runs under the same conditions of as many of the networks as there are."""
+    found: dict[tuple[object, ...], dict[str, Runs]] = {}
+    for network in networks:
+        for runs in find_runs(records, network, schedule):
+            found.setdefault(conditions(runs.records[0]), {}).setdefault(network, runs)
+    candidates = list(found.values())
+    return max(candidates, key=lambda group: (len(group), _comparable(group)), default={})
+
+
+def _comparable(group: Mapping[str, Runs]) -> tuple[int, int]:
+    runs = next(iter(group.values()))
+    return -len(runs.deviations), runs.images
+
+
+def conditions(record: Record) -> tuple[object, ...]:
+    """Returns what must be equal where two runs are compared.
+
+    A plateau comes when it comes, so there the steps may differ.
+    """
+    training = record.training
+    if training.kind == "plateau":
+        training = training.model_copy(update={"steps": 0})
+    return record.data, training
+
+
+def dataset_of(record: Record) -> str | None:
+    """Returns "cifar10" or "imagenet", also for copies of them, or None."""
+    name = re.sub(r"[-_ ]", "", record.data.name.lower())
+    if name.startswith("cifar10") and not name.startswith("cifar100"):
+        return "cifar10"
+    return "imagenet" if name in IMAGENET_NAMES else None
+
+
+def deviations(record: Record, schedule: Schedule) -> tuple[str, ...]:
+    """Returns in what a run is not the paper's, in words."""
+    ours = record.training
+    found = []
+    if ours.steps * ours.batch_size < schedule.images and not _plateaued(record, schedule):
+        share = ours.steps * ours.batch_size / schedule.images
+        found.append(f"shortened to {100 * share:.3g} % of the schedule")
+    elif ours.steps * ours.batch_size > schedule.images:
+        found.append("longer than the schedule")
+    if ours.batch_size != schedule.batch_size:
+        found.append(f"batch {ours.batch_size} for {schedule.batch_size}")
+    if ours.lr != schedule.lr:
+        found.append(f"rate {ours.lr:g} for {schedule.lr:g}")
+    if not _drops_alike(record, schedule):
+        found.append("other drops of the rate")
+    if record.data.hold_out:
+        found.append(f"tested on {record.data.hold_out:,} held-out training images")
+    return tuple(found)
+
+
+def _plateaued(record: Record, schedule: Schedule) -> bool:
+    """Whether the run could have gone on for so long but ended when the error stood still."""
+    ours = record.training
+    return ours.kind == "plateau" and ours.max_iter * ours.batch_size >= schedule.images
+
+
+def _drops_alike(record: Record, schedule: Schedule) -> bool:
+    ours = record.training
+    if not schedule.milestones:
+        return ours.kind == "plateau"
+    shares = [milestone / ours.max_iter for milestone in ours.milestones]
+    expected = [milestone / schedule.max_iter for milestone in schedule.milestones]
+    near = len(shares) == len(expected) and all(
+        abs(a - b) < 0.01 for a, b in zip(shares, expected, strict=True)
+    )
+    return ours.kind == "multistep" and near
