@@ -11,6 +11,8 @@ from typing import Literal
 from resnet_backbone.paper.published import Schedule, Statistic
 from resnet_backbone.paper.record_schema import Record
 
+ErrorName = Literal["top1_error", "top5_error", "training_error", "test_error"]
+
 IMAGENET_NAMES = ("imagenet", "imagenet1k", "ilsvrc", "ilsvrc2012", "ilsvrc2015")
 
 
@@ -34,11 +36,19 @@ class Runs:
 
     def error(
         self,
-        name: Literal["top1_error", "top5_error", "training_error", "test_error"],
+        name: ErrorName,
         statistic: Statistic = "mean of 5 runs",
+        testing: str = "single",
     ) -> float | None:
-        """Returns an error of the last step in percent, over the seeds; None: not recorded."""
-        values = [value for record in self.records if (value := _error(record, name)) is not None]
+        """Returns an error of the last step in percent, over the seeds; None: not recorded.
+
+        Args:
+            name: "test_error" is the top-1 error.
+            statistic: The best one, or else the mean.
+            testing: How images were tested.
+        """
+        found = [_error(record, name, testing) for record in self.records]
+        values = [value for value in found if value is not None]
         if not values:
             return None
         return 100 * (min(values) if statistic == "best of 5 runs" else statistics.fmean(values))
@@ -65,10 +75,13 @@ class Runs:
         return "; ".join(parts)
 
 
-def _error(record: Record, name: str) -> float | None:
+def _error(record: Record, name: ErrorName, testing: str) -> float | None:
     if name == "training_error":
         return record.final_training_error
-    return record.test.top5_error if name == "top5_error" else record.test.top1_error
+    test = record.tested(testing)
+    if test is None:
+        return None
+    return test.top5_error if name == "top5_error" else test.top1_error
 
 
 def find_runs(records: Iterable[Record], network: str, schedule: Schedule) -> list[Runs]:

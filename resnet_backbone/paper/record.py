@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ValidationError
-
-from resnet_backbone.config.strict_yaml import read_file
-from resnet_backbone.errors import ConfigError, StorageError
+from resnet_backbone.errors import StorageError
 from resnet_backbone.paper.measure import Measured
 from resnet_backbone.paper.record_schema import (
-    Best,
     Curve,
     Data,
     Layer,
     Machine,
     Record,
-    Test,
     Training,
-    defects,
     read_checked,
     read_record,
+)
+from resnet_backbone.paper.run_files import (
+    Environment,
+    Results,
+    RunConfig,
+    errors_of,
+    more_tests,
+    read_config,
 )
 from resnet_backbone.report.curves import read_curves
 
@@ -37,66 +38,10 @@ TRAINING_ERROR, TEST_ERROR = "error", "classification/top1_error"
 _ABSOLUTE = re.compile(r"""(?<![^\s=\[,"'])(?:~|[A-Za-z]:)?[/\\](?:[^,\]"'=/\\]+[/\\]+)*""")
 
 
-class _DataSection(BaseModel):
-    root: str
-    format: str
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    hold_out: int
-
-
-class _ModelSection(BaseModel):
-    name: str
-
-
-class _SolverSection(BaseModel):
-    schedule: str
-    max_iter: int
-    milestones: tuple[int, ...]
-    lr: float
-    batch_size: int
-
-
-class _EvaluationSection(BaseModel):
-    testing: str
-
-
-class _Config(BaseModel):
-    """Of a run's config.yaml, whose schedule is already scaled, what is recorded."""
-
-    task: Literal["classification"]
-    name: str
-    seed: int
-    device: str
-    data: _DataSection
-    model: _ModelSection
-    solver: _SolverSection
-    evaluation: _EvaluationSection
-
-
-class _Environment(BaseModel):
-    """Of a run's environment.json."""
-
-    command: list[str]
-    ranks: int
-    gpu: str | None
-    packages: dict[str, str]
-
-
-class _Metrics(BaseModel):
-    classification: Test
-
-
-class _Results(BaseModel):
-    """Of a run's results.json."""
-
-    metrics: _Metrics
-    step: int
-    best: Best | None = None
-
-
 def record_run(run_folder: Path, results_folder: Path, measured: Measured | None = None) -> Path:
     """Writes what a finished classification run has found, and from what, without its weights.
+
+    What tools/evaluate.py has left in folders below, of the run's own weights, is recorded too.
 
     Args:
         run_folder: Its output folder; the record is called as this folder is.
@@ -144,9 +89,9 @@ def without_machine(arguments: Sequence[str]) -> str:
 
 
 def _record(folder: Path, measured: Measured | None) -> Record:
-    config = _read_config(folder / "config.yaml")
-    results = read_checked(_Results, folder / "results.json")
-    environment = read_checked(_Environment, folder / "environment.json")
+    config = read_config(folder / "config.yaml")
+    results = read_checked(Results, folder / "results.json")
+    environment = read_checked(Environment, folder / "environment.json")
     training, test = _errors(folder / "metrics.jsonl")
     return Record(
         experiment=config.name,
@@ -158,7 +103,8 @@ def _record(folder: Path, measured: Measured | None) -> Record:
             steps=results.step,
         ),
         seed=config.seed,
-        test=results.metrics.classification,
+        test=errors_of(results.metrics),
+        more_tests=more_tests(folder),
         best=results.best,
         final_training_error=_final(*training, results.step),
         training_error=thinned(*training, average=True),
@@ -169,17 +115,6 @@ def _record(folder: Path, measured: Measured | None) -> Record:
         date=_date(folder / "results.json"),
         command=without_machine(environment.command),
     )
-
-
-def _read_config(file: Path) -> _Config:
-    tree, _ = read_file(file)
-    task = tree.get("task", "detection")
-    if task != "classification":
-        raise ConfigError(f"{file}: task is {task}, expected classification, the only one recorded")
-    try:
-        return _Config.model_validate(tree)
-    except ValidationError as error:
-        raise StorageError(f"{file}: {defects(error)}") from None
 
 
 Series = tuple[list[int], list[float]]
@@ -201,18 +136,17 @@ def _final(steps: list[int], values: list[float], last: int) -> float | None:
     return sum(late) / len(late) if late else None
 
 
-def _data(config: _Config) -> Data:
+def _data(config: RunConfig) -> Data:
     own = config.data.format in ("cifar10", "cifar100", "shapes")
     return Data(
         name=config.data.format if own else Path(config.data.root).name,
         train=tuple(Path(source).name for source in config.data.train),
         val=tuple(Path(source).name for source in config.data.val),
         hold_out=config.data.hold_out,
-        testing=config.evaluation.testing,
     )
 
 
-def _machine(config: _Config, environment: _Environment) -> Machine:
+def _machine(config: RunConfig, environment: Environment) -> Machine:
     gpu = None if config.device == "cpu" else environment.gpu
     return Machine(
         device="cuda" if gpu else "cpu",

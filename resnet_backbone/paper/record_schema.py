@@ -40,7 +40,6 @@ class Data(Part):
     train: tuple[str, ...]
     val: tuple[str, ...]
     hold_out: NonNegative = Field(description="training images that were tested on instead")
-    testing: str = Field(description="single, ten_crop or multi_scale")
 
 
 class Test(Part):
@@ -90,7 +89,8 @@ class Machine(Part):
 class Record(Part):
     """One finished run.
 
-    Errors are fractions; `test` is that of the last step. `final_training_error` is the mean over
+    Errors are fractions; `test` is that of the last step, of one crop per image, and `more_tests`
+    those of the same weights by other ways of testing. `final_training_error` is the mean over
     the last twentieth of the steps, of augmented images and of the weights of the moment.
     """
 
@@ -101,6 +101,9 @@ class Record(Part):
     training: Training
     seed: NonNegative
     test: Test
+    more_tests: dict[str, Test] = Field(
+        default_factory=dict, description="by what evaluation.testing calls them"
+    )
     best: Best | None
     final_training_error: Error | None
     training_error: Curve
@@ -110,6 +113,10 @@ class Record(Part):
     machine: Machine
     date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
     command: str
+
+    def tested(self, testing: str) -> Test | None:
+        """Returns the errors by a way of testing, as `evaluation.testing` calls it, or None."""
+        return self.test if testing == "single" else self.more_tests.get(testing)
 
 
 def read_record(file: Path) -> Record:

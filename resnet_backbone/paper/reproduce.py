@@ -9,7 +9,7 @@ from functools import partial
 from resnet_backbone.paper import cost, published, published_detection, published_figures
 from resnet_backbone.paper.complexity import PAPER_MULTIPLY_ADDS, PAPER_PARAMETERS
 from resnet_backbone.paper.layers import figure_7, gradient_check
-from resnet_backbone.paper.matching import Runs, find_pair, find_runs
+from resnet_backbone.paper.matching import ErrorName, Runs, find_pair, find_runs
 from resnet_backbone.paper.published import Published, PublishedTable
 from resnet_backbone.paper.published_figures import PublishedFigure
 from resnet_backbone.paper.record_schema import Record
@@ -70,7 +70,7 @@ def _is_bottleneck(network: str) -> bool:
 
 def _errors(table: PublishedTable, records: Records) -> Section:
     """Returns a table of errors; `table.schedule` is given."""
-    fitting = [record for record in records if record.data.testing == table.testing]
+    fitting = [record for record in records if record.tested(table.testing) is not None]
     rows = [_error(row, table, fitting) for row in table.rows]
     if table is published.TABLE_6:
         rows += [_parameters(network) for network in PAPER_PARAMETERS]
@@ -93,9 +93,8 @@ def _error(row: Published, table: PublishedTable, records: Records) -> Row:
         how = f"others' result{f' ({row.condition})' if row.condition else ''}, quoted by the paper"
         return Row(label, paper, "-", "-", how)
     for runs in find_runs(records, row.network, table.schedule):
-        ours = runs.error(
-            "top5_error" if row.metric == "top5_error" else "top1_error", row.statistic
-        )
+        name: ErrorName = "top5_error" if row.metric == "top5_error" else "top1_error"
+        ours = runs.error(name, row.statistic, table.testing)
         if ours is not None:
             return _compared(label, paper, ours - row.value, ours, runs, row)
     runs_needed = 1 if row.statistic == "one run" else 5

@@ -18,6 +18,7 @@ def write_run(
     max_iter=64_000,
     steps=None,
     data=None,
+    tests=None,
     **sections,
 ):
     """A run whose errors fall linearly from 0.9 to `top1` and `training`."""
@@ -48,6 +49,8 @@ def write_run(
         folder / "results.json",
         {"metrics": {"classification": errors}, "step": steps, "best": best, "per_class": {}},
     )
+    for testing, error in (tests or {}).items():
+        write_evaluation(folder / testing, testing, [f"{folder.name}/model.safetensors"], error)
     write_json(
         folder / "environment.json",
         {
@@ -70,6 +73,14 @@ def write_lines(file, steps, lines, top1, training):
             if line % 4 == 0:
                 error = 0.9 + (top1 - 0.9) * share
                 out.write(json.dumps({"step": step, "classification/top1_error": error}) + "\n")
+
+
+def write_evaluation(folder, testing, weights, top1):
+    """What tools/evaluate.py leaves."""
+    folder.mkdir()
+    errors = {"top1_error": top1, "top5_error": top1 / 10}
+    content = {"weights": weights, "testing": testing, "metrics": {"classification": errors}}
+    write_json(folder / "results.json", content | {"per_class": {}, "loss": {"loss": 1.0}})
 
 
 def write_json(file, value):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from finished_runs import write_json, write_run
+from finished_runs import write_evaluation, write_json, write_run
 
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.paper.measure import Measured
@@ -23,7 +23,7 @@ def test_a_run_is_recorded(tmp_path):
         3,
     )
     assert found.data.name == "cifar10_jpeg" and found.data.train == ("a.zip", "b.zip")
-    assert (found.data.hold_out, found.data.testing) == (5000, "single")
+    assert found.data.hold_out == 5000 and found.more_tests == {}
     assert found.training.model_dump() == {
         "kind": "multistep",
         "max_iter": 64_000,
@@ -80,6 +80,26 @@ def test_what_was_measured_is_recorded_too(tmp_path):
     found = read_record(record_run(write_run(tmp_path / "run"), tmp_path, measured))
     assert [(layer.name, layer.value) for layer in found.layer_responses] == measured.responses
     assert [(layer.name, layer.value) for layer in found.gradient_norms] == measured.gradients
+
+
+def test_other_ways_of_testing_the_same_weights(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_evaluation(folder / "evaluation", "ten_crop", ["output/run/model.safetensors"], 0.08)
+    write_evaluation(folder / "scales", "multi_scale", ["run/model.safetensors"], 0.07)
+    # Neither ensembles nor other runs' weights, and one crop is what the run itself says.
+    two = ["output/run/model.safetensors", "output/other/model.safetensors"]
+    write_evaluation(folder / "together", "ten_crop", two, 0.05)
+    write_evaluation(folder / "wrong", "multi_scale", two[1:], 0.04)
+    write_evaluation(folder / "single", "single", two[:1], 0.03)
+    found = read_record(record_run(folder, tmp_path / "results"))
+    assert set(found.more_tests) == {"ten_crop", "multi_scale"}
+    assert found.tested("ten_crop").top1_error == 0.08
+    assert found.tested("multi_scale").top1_error == 0.07
+    assert found.tested("single") == found.test and found.test.top1_error == 0.09
+    assert found.tested("ensemble") is None
+    (folder / "single" / "results.json").write_text("[]")
+    with pytest.raises(StorageError, match=r"single/results\.json"):
+        record_run(folder, tmp_path / "results")
 
 
 @pytest.mark.parametrize("count", [0, 1, 299, 300, 301, 600, 1501])

@@ -80,8 +80,9 @@ FIVE = (0.064, 0.065, 0.066, 0.067, 0.068)
 
 
 def test_ten_crops_and_one_are_not_the_same(table, uncounted):
-    single = {"data": {"root": "imagenet"}, "network": "resnet34_a", "evaluation": {}}
-    rows, _ = table("table2", single | IMAGENET, single | TEN_CROP | IMAGENET)
+    run = {"data": {"root": "imagenet"}, "network": "resnet34_a"} | IMAGENET
+    rows, _ = table("table2", run | {"network": "plain34"}, run | {"tests": {"ten_crop": 0.25}})
+    assert rows["plain-34"].ours == "not run"
     row = rows["ResNet-34"]
     assert (row.ours, row.difference) == ("25.00", "-0.03")
     rows, _ = table("table4")
@@ -89,7 +90,7 @@ def test_ten_crops_and_one_are_not_the_same(table, uncounted):
 
 
 IMAGENET = {
-    "top1": 0.25,
+    "top1": 0.27,
     "solver": {
         "schedule": "plateau",
         "max_iter": 600_000,
@@ -98,7 +99,6 @@ IMAGENET = {
         "lr": 0.1,
     },
 }
-TEN_CROP = {"evaluation": {"testing": "ten_crop"}}
 
 
 def test_claims_of_curves(table):
