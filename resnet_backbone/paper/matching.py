@@ -165,7 +165,7 @@ def deviations(record: Record, schedule: Schedule) -> tuple[str, ...]:
         found.append("other drops of the rate")
     if record.data.hold_out:
         found.append(f"tested on {record.data.hold_out:,} held-out training images")
-    return tuple(found)
+    return (*found, *ours.extras)
 
 
 def _plateaued(record: Record, schedule: Schedule) -> bool:

@@ -100,6 +100,7 @@ def _record(folder: Path, measured: Measured | None) -> Record:
         training=Training(
             **config.solver.model_dump(exclude={"schedule"}),
             kind=config.solver.schedule,
+            extras=config.extras,
             steps=results.step,
         ),
         seed=config.seed,

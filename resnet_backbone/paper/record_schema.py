@@ -30,6 +30,7 @@ class Training(Part):
     milestones: tuple[NonNegative, ...]
     lr: float
     batch_size: Positive
+    extras: tuple[str, ...] = Field(description="keys that are not as in the paper, with values")
     steps: NonNegative = Field(description="how many were done")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,6 +13,28 @@ from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.paper.record_schema import Best, Error, Test, defects, read_checked
 
 WEIGHTS = "model.safetensors"
+# Sections 3.4 and 4.2: the values that these keys of the configuration have in the paper.
+PAPERS: dict[str, tuple[Any, ...]] = {
+    "data.mixup": (0,),
+    "data.cutmix": (0,),
+    "data.auto_augment": (None,),
+    "data.random_erase": (0,),
+    "data.repeats": (1,),
+    "data.progressive": ([],),
+    "data.flip": (0.5,),
+    "model.weights": (None,),
+    "model.norm": ("BN", "SyncBN"),
+    "model.loss": ("ce",),
+    "model.label_smoothing": (0,),
+    "model.stochastic_depth": (0,),
+    "model.zero_init_residual": (False,),
+    "solver.optimizer": ("sgd",),
+    "solver.momentum": (0.9,),
+    "solver.weight_decay": (1e-4,),
+    "solver.nesterov": (False,),
+    "solver.clip_grad_norm": (None,),
+    "solver.ema_decay": (None,),
+}
 
 
 class DataSection(BaseModel):
@@ -50,6 +73,7 @@ class RunConfig(BaseModel):
     data: DataSection
     model: ModelSection
     solver: SolverSection
+    extras: tuple[str, ...]
 
 
 class Environment(BaseModel):
@@ -126,6 +150,18 @@ def read_config(file: Path) -> RunConfig:
     if task != "classification":
         raise ConfigError(f"{file}: task is {task}, expected classification, the only one recorded")
     try:
-        return RunConfig.model_validate(tree)
+        return RunConfig.model_validate(tree | {"extras": _extras(tree)})
     except ValidationError as error:
         raise StorageError(f"{file}: {defects(error)}") from None
+
+
+def _extras(tree: Mapping[str, Any]) -> list[str]:
+    """Returns the keys by which a recipe is another than the paper's, with their values."""
+    found = []
+    for key, papers in PAPERS.items():
+        section, _, name = key.partition(".")
+        value = (tree.get(section) or {}).get(name, papers[0])
+        if value not in papers:
+            # Of a file, that there is one says enough; where it lies is the machine's matter.
+            found.append(key if key == "model.weights" else f"{key} {value}")
+    return found

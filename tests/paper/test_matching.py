@@ -24,6 +24,9 @@ def make(tmp_path):
     return make
 
 
+EMA = "solver.ema_decay 0.999"
+
+
 def solver(**changes):
     full = {
         "schedule": "multistep",
@@ -55,6 +58,9 @@ def resident(**changes):
         ),
         (solver(milestones=(32_000,)), ("other drops of the rate",)),
         (solver(schedule="cosine"), ("other drops of the rate",)),
+        (solver(ema_decay=0.999, weight_decay=5e-4), ("solver.weight_decay 0.0005", EMA)),
+        ({"data": resident()["data"] | {"mixup": 0.2}}, ("data.mixup 0.2",)),
+        ({"model": {"name": "resnet20_cifar", "weights": "/a/b.safetensors"}}, ("model.weights",)),
         (resident(hold_out=5000), ("tested on 5,000 held-out training images",)),
     ],
 )

@@ -30,6 +30,7 @@ def test_a_run_is_recorded(tmp_path):
         "milestones": (32_000, 48_000),
         "lr": 0.1,
         "batch_size": 128,
+        "extras": (),
         "steps": 64_000,
     }
     assert (found.test.top1_error, found.test.top5_error) == (0.09, 0.009)
