@@ -66,7 +66,7 @@ def _decode(file: Path, max_pixels: int) -> tuple[np.ndarray, int]:
     try:
         # A stream, not a name, which lets Pillow map the file into memory: it then misreads rows of
         # raw TIFFs whose orientation swaps the sides (seen in 13.0.0).
-        with file.open("rb") as stream, _open(stream) as image:
+        with file.open("rb") as stream, open_image(stream) as image:
             if image.width * image.height > max_pixels:
                 raise DataError(
                     f"{file}: {image.width} x {image.height} pixels are more than"
@@ -91,9 +91,9 @@ def _decode(file: Path, max_pixels: int) -> tuple[np.ndarray, int]:
     return pixels, orientation
 
 
-def _open(stream: BinaryIO) -> Image.Image:
+def open_image(stream: BinaryIO) -> Image.Image:
+    """Reads the header; without Pillow's warning of large images, which `max_pixels` is for."""
     with warnings.catch_warnings():
-        # Pillow warns from a limit of its own on; max_pixels decides here.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(stream)
 
