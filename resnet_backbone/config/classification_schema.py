@@ -33,7 +33,7 @@ class DrawnConfig(Section):
 
     train_images: Positive = 4000
     val_images: Positive = 500
-    image_size: Annotated[int, Field(ge=16, le=256)] = 64
+    image_size: Annotated[int, Field(ge=16, le=128)] = 64
     seed: NonNegative = 0
 
 

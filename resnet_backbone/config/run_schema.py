@@ -104,7 +104,7 @@ class CheckpointConfig(Section):
 
 
 class RunConfig(Section):
-    """A whole run, whatever its task; `task`, `data`, `model` and `evaluation` are narrowed by it."""
+    """A whole run; its task narrows `task`, `data`, `model` and `evaluation`."""
 
     name: str = Field("run", description="taken from the file's name")
     output: str = Field("output/{name}", description="{name} is replaced")

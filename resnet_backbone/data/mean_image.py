@@ -1,0 +1,66 @@
+"""The mean image of a training set: the paper's per-pixel mean (He et al. 2016, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from resnet_backbone.errors import ConfigError, DataError, StorageError
+
+KEY = "mean"
+
+
+def mean_of(images: Iterable[Tensor]) -> Tensor:
+    """Returns float32[3, H, W], the mean of images uint8[3, H, W] of one size.
+
+    Raises:
+        DataError: there are none.
+    """
+    total, count = None, 0
+    for image in images:
+        total = image.long() if total is None else total.add_(image)
+        count += 1
+    if total is None:
+        raise DataError("a mean image needs at least one image")
+    return (total.double() / count).float()
+
+
+def write_mean_image(mean: Tensor, file: Path) -> None:
+    """Writes a safetensors file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_bytes(save({KEY: mean.contiguous()}))
+        temporary.replace(file)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written: {error.strerror}") from error
+
+
+def read_mean_image(file: Path, size: int) -> Tensor:
+    """Returns float32[3, size, size], 0 to 255, RGB.
+
+    Raises:
+        ConfigError: it is missing, something else, or of another size.
+    """
+    try:
+        with safe_open(file, "pt") as content:
+            mean = content.get_tensor(KEY)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"model.mean_image: {file} is no mean image: {error}") from error
+    if mean.shape != (3, size, size) or not mean.is_floating_point():
+        raise ConfigError(
+            f"model.mean_image: {file} holds {list(mean.shape)} of {mean.dtype}, expected "
+            f"[3, {size}, {size}] (data.size) of floats; tools/compute_mean.py makes one"
+        )
+    if not bool(torch.isfinite(mean).all() and mean.min() >= 0 and mean.max() <= 255):
+        raise ConfigError(f"model.mean_image: {file} holds values outside of 0 to 255")
+    return mean
