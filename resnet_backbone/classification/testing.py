@@ -1,0 +1,194 @@
+"""How classifiers are tested: one crop, ten crops, or whole images at several scales.
+
+Everything here is uint8 until the classifier normalises it. What is averaged over the views of an
+image, and over the members of an ensemble, are probabilities after the softmax.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resnet_backbone.errors import ConfigError
+
+SCALES = (224, 256, 384, 480, 640)  # He et al. 2016, section 3.4
+MAX_VIEWS = 64  # in one forward pass
+
+Interpolation = Literal["bilinear", "bicubic"]
+# Maps uint8[n, 3, h, w] to scores float[n, K].
+Classify = Callable[[Tensor], Tensor]
+
+
+class Testing(Protocol):
+    """A way of looking at an image."""
+
+    def views(self, image: Tensor) -> list[Tensor]:
+        """Returns the pictures uint8[3, h, w] of an image uint8[3, H, W] to classify."""
+
+
+@dataclass(frozen=True)
+class SingleCrop:
+    """The middle of the image.
+
+    Attributes:
+        resize: Of the short side, before the crop.
+        size: Side of the crop.
+        interpolation: Of the resizing.
+    """
+
+    resize: int = 256
+    size: int = 224
+    interpolation: Interpolation = "bilinear"
+
+    def views(self, image: Tensor) -> list[Tensor]:
+        """Returns one crop."""
+        resized = resize_short_side(image, self.resize, self.interpolation)
+        top, left = (_half(extent - self.size) for extent in resized.shape[1:])
+        return [_crop(resized, top, left, self.size)]
+
+
+@dataclass(frozen=True)
+class TenCrop:
+    """The corners, the middle, and their mirror images (Krizhevsky et al. 2012, section 4.1).
+
+    Attributes:
+        resize: See `SingleCrop`.
+        size: Likewise.
+        interpolation: Likewise.
+    """
+
+    resize: int = 256
+    size: int = 224
+    interpolation: Interpolation = "bilinear"
+
+    def views(self, image: Tensor) -> list[Tensor]:
+        """Returns top left, top right, bottom left, bottom right, middle; then these mirrored.
+
+        Mirrored is the image, of which the same five are cut, as torchvision's TenCrop does.
+        """
+        resized = resize_short_side(image, self.resize, self.interpolation)
+        return [*self._five(resized), *self._five(resized.flip(2))]
+
+    def _five(self, image: Tensor) -> list[Tensor]:
+        down, right = (extent - self.size for extent in image.shape[1:])
+        corners = [(0, 0), (0, right), (down, 0), (down, right), (_half(down), _half(right))]
+        return [_crop(image, top, left, self.size) for top, left in corners]
+
+
+@dataclass(frozen=True)
+class MultiScale:
+    """The whole image at several sizes, and its mirror images.
+
+    "For best results, we adopt the fully-convolutional form ..., and average the scores at multiple
+    scales (images are resized such that the shorter side is in {224, 256, 384, 480, 640})" (section
+    3.4). A classifier with global average pooling is in that form already: averaging the linear
+    layer's scores over positions is the linear layer on the average of the features.
+
+    Attributes:
+        scales: Short sides.
+        interpolation: Of the resizing.
+    """
+
+    scales: Sequence[int] = SCALES
+    interpolation: Interpolation = "bilinear"
+
+    def views(self, image: Tensor) -> list[Tensor]:
+        """Returns two views for each scale."""
+        resized = [resize_short_side(image, scale, self.interpolation) for scale in self.scales]
+        return [view for whole in resized for view in (whole, whole.flip(2))]
+
+
+def make_testing(
+    name: str,
+    *,
+    resize: int = 256,
+    size: int = 224,
+    scales: Sequence[int] = SCALES,
+    interpolation: Interpolation = "bilinear",
+) -> Testing:
+    """Returns the way of testing that is called "single", "ten_crop" or "multi_scale".
+
+    Raises:
+        ConfigError: there is no such way.
+    """
+    if name == "single":
+        return SingleCrop(resize, size, interpolation)
+    if name == "ten_crop":
+        return TenCrop(resize, size, interpolation)
+    if name == "multi_scale":
+        return MultiScale(scales, interpolation)
+    raise ConfigError(f"testing: got {name!r}, expected single, ten_crop or multi_scale")
+
+
+def classify_images(
+    classify: Classify, images: Sequence[Tensor], testing: Testing, *, max_views: int = MAX_VIEWS
+) -> Tensor:
+    """Returns float32[B, K], for each image the mean of its views' probabilities.
+
+    Args:
+        classify: Maps uint8[n, 3, h, w] to scores.
+        images: B images uint8[3, H, W] of any sizes.
+        testing: Which views of them.
+        max_views: How many are classified in one pass at most; only views of one size share it.
+    """
+    by_size: dict[torch.Size, list[tuple[int, Tensor]]] = defaultdict(list)
+    for index, image in enumerate(images):
+        for view in testing.views(image):
+            by_size[view.shape].append((index, view))
+    total, count = None, torch.zeros(len(images))
+    for group in by_size.values():
+        for start in range(0, len(group), max_views):
+            part = group[start : start + max_views]
+            found = classify(torch.stack([view for _, view in part])).float().softmax(dim=1)
+            if total is None:
+                total = found.new_zeros(len(images), found.shape[1])
+                count = count.to(found.device)
+            owners = torch.tensor([index for index, _ in part], device=found.device)
+            total.index_add_(0, owners, found)
+            count.index_add_(0, owners, torch.ones_like(owners, dtype=count.dtype))
+    if total is None:
+        raise ValueError("there are no images to classify")
+    return total / count[:, None]
+
+
+def ensemble(members: Sequence[Classify], images: Sequence[Tensor], testing: Testing) -> Tensor:
+    """Returns float32[B, K], the mean of the members' probabilities; see `classify_images`."""
+    votes = [classify_images(classify, images, testing) for classify in members]
+    return torch.stack(votes).mean(dim=0)
+
+
+def resize_short_side(image: Tensor, side: int, interpolation: Interpolation) -> Tensor:
+    """Returns uint8[3, h, w] whose shorter side is `side`, the longer one in proportion.
+
+    The longer side is cut to whole pixels, and pixels are averaged as they shrink, as torchvision's
+    Resize does both.
+    """
+    height, width = image.shape[1:]
+    short = min(height, width)
+    size = (int(side * height / short), int(side * width / short))
+    if size == (height, width):
+        return image
+    batch = image[None]
+    return F.interpolate(batch, size, mode=interpolation, antialias=True, align_corners=False)[0]
+
+
+def _crop(image: Tensor, top: int, left: int, size: int) -> Tensor:
+    """Returns the square, with zeros where it leaves an image that is smaller."""
+    height, width = image.shape[1:]
+    before = (max(0, -left), max(0, left + size - width))
+    above = (max(0, -top), max(0, top + size - height))
+    if any((*before, *above)):
+        image = F.pad(image, (*before, *above))
+        top, left = max(0, top), max(0, left)
+    return image[:, top : top + size, left : left + size]
+
+
+def _half(extent: int) -> int:
+    """Half of it, halves rounded to even, as torchvision's CenterCrop does."""
+    return round(extent / 2.0)
