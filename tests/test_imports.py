@@ -40,7 +40,10 @@ OTHERS = {
     "paper": ("backbone", "classification", "config.strict_yaml", "paper", "report"),
     "evaluation": ("evaluation", "utils"),
     "report": ("report", "utils"),
-    "engine": "backbone classification config data detection engine evaluation report utils weights".split(),
+    "engine": (
+        *("backbone", "classification", "config", "data", "detection", "engine", "evaluation"),
+        *("report", "utils", "weights"),
+    ),
     "plugins": ("",),
 }
 ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}

@@ -1,20 +1,27 @@
-"""Evaluates a trained detector on the validation split of its dataset."""
+"""Evaluates a trained detector, or classifiers, on the validation split of the dataset."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from resnet_backbone.config.load import load_config
+from resnet_backbone.config.classification_schema import ClassificationConfig
+from resnet_backbone.config.load import load_any_config
+from resnet_backbone.engine.evaluate_classifier_weights import evaluate_classifier_weights
 from resnet_backbone.engine.evaluate_weights import RESULTS, evaluate_weights
+from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils import cli, distributed, logging
 from resnet_backbone.utils.device import pick_device
 
 EPILOG = """\
-example:
+examples:
   python tools/evaluate.py --config coco_mrcnn_r50.yaml \\
       --weights output/coco_mrcnn_r50/model.safetensors data.root=/data/coco
 
+  python tools/evaluate.py --config imagenet_r101.yaml --testing ten_crop \\
+      --weights output/imagenet_r101/model.safetensors data.root=/data/imagenet
+
+Several files of classifiers are judged as an ensemble.
 Several GPUs: torchrun --nproc-per-node=8 tools/evaluate.py ...
 
 exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 75 interrupted, nothing written
@@ -30,23 +37,54 @@ def main(argv: list[str] | None = None) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
-    parser.add_argument("--weights", required=True, type=Path, help="a .safetensors file")
+    parser.add_argument(
+        "--weights", required=True, nargs="+", help="a .safetensors file; or several"
+    )
+    parser.add_argument(
+        "--testing",
+        choices=("single", "ten_crop", "multi_scale"),
+        help="classifiers: the views of an image whose scores are averaged",
+    )
     parser.add_argument(
         "--output", type=Path, help="folder for results and pictures; default: <output>/evaluation"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="configuration changes")
     arguments = parser.parse_intermixed_args(argv)
 
-    cfg = load_config(arguments.config, arguments.overrides)
+    weights, more = _apart(arguments.weights)
+    overrides = [*more, *arguments.overrides]
+    if arguments.testing is not None:
+        overrides.append(f"evaluation.testing={arguments.testing}")
+    cfg = load_any_config(arguments.config, overrides)
     logging.setup(rank=distributed.rank())
     distributed.init_from_env(pick_device(cfg.device))
     try:
         output = arguments.output or Path(cfg.output) / "evaluation"
-        result = evaluate_weights(cfg, arguments.weights, output)
+        if isinstance(cfg, ClassificationConfig):
+            result = evaluate_classifier_weights(cfg, weights, output)
+            left = str(output / RESULTS)
+        else:
+            result = evaluate_weights(cfg, _only(weights), output)
+            left = f"{output / RESULTS}, pictures: {output / 'pictures'}"
         if distributed.is_main():
-            print(f"\n{result}\n\nresults: {output / RESULTS}, pictures: {output / 'pictures'}")
+            print(f"\n{result}\n\nresults: {left}")
     finally:
         distributed.shutdown()
+
+
+def _apart(values: list[str]) -> tuple[list[Path], list[str]]:
+    """Files, and the key=value arguments that argparse takes for more of them."""
+    files = [Path(value) for value in values if "=" not in value or Path(value).exists()]
+    return files, [value for value in values if Path(value) not in files]
+
+
+def _only(weights: list[Path]) -> Path:
+    if len(weights) > 1:
+        raise ConfigError(
+            f"--weights: {len(weights)} files, but detectors are judged one at a time; several "
+            "make an ensemble of classifiers"
+        )
+    return weights[0]
 
 
 if __name__ == "__main__":

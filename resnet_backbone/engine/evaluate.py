@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,13 +23,15 @@ from resnet_backbone.utils import distributed
 
 LOG_LINES = 10
 
+B = TypeVar("B", covariant=True)
+
 logger = logging.getLogger(__name__)
 
 
-class Loader(Protocol):
+class Loader(Protocol[B]):
     """A finite, sized source of batches."""
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[B]: ...
 
     def __len__(self) -> int: ...
 
@@ -81,7 +83,7 @@ class EvaluationResult:
 
 def evaluate(
     model: RCNN,
-    loader: Loader,
+    loader: Loader[Batch],
     evaluator: Evaluator,
     device: torch.device,
     *,
@@ -110,7 +112,7 @@ def evaluate(
     tally, first = _Tally(), None
     try:
         with torch.inference_mode():
-            for batch in _batches(loader, should_stop):
+            for batch in checked_batches(loader, should_stop):
                 first = first or batch
                 moved = batch.to(device)
                 detections = model.detect(moved)
@@ -166,8 +168,12 @@ class _Tally:
         return {"loss": sum(means.values())} | means
 
 
-def _batches(loader: Loader, should_stop: Callable[[], bool]) -> Iterator[Batch]:
-    """Yields this rank's batches, asking `should_stop` as often as the rank with the most does."""
+def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Iterator[B]:
+    """Yields this rank's batches, asking `should_stop` as often as the rank with the most does.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
     rounds = max(distributed.all_gather_object(len(loader)))
     iterator = iter(loader)
     for done in _progress(rounds):

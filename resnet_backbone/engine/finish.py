@@ -31,12 +31,12 @@ def finish(run: Run) -> None:
 
 def _write_everything(run: Run, skipped: dict[str, list[str]]) -> None:
     output = run.output
-    save_weights(run.task.model, output / run_folder.WEIGHTS, run.card())
+    save_weights(run.task.weights(), output / run_folder.WEIGHTS, run.task.card(run.result))
     if run.result is not None:
         _write_results(run, run.result)
     _write_skipped(output / run_folder.SKIPPED, skipped)
     draw_curves(output / run_folder.METRICS, output / run_folder.CURVES)
-    run.task.draw(output / run_folder.PICTURES)
+    run.task.export(output, run.result)
     logger.info("weights, results and pictures are in %s", output)
 
 
@@ -48,7 +48,7 @@ def _write_results(run: Run, result: EvaluationResult) -> None:
     }
     content = json.dumps(results, indent=1) + "\n"
     write_file(run.output / run_folder.RESULTS, content.encode())
-    logger.info("AP of each class:\n%s", per_class_table(result.per_class))
+    logger.info("each class:\n%s", per_class_table(result.per_class))
     logger.info("validation:\n%s", metrics_table(result.metrics))
     if result.explanation is not None:
         logger.warning(result.explanation)

@@ -96,9 +96,9 @@ class ProgressBar:
         self._bar.close()
         self._stack.close()
 
-    def advance(self, losses: Mapping[str, float]) -> None:
+    def advance(self, loss: float) -> None:
         """Counts a step and shows its loss behind the bar."""
-        self._bar.set_postfix_str(f"loss {sum(losses.values()):.3f}", refresh=False)
+        self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
         self._bar.update()
 
 
@@ -151,10 +151,11 @@ def summary(line: Line) -> str:
         for name, value in line.items()
         if name.startswith("loss_") and value is not None
     )
+    error = "" if line.get("error") is None else f" error {line['error']:.3f}"
     eta = int(line["eta_s"] or 0)
     clock = f"{eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"
     return (
-        f"loss {line['loss']:.3f} ({losses}) lr {line['lr']:.2g} "
+        f"loss {line['loss']:.3f} ({losses}){error} lr {line['lr']:.2g} "
         f"data {line['time_data']:.3f} s compute {line['time_compute']:.3f} s eta {clock}"
     )
 

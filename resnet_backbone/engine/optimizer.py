@@ -7,21 +7,42 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from resnet_backbone.config.schema import SolverConfig
+from resnet_backbone.config.run_schema import SolverConfig
+from resnet_backbone.errors import ConfigError
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optimizer:
-    """Returns SGD with momentum or AdamW over the parameters that are not frozen.
+    """Returns SGD with momentum, AdamW or LAMB over the parameters that are not frozen.
 
     Weight decay is `weight_decay`, on the parameters of normalisation layers `weight_decay_norm`.
     """
     groups = decay_groups(model, solver.weight_decay, solver.weight_decay_norm)
     # foreach: one kernel for all parameters instead of one each; the same numbers.
     if solver.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=solver.lr, momentum=solver.momentum, foreach=True)
+        return torch.optim.SGD(
+            groups,
+            lr=solver.lr,
+            momentum=solver.momentum,
+            nesterov=solver.nesterov,
+            foreach=True,
+        )
+    if solver.optimizer == "lamb":
+        return _lamb(groups, solver.lr)
     return torch.optim.AdamW(groups, lr=solver.lr, foreach=True)
+
+
+def _lamb(groups: list[dict[str, object]], lr: float) -> torch.optim.Optimizer:
+    """LAMB (You et al. 2020) as ResNet strikes back uses it, which is timm's."""
+    try:
+        from timm.optim import Lamb
+    except ImportError:
+        raise ConfigError(
+            "solver.optimizer lamb needs timm: pip install 'resnet-backbone[timm]'"
+        ) from None
+    optimizer: torch.optim.Optimizer = Lamb(groups, lr=lr)
+    return optimizer
 
 
 def decay_groups(

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.checkpoint import Checkpoints, Found, step_name
 from resnet_backbone.engine.evaluate import EvaluationResult
@@ -22,11 +21,12 @@ from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.state import TrainState, read_record
-from resnet_backbone.engine.step import Stepper, StepResult
-from resnet_backbone.engine.task import DetectionTask
+from resnet_backbone.engine.step import Stepper, StepResult, total_loss
+from resnet_backbone.engine.tasks import AnyConfig, make_task
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed, seed
-from resnet_backbone.weights.card import WeightsCard
+
+ERROR = "error"  # what models call the fraction of training images that they get wrong
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Run:
         result: Of the last evaluation.
     """
 
-    def __init__(self, cfg: Config, output: Path, device: torch.device, *, resume: bool) -> None:
+    def __init__(self, cfg: AnyConfig, output: Path, device: torch.device, *, resume: bool) -> None:
         self.cfg = cfg
         self.output = output
         self.device = device
@@ -55,7 +55,7 @@ class Run:
             saved = read_record(found.files)["about"]["config"]
             run_folder.check_same_config(saved, cfg, found.folder)
         seed.seed_everything(cfg.seed)
-        self.task = DetectionTask(cfg, device)
+        self.task = make_task(cfg, device)
         self.state = _initial_state(cfg, self.task.model, device)
         if found is not None:
             self._restore(found)
@@ -100,13 +100,15 @@ class Run:
         progress.step += 1
         progress.evaluation_pending = self._is_due(self.cfg.evaluation.period)
         progress.window_steps += 1
-        for name, loss in result.losses.items():
-            progress.window[name] = progress.window.get(name, 0.0) + loss
+        for name, value in result.values.items():
+            progress.window[name] = progress.window.get(name, 0.0) + value
         if not self._is_due(self.cfg.log_period):
             return
-        losses = {name: loss / progress.window_steps for name, loss in progress.window.items()}
+        means = {name: total / progress.window_steps for name, total in progress.window.items()}
         progress.window, progress.window_steps = {}, 0
-        line = {"loss": sum(losses.values()), **losses, "lr": rate}
+        if (limit := self.cfg.solver.warmup_until_error) is not None:
+            progress.warm = progress.warm or means.get(ERROR, 1.0) < limit
+        line = {"loss": total_loss(means), **means, "lr": rate}
         line |= self.clock.read(steps_left=self.cfg.solver.max_iter - progress.step)
         self._write(line)
         logger.info("step %d/%d %s", progress.step, self.cfg.solver.max_iter, summary(line))
@@ -122,12 +124,8 @@ class Run:
             self.result = self.task.evaluate(stop.on_any_rank)
             line = self.result.flat()
             score = line[self.task.score]
-            if score is not None and (progress.best is None or score > progress.best):
-                progress.best, progress.best_step = score, progress.step
-                progress.without_improvement = 0
+            if progress.judge(score, lower_is_better=self.task.lower_is_better):
                 distributed.on_main(self._save_best)
-            else:
-                progress.without_improvement += 1
             progress.evaluation_pending = False
         self._write(line)
         logger.info(
@@ -151,28 +149,6 @@ class Run:
         finally:
             if average is not None:
                 average.swap(model)
-
-    def card(self) -> dict[str, str]:
-        """Returns what is stored with exported weights: how to rebuild the detector."""
-        return self._weights_card().to_metadata() | {
-            "config": self.cfg.model_dump_json(),
-            "class_names": json.dumps(self.task.class_names),
-            "category_ids": json.dumps(self.task.category_ids),
-        }
-
-    def _weights_card(self) -> WeightsCard:
-        """What the backbone needs of whoever takes it from the detector."""
-        backbone, pixels = self.cfg.model.backbone, self.cfg.model.pixels
-        return WeightsCard(
-            arch=backbone.name,
-            layout="ours",
-            stride_in_1x1=backbone.stride_in_1x1,
-            channel_order=pixels.channel_order,
-            mean=pixels.mean,
-            std=pixels.std,
-            norm_eps=backbone.norm_eps or 1e-5,
-            source=f"resnet_backbone, {self.cfg.name}",
-        )
 
     def how_to_continue(self) -> str:
         """Returns the last words after a signal."""
@@ -202,16 +178,11 @@ class Run:
             self._log.write(self.state.progress.step, line)
 
     def _save_best(self) -> None:
-        weights, step = self.task.model.state_dict(), self.state.progress.step
-        self.checkpoints.save_best(weights, step, self.card())
+        card = self.task.card(self.result)
+        self.checkpoints.save_best(self.task.weights(), self.state.progress.step, card)
 
     def _about(self) -> dict[str, Any]:
-        return {
-            "config": self.cfg.model_dump(mode="json"),
-            "class_names": self.task.class_names,
-            "category_ids": self.task.category_ids,
-            "dataset": self.task.fingerprint,
-        }
+        return {"config": self.cfg.model_dump(mode="json"), **self.task.identity()}
 
     def _restore(self, found: Found) -> None:
         """Takes over a checkpoint and says what was restored.
@@ -243,23 +214,16 @@ class Run:
                 f"{found.folder} was trained on {len(about['class_names'])} classes, "
                 f"but the annotations name {len(task.class_names)}"
             )
-        now = self._about()
-        for key in ("class_names", "category_ids", "dataset"):
-            if json.loads(json.dumps(now[key])) != about[key]:
+        for key, now in json.loads(json.dumps(task.identity())).items():
+            if now != about[key]:
                 raise DataError(
                     f"{found.folder} was trained on other annotations: {key} was {about[key]}, "
-                    f"is {now[key]}; restore them, or train in another folder (output=...)"
+                    f"is {now}; restore them, or train in another folder (output=...)"
                 )
 
 
-def _initial_state(cfg: Config, model: nn.Module, device: torch.device) -> TrainState:
-    solver, backbone = cfg.solver, cfg.model.backbone
-    if backbone.weights is None and (backbone.norm == "FrozenBN" or backbone.freeze_at > 0):
-        logger.warning(
-            "model.backbone.weights is not set, but norm is %s and freeze_at is %d: parts of the "
-            "backbone stay as they were drawn at random",
-            *(backbone.norm, backbone.freeze_at),
-        )
+def _initial_state(cfg: AnyConfig, model: nn.Module, device: torch.device) -> TrainState:
+    solver = cfg.solver
     return TrainState(
         model=model.train(),
         optimizer=build_optimizer(model, solver),

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from resnet_backbone.config.load import dump_config
-from resnet_backbone.config.schema import Config
+from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine import storage
 from resnet_backbone.engine.checkpoint import Checkpoints, step_folders
 from resnet_backbone.engine.state import FILES
@@ -35,12 +35,13 @@ METRICS = "metrics.jsonl"
 LOG = "log.txt"
 RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
+BACKBONE = "backbone.safetensors"  # of classifiers
 CURVES = "curves.png"
 ENVIRONMENT = "environment.json"
 TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
 SKIPPED = "skipped_samples.json"
-_FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, CURVES, ENVIRONMENT, SKIPPED)
+_FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, BACKBONE, CURVES, ENVIRONMENT, SKIPPED)
 # Folder -> pattern of the files in it that are ours.
 _FOLDERS = {TENSORBOARD: "events.out.tfevents.*", PICTURES: "*.jpg"}
 
@@ -139,7 +140,7 @@ def check_space(output: Path, needed: int) -> None:
         )
 
 
-def check_same_config(saved: Mapping[str, Any], cfg: Config, checkpoint: Path) -> None:
+def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path) -> None:
     """Refuses to continue a run with other settings.
 
     Args:
@@ -166,7 +167,7 @@ def check_same_config(saved: Mapping[str, Any], cfg: Config, checkpoint: Path) -
         logger.info("%s: %s before, %s from now on", key, before.get(key), now.get(key))
 
 
-def describe(output: Path, cfg: Config, world_size: int) -> None:
+def describe(output: Path, cfg: RunConfig, world_size: int) -> None:
     """Writes the settings and the environment, from which the run could be repeated.
 
     Raises:

@@ -4,35 +4,60 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
-from resnet_backbone.config.schema import Config, SolverConfig
+from resnet_backbone.config.run_schema import RunConfig, SolverConfig
 from resnet_backbone.config.strict_yaml import read_text
+from resnet_backbone.engine.plateau import drops
 from resnet_backbone.errors import ConfigError
 
 IMAGES_PER_RANK = 2  # detectron2's, 16 on 8 GPUs
 
+C = TypeVar("C", bound=RunConfig)
+
 logger = logging.getLogger(__name__)
 
 
-def learning_rate(solver: SolverConfig, step: int) -> float:
-    """Returns the rate of a step, counted from 0; there is no state to save or to restore.
+def learning_rate(
+    solver: SolverConfig, step: int, *, history: Sequence[float] = (), warm: bool = True
+) -> float:
+    """Returns the rate of a step, counted from 0; there is no other state than the arguments.
 
     During warm-up the schedule's rate is multiplied by a factor that rises linearly from
-    `warmup_factor` to 1 (Goyal et al. 2017, section 2.2, in detectron2's form).
+    `warmup_factor` to 1 (Goyal et al. 2017, section 2.2, in detectron2's form), or that is
+    `warmup_factor` until `warm` (He et al. 2016, section 4.2).
+
+    Args:
+        solver: Settings.
+        step: Steps done.
+        history: The results of all evaluations so far, smaller ones better.
+        warm: Whether the training error has fallen below `warmup_until_error`.
     """
-    if solver.schedule == "cosine":
-        share = 0.5 * (1.0 + math.cos(math.pi * min(step / solver.max_iter, 1.0)))
-    else:
-        share = solver.gamma ** sum(step >= milestone for milestone in solver.milestones)
+    share = _share(solver, step, history)
+    if solver.warmup_until_error is not None:
+        return solver.lr * share * (1.0 if warm else solver.warmup_factor)
     if step < solver.warmup_iters:
         progress = step / solver.warmup_iters
         share *= solver.warmup_factor * (1.0 - progress) + progress
     return solver.lr * share
 
 
-def scale_to_batch(cfg: Config, world_size: int) -> Config:
+def _share(solver: SolverConfig, step: int, history: Sequence[float]) -> float:
+    """What is left of the rate, apart from warm-up."""
+    if solver.schedule == "cosine":
+        least = solver.min_lr / solver.lr
+        return least + (1.0 - least) * 0.5 * (
+            1.0 + math.cos(math.pi * min(step / solver.max_iter, 1.0))
+        )
+    if solver.schedule == "plateau":
+        patience, threshold = solver.plateau_patience, solver.plateau_threshold
+        found = drops(history, patience=patience, threshold=threshold)
+        return solver.gamma ** min(found, solver.plateau_drops)
+    return solver.gamma ** sum(step >= milestone for milestone in solver.milestones)
+
+
+def scale_to_batch(cfg: C, world_size: int) -> C:
     """Returns the configuration with its batch size decided and everything scaled to it.
 
     The linear rule (Goyal et al. 2017, section 2.1): k times the images per step take k times the
@@ -50,7 +75,7 @@ def scale_to_batch(cfg: Config, world_size: int) -> Config:
         literal = _literal_keys(cfg.overrides)
         for section, key in _SCALED:
             _scale(tree[section], f"{section}.{key}", key, factor, literal)
-    return Config.model_validate(tree)
+    return type(cfg).model_validate(tree)
 
 
 _SCALED = (

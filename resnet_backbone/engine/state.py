@@ -18,6 +18,7 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 AVERAGE_FILE = "average.safetensors"
 STATE_FILE = "state.json"
+_GROUP = "group_step"
 FILES = (MODEL_FILE, OPTIMIZER_FILE, AVERAGE_FILE, STATE_FILE)
 
 
@@ -27,9 +28,11 @@ class Progress:
 
     Attributes:
         step: Optimizer steps done.
-        best: The best AP so far; None before there was one.
+        best: The best result so far; None before there was one.
         best_step: After how many steps that was.
         without_improvement: Evaluations since.
+        history: The results of all evaluations, smaller ones better; what a plateau is seen in.
+        warm: Warm-up is over that lasts until the training error has fallen.
         evaluation_pending: The step done last is still to be evaluated. Checkpoints are taken
             before evaluations, so that a signal in one loses nothing; a resumed run does it first.
         window: Sums of the losses since the last log line.
@@ -41,8 +44,21 @@ class Progress:
     best_step: int | None = None
     without_improvement: int = 0
     evaluation_pending: bool = False
+    history: list[float] = field(default_factory=list)
+    warm: bool = False
     window: dict[str, float] = field(default_factory=dict)
     window_steps: int = 0
+
+    def judge(self, score: float | None, *, lower_is_better: bool) -> bool:
+        """Takes note of an evaluation's result; returns whether it is the best so far."""
+        sign = 1.0 if lower_is_better else -1.0
+        if score is not None:
+            self.history.append(sign * score)
+        if score is None or (self.best is not None and sign * score >= sign * self.best):
+            self.without_improvement += 1
+            return False
+        self.best, self.best_step, self.without_improvement = score, self.step, 0
+        return True
 
 
 @dataclass
@@ -114,18 +130,28 @@ class TrainState:
 
     def _slots(self) -> dict[str, Tensor]:
         """The optimizer's tensors, under "momentum_buffer/backbone.conv1.weight" and the like."""
-        return {
+        slots = {
             f"{slot}/{name}": value
             for name, parameter in self.model.named_parameters()
             for slot, value in self.optimizer.state.get(parameter, {}).items()
             if isinstance(value, Tensor)
         }
+        # LAMB counts its steps once for all parameters of a group.
+        counts = {
+            f"{_GROUP}/{index}": group["step"]
+            for index, group in enumerate(self.optimizer.param_groups)
+            if "step" in group
+        }
+        return slots | counts
 
     def _set_slots(self, saved: Mapping[str, Tensor]) -> None:
         parameters = dict(self.model.named_parameters())
         self.optimizer.state.clear()
         for key, value in saved.items():
             slot, _, name = key.partition("/")
+            if slot == _GROUP:
+                self.optimizer.param_groups[int(name)]["step"] = value
+                continue
             if name not in parameters:
                 raise StorageError(f"{OPTIMIZER_FILE}: the model has no parameter {name!r}")
             parameter = parameters[name]

@@ -6,17 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_backbone.config.schema import SolverConfig
+from resnet_backbone.config.run_schema import SolverConfig
 from resnet_backbone.engine.optimizer import clip_gradients, set_learning_rate
 from resnet_backbone.engine.state import TrainState
 from resnet_backbone.errors import DivergedError
-from resnet_backbone.structures import Batch
+from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.utils import distributed
+
+LOSS = "loss"  # how the names of losses begin
+
+T = TypeVar("T", float, Tensor)
 
 _AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,12 +31,22 @@ class StepResult:
     """What a step found, alike on all ranks.
 
     Attributes:
-        losses: Mean over ranks of each.
+        values: Mean over ranks of whatever the model returned: losses, and what is only reported.
         stop: Some rank was asked to stop.
     """
 
-    losses: dict[str, float]
+    values: dict[str, float]
     stop: bool
+
+    @property
+    def loss(self) -> float:
+        """The sum of the losses."""
+        return total_loss(self.values)
+
+
+def total_loss(values: Mapping[str, T]) -> T:
+    """Returns the sum of those values that are losses; others are only reported."""
+    return sum(value for name, value in values.items() if name.startswith(LOSS))  # type: ignore
 
 
 class Stepper:
@@ -52,7 +67,7 @@ class Stepper:
         self.solver = solver
         self.device = device
 
-    def step(self, batches: Sequence[Batch], rate: float, *, stop: bool) -> StepResult:
+    def step(self, batches: Sequence[Batch | ImageBatch], rate: float, *, stop: bool) -> StepResult:
         """Updates the weights by the mean gradient of the batches of all ranks.
 
         Args:
@@ -69,7 +84,7 @@ class Stepper:
         state.optimizer.zero_grad(set_to_none=True)
         news = self._gradients(batches, stop)
         result = news.read()
-        if not all(map(math.isfinite, result.losses.values())):
+        if not all(map(math.isfinite, result.values.values())):
             raise self._diverged(news.own, batches, rate)
         if self.solver.clip_grad_norm is not None:
             state.scaler.unscale_(state.optimizer)
@@ -80,7 +95,7 @@ class Stepper:
             state.average.update(state.model)
         return result
 
-    def _gradients(self, batches: Sequence[Batch], stop: bool) -> _News:
+    def _gradients(self, batches: Sequence[Batch | ImageBatch], stop: bool) -> _News:
         """Runs all passes forward and backward.
 
         The losses set off on their way to the host before the last backward pass, so that asking
@@ -91,13 +106,13 @@ class Stepper:
             last = index + 1 == len(batches)
             with nullcontext() if last else self._without_sync():
                 with self._autocast():
-                    losses = self.network(batch.to(self.device))
-                shares = {name: loss / len(batches) for name, loss in losses.items()}
+                    values = self.network(batch.to(self.device))
+                shares = {name: value / len(batches) for name, value in values.items()}
                 vector = torch.stack([share.detach().float() for share in shares.values()])
                 total = vector if total is None else total + vector
                 if last:
-                    news = _News(list(losses), total, stop)
-                self.state.scaler.scale(sum(shares.values())).backward()
+                    news = _News(list(values), total, stop)
+                self.state.scaler.scale(total_loss(shares)).backward()
         return news
 
     def _without_sync(self) -> AbstractContextManager[None]:
@@ -110,7 +125,7 @@ class Stepper:
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
     def _diverged(
-        self, own: Mapping[str, float], batches: Sequence[Batch], rate: float
+        self, own: Mapping[str, float], batches: Sequence[Batch | ImageBatch], rate: float
     ) -> DivergedError:
         image_ids = [image_id for batch in batches for image_id in batch.image_ids]
         lines = [
@@ -126,31 +141,31 @@ class Stepper:
 class _News:
     """Losses and stop flags, summed over ranks in one message, on their way to the host."""
 
-    def __init__(self, names: Sequence[str], losses: Tensor, stop: bool) -> None:
+    def __init__(self, names: Sequence[str], values: Tensor, stop: bool) -> None:
         self.names = names
-        self._own = losses
+        self._own = values
         # full() is a kernel; a tensor made on the host would have to be waited for.
-        flag = torch.full((1,), float(stop), device=losses.device)
-        total = distributed.all_reduce_sum(torch.cat([losses, flag]))
+        flag = torch.full((1,), float(stop), device=values.device)
+        total = distributed.all_reduce_sum(torch.cat([values, flag]))
         self._arriving = total.to("cpu", non_blocking=True)
-        self._arrived = torch.cuda.Event() if losses.is_cuda else None
+        self._arrived = torch.cuda.Event() if values.is_cuda else None
         if self._arrived is not None:
             self._arrived.record()
 
     @property
     def own(self) -> dict[str, float]:
-        """This rank's losses."""
+        """This rank's values."""
         return dict(zip(self.names, self._own.tolist(), strict=True))
 
     def read(self) -> StepResult:
         """Waits for the message, not for what the device was given to do after it."""
         if self._arrived is not None:
             self._arrived.synchronize()
-        *losses, stops = self._arriving.tolist()
+        *values, stops = self._arriving.tolist()
         ranks = distributed.world_size()
-        means = {name: loss / ranks for name, loss in zip(self.names, losses, strict=True)}
+        means = {name: value / ranks for name, value in zip(self.names, values, strict=True)}
         return StepResult(means, stop=stops > 0)
 
 
-def _listing(losses: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in losses.items())
+def _listing(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())

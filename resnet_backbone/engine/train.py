@@ -7,21 +7,20 @@ from pathlib import Path
 
 import torch
 
-from resnet_backbone.config.schema import Config
-from resnet_backbone.detection.contract import settle, warn_about_recipe
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
 from resnet_backbone.engine.run import Run
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.engine.tasks import AnyConfig, settle, warn
 from resnet_backbone.errors import ConfigError, Interrupted
 from resnet_backbone.utils import distributed, logging
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
 
 
-def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
+def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Trains, evaluates and draws what `cfg` describes; every rank calls it.
 
     Args:
@@ -54,7 +53,7 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
             logging.setup(output / run_folder.LOG, distributed.rank())
-            warn_about_recipe(cfg)
+            warn(cfg)
             cfg = scale_to_batch(cfg, distributed.world_size())
             run = stack.enter_context(Run(cfg, output, device, resume=resume))
             try:
@@ -78,11 +77,13 @@ def _loop(run: Run, stop: StopFlag) -> None:
             run.clock.start()
             share = [next(batches) for _ in range(solver.accumulate)]
             run.clock.loaded()
-            rate = learning_rate(solver, progress.step)
+            rate = learning_rate(
+                solver, progress.step, history=progress.history, warm=progress.warm
+            )
             result = run.stepper.step(share, rate, stop=bool(stop))
             run.clock.computed()
             run.count(result, rate)
-            bar.advance(result.losses)
+            bar.advance(result.loss)
             if result.stop or run.checkpoint_is_due:
                 run.save()
             if result.stop:
@@ -93,9 +94,9 @@ def _loop(run: Run, stop: StopFlag) -> None:
         run.evaluate(stop)
 
 
-def check_device(cfg: Config, device: torch.device) -> None:
+def check_device(cfg: AnyConfig, device: torch.device) -> None:
     """Raises ConfigError for settings that only work on a GPU."""
     if device.type == "cpu" and cfg.solver.amp != "off":
         raise ConfigError(f"solver.amp is {cfg.solver.amp}, which needs a GPU; set solver.amp=off")
-    if device.type == "cpu" and cfg.model.backbone.norm == "SyncBN":
-        raise ConfigError("model.backbone.norm is SyncBN, which needs GPUs; BN is like it on one")
+    if device.type == "cpu" and cfg.norm == "SyncBN":
+        raise ConfigError("the norm is SyncBN, which needs GPUs; BN is like it on one")

@@ -22,12 +22,13 @@ TASKS = {"bbox": "boxes", "segm": "masks"}
 
 
 def draw_curves(metrics_jsonl: Path, out: Path) -> None:
-    """Draws losses, learning rate and AP over steps; panels without data are left out.
+    """Draws losses, learning rate, AP and errors over steps; panels without data are left out.
 
     Args:
         metrics_jsonl: JSON lines, each with "step" and numbers under any of "loss", "loss_*", "lr",
-            "val_loss" and "<task>/<metric>". Of lines of the same step, which a resumed run writes
-            again, the last counts. An incomplete last line, as a killed run leaves it, is ignored.
+            "error", "val_loss" and "<task>/<metric>". Of lines of the same step, which a resumed
+            run writes again, the last counts. An incomplete last line, as a killed run leaves it,
+            is ignored.
         out: A PNG file.
     """
     curves = read_curves(metrics_jsonl)
@@ -93,11 +94,21 @@ def _precision(curves: Curves) -> Curves:
     return {label: curves[name] for name, label in names.items() if name in curves}
 
 
+def _errors(curves: Curves) -> Curves:
+    names = {
+        "error": "training",
+        "classification/top1_error": "validation, top-1",
+        "classification/top5_error": "validation, top-5",
+    }
+    return {label: curves[name] for name, label in names.items() if name in curves}
+
+
 Selector = Callable[[Curves], Curves]
 PANELS: Sequence[tuple[str, Selector, str]] = (
     ("Training losses", _training_losses, "loss"),
     ("Training and validation loss", _validation_losses, "loss"),
     ("Average precision on the validation images", _precision, "AP"),
+    ("Classification error", _errors, "error"),
     ("Learning rate", _learning_rate, "learning rate"),
 )
 
@@ -109,7 +120,7 @@ def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
-    if label == "AP":
+    if label in ("AP", "error"):
         axes.set_ylim(top=1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 # Classes per column of the per-class table; longer lists continue beside it.
 ROWS = 30
+MOST_CLASSES = 120  # tables of more are longer than anybody reads
 
 Table = Mapping[str, Mapping[str, float | None]]
 
@@ -25,12 +26,15 @@ def metrics_table(metrics: Table) -> str:
 
 
 def per_class_table(per_class: Table) -> str:
-    """Returns one line per class with its AP in each task; long lists take several columns.
+    """Returns one line per class with its result in each task; long lists take several columns.
 
     Args:
-        per_class: {task: {class name: AP in [0, 1]}}; None or NaN is shown as "n/a".
+        per_class: {task: {class name: value in [0, 1]}}; None or NaN is shown as "n/a". Of more
+            than `MOST_CLASSES` classes a sentence says where they are instead.
     """
     names = list(dict.fromkeys(name for row in per_class.values() for name in row))
+    if len(names) > MOST_CLASSES:
+        return f"{len(names)} classes: see per_class in results.json"
     lines = [
         [name, *(format_number(row.get(name)) for row in per_class.values())] for name in names
     ]

@@ -86,12 +86,12 @@ def test_the_summary_reads_well():
 
 def test_there_is_no_bar_where_there_is_no_terminal(capsys):
     with ProgressBar(0, 3, enabled=True) as bar:
-        bar.advance({"loss_cls": 1.0})
+        bar.advance(1.0)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_terminal_gets_a_bar_with_the_loss(capsys, monkeypatch):
     monkeypatch.setattr(metrics.sys.stderr, "isatty", lambda: True)
     with ProgressBar(1, 3, enabled=True) as bar:
-        bar.advance({"loss_cls": 1.0, "loss_mask": 0.25})
+        bar.advance(1.25)
     assert "loss 1.250" in capsys.readouterr().err

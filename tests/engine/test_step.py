@@ -41,7 +41,7 @@ def test_a_step_is_what_it_says(toy):
     model = stepper.state.model
     gradients = torch.autograd.grad(sum(losses.values()), list(model.parameters()))
     result = stepper.step([batch], 0.5, stop=False)
-    assert result.losses == {name: loss.item() for name, loss in losses.items()}
+    assert result.values == {name: loss.item() for name, loss in losses.items()}
     assert not result.stop
     for (name, old), gradient in zip(before.items(), gradients, strict=True):
         new = dict(model.named_parameters())[name]
@@ -57,7 +57,7 @@ def test_accumulated_passes_equal_one_large_batch(toy):
         one = large.step([toy.batch_of(keys)], 0.1, stop=False)
         parts = [toy.batch_of(keys[:4]), toy.batch_of(keys[4:])]
         two = small.step(parts, 0.1, stop=False)
-        assert two.losses == pytest.approx(one.losses, rel=1e-5)
+        assert two.values == pytest.approx(one.values, rel=1e-5)
     for name, weight in weights(large).items():
         torch.testing.assert_close(weights(small)[name], weight, rtol=1e-4, atol=1e-6)
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import run as run_module
 from resnet_backbone.engine import state as state_module
+from resnet_backbone.engine.detection_task import DetectionTask
 from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
 from resnet_backbone.engine.train import train
 from resnet_backbone.structures import Batch, Detections, Targets
@@ -129,7 +130,7 @@ class ToyLoader:
             yield batch_of([key])
 
 
-class ToyTask:
+class ToyTask(DetectionTask):
     score = "bbox/AP"
     category_ids = (1, 5)
 
@@ -168,8 +169,8 @@ class ToyTask:
     def skipped(self) -> dict[str, list[str]]:
         return {"train": list(OPTIONS.get("skipped", ())), "val": []}
 
-    def draw(self, folder) -> None:
-        folder.mkdir(exist_ok=True)
+    def export(self, folder, result) -> None:
+        (folder / "pictures").mkdir(exist_ok=True)
 
 
 BASE = {
@@ -190,14 +191,14 @@ def config(output, **sections) -> Config:
 @contextmanager
 def toy_task(**options) -> Iterator[None]:
     """Makes `train` use the toy while the block runs."""
-    real = run_module.DetectionTask
-    run_module.DetectionTask = ToyTask
+    real = run_module.make_task
+    run_module.make_task = ToyTask
     OPTIONS.clear()
     OPTIONS.update(options)
     try:
         yield
     finally:
-        run_module.DetectionTask = real
+        run_module.make_task = real
         OPTIONS.clear()
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from resnet_backbone.engine.task import DetectionTask
+from resnet_backbone.engine.detection_task import DetectionTask
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 

@@ -1,0 +1,155 @@
+"""Training a classifier: its model, its images and what judges it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnet_backbone.classification.from_config import build_image_classifier, settled_pixels
+from resnet_backbone.classification.image_classifier import ImageClassifier
+from resnet_backbone.config.classification_schema import ClassificationConfig
+from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.data.labelled_images import Color, LabelledImages, Steps
+from resnet_backbone.data.mean_image import read_mean_image
+from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.evaluate_classifier import evaluate_classifier
+from resnet_backbone.engine.hand_over import backbone_weights, classifier_card
+from resnet_backbone.engine.mixing import Mixing
+from resnet_backbone.engine.run_folder import BACKBONE
+from resnet_backbone.engine.task import Task
+from resnet_backbone.evaluation.classification import ClassificationEvaluator
+from resnet_backbone.structures import ImageBatch
+from resnet_backbone.utils import distributed
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import save_weights
+
+logger = logging.getLogger(__name__)
+
+MEAN_IMAGE = "pixel_mean"  # the tensor among the weights, where the mean differs between pixels
+
+
+class ClassificationTask(Task):
+    """A classifier, the images to train it on, and those to judge it by.
+
+    Args:
+        cfg: Scaled to the batch size.
+        device: Where the model goes.
+
+    Raises:
+        DataError: the images cannot be used.
+        ConfigError: model and data do not fit each other.
+        WeightsError: the initial weights cannot be loaded.
+    """
+
+    score = "classification/top1_error"
+    lower_is_better = True
+
+    def __init__(self, cfg: ClassificationConfig, device: torch.device) -> None:
+        self.cfg = cfg
+        self.device = device
+        self._images = build_images(cfg.data, seed=cfg.seed, fill=_fill(cfg))
+        self.class_names = self._images.class_names
+        mean_image = _mean_image(cfg, self._images)
+        self.model: ImageClassifier = build_image_classifier(
+            cfg.model, len(self.class_names), mean_image=mean_image
+        ).to(device)
+        self._evaluator = ClassificationEvaluator(self.class_names)
+        self._mixing = _mixing(cfg, len(self.class_names))
+
+    def training_batches(self, start_step: int) -> Iterator[ImageBatch]:
+        """Yields this rank's share of all batches from `start_step` on, without end."""
+        solver = self.cfg.solver
+        if solver.batch_size is None:
+            raise ValueError("the configuration is not scaled to a batch size")
+        batches = self._images.training_batches(
+            Steps(start_step, solver.batch_size, solver.accumulate), self.device
+        )
+        for number, batch in enumerate(batches):
+            if self._mixing is None:
+                yield batch
+            else:
+                place = start_step * solver.accumulate + number
+                yield self._mixing(batch, place, distributed.rank())
+
+    def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
+        """Judges the model as it is by one crop per image; every rank must call it."""
+        return evaluate_classifier(
+            [self.model],
+            self._images.test_batches(self.cfg.evaluation.batch_size),
+            self._evaluator,
+            self.device,
+            should_stop=should_stop,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Returns JSON values by which a resumed run knows its data."""
+        return {"class_names": self.class_names, "dataset": self._images.fingerprint()}
+
+    def card(self, result: EvaluationResult | None) -> dict[str, str]:
+        """Returns what is stored with exported weights: how to rebuild the classifier."""
+        return self._weights_card(result).to_metadata() | {
+            "config": self.cfg.model_dump_json(),
+            "class_names": json.dumps(self.class_names),
+        }
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Returns the network's weights, and the mean image where there is one."""
+        tensors = dict(self.model.network.state_dict())
+        mean = self.model.pixel_mean
+        return tensors if mean[0].numel() == 1 else tensors | {MEAN_IMAGE: mean}
+
+    def export(self, folder: Path, result: EvaluationResult | None) -> None:
+        """Writes backbone.safetensors, with a card that has all that a detector must know."""
+        network, card = self.model.network, self._weights_card(result)
+        save_weights(backbone_weights(network), folder / BACKBONE, card)
+        logger.info("%s: the backbone for detectors (model.weights=...)", folder / BACKBONE)
+
+    def skipped(self) -> dict[str, list[str]]:
+        """Returns a line for every image that was left out; every rank must call it."""
+        shares = distributed.all_gather_object(self._images.skipped())
+        return {
+            split: sorted({line for share in shares for line in share[split]})
+            for split in shares[0]
+        }
+
+    def _weights_card(self, result: EvaluationResult | None) -> WeightsCard:
+        top1_error = None if result is None else result.flat().get(self.score)
+        return classifier_card(self.model, self.cfg, top1_error)
+
+
+def _fill(cfg: ClassificationConfig) -> Color | None:
+    """The colour outside of images, which the subtracted mean makes zeros; None: the images'."""
+    if cfg.model.mean_image == "auto":
+        return None
+    pixels = settled_pixels(cfg.model)
+    mean = pixels.mean if pixels.channel_order == "RGB" else pixels.mean[::-1]
+    red, green, blue = (round(value) for value in mean)
+    return red, green, blue
+
+
+def _mean_image(cfg: ClassificationConfig, images: LabelledImages) -> Tensor | None:
+    source = cfg.model.mean_image
+    if source is None:
+        return None
+    if source == "auto":
+        return images.mean_image()
+    return read_mean_image(Path(source), cfg.data.size)
+
+
+def _mixing(cfg: ClassificationConfig, num_classes: int) -> Mixing | None:
+    data = cfg.data
+    if not data.mixup and not data.cutmix:
+        return None
+    return Mixing(
+        data.mixup,
+        data.cutmix,
+        num_classes,
+        label_smoothing=cfg.model.label_smoothing,
+        seed=cfg.seed,
+    )

@@ -1,0 +1,159 @@
+"""Training a detector: its model, its images and what judges it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_backbone.config.schema import Config
+from resnet_backbone.data.build import (
+    build_dataset,
+    build_test_loader,
+    build_train_loader,
+    draw_shapes_dataset,
+)
+from resnet_backbone.detection.build import build_detector
+from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.engine.pictures import write_pictures
+from resnet_backbone.engine.run_folder import PICTURES
+from resnet_backbone.engine.task import Task
+from resnet_backbone.evaluation.coco import CocoEvaluator
+from resnet_backbone.structures import Batch
+from resnet_backbone.utils import distributed
+from resnet_backbone.weights.card import WeightsCard
+
+
+class DetectionTask(Task):
+    """A detector, the images to train it on, and those to judge it by.
+
+    Args:
+        cfg: Scaled to the batch size.
+        device: Where the model goes.
+
+    Attributes:
+        model: On `device`.
+        class_names: By class index.
+        category_ids: COCO's id by class index.
+        fingerprint: SHA-256 of the annotation files, by which a resumed run knows its data.
+
+    Raises:
+        DataError: the datasets cannot be used.
+        ConfigError: model and data do not fit each other.
+        WeightsError: the initial weights cannot be loaded.
+    """
+
+    def __init__(self, cfg: Config, device: torch.device) -> None:
+        self.cfg = cfg
+        self.device = device
+        self.score = "segm/AP" if cfg.model.mask else "bbox/AP"
+        if cfg.data.shapes is not None:
+            distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
+        self._train, self._val = (
+            build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
+            for split in ("train", "val")
+        )
+        self.class_names = self._train.class_names
+        self.category_ids = self._train.category_ids
+        self.fingerprint = {
+            "train": _digest(self._train.annotations),
+            "val": _digest(self._val.annotations),
+        }
+        self.model: RCNN = build_detector(cfg, len(self.class_names)).to(device)
+        self._evaluator = CocoEvaluator(
+            self._val.annotations,
+            category_ids=self._val.category_ids,
+            class_names=self._val.class_names,
+            image_ids=self._val.image_ids,
+            tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
+            leave_out=self._val.defects.rejected,
+        )
+
+    def training_batches(self, start_step: int) -> Iterator[Batch]:
+        """Yields this rank's share of all batches from `start_step` on, without end."""
+        solver = self.cfg.solver
+        if solver.batch_size is None:
+            raise ValueError("the configuration is not scaled to a batch size")
+        loader = build_train_loader(
+            self.cfg.data,
+            self._train,
+            batch_size=solver.batch_size,
+            seed=self.cfg.seed,
+            start_step=start_step,
+            accumulate=solver.accumulate,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
+        return iter(loader)
+
+    def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
+        """Judges the model as it is; every rank must call it."""
+        loader = build_test_loader(
+            self.cfg.data,
+            self._val,
+            batch_size=self.cfg.evaluation.batch_size,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
+        return evaluate(
+            self.model,
+            loader,
+            self._evaluator,
+            self.device,
+            with_loss=self.cfg.evaluation.loss,
+            should_stop=should_stop,
+        )
+
+    def skipped(self) -> dict[str, list[str]]:
+        """Returns a line for everything that was left out of the data; every rank must call it."""
+        lines = {}
+        for split, dataset in (("train", self._train), ("val", self._val)):
+            shares = distributed.all_gather_object(dataset.skipped)
+            unreadable = sorted({line for share in shares for line in share})
+            lines[split] = [str(defect) for defect in dataset.defects.dropped] + unreadable
+        return lines
+
+    def identity(self) -> dict[str, Any]:
+        """Returns JSON values by which a resumed run knows its data."""
+        return {
+            "class_names": self.class_names,
+            "category_ids": self.category_ids,
+            "dataset": self.fingerprint,
+        }
+
+    def card(self, result: EvaluationResult | None) -> dict[str, str]:
+        """Returns what is stored with exported weights: how to rebuild the detector."""
+        return self._weights_card().to_metadata() | {
+            "config": self.cfg.model_dump_json(),
+            "class_names": json.dumps(self.class_names),
+            "category_ids": json.dumps(self.category_ids),
+        }
+
+    def export(self, folder: Path, result: EvaluationResult | None) -> None:
+        """Draws detections beside ground truth on the first validation images."""
+        loader = build_test_loader(self.cfg.data, self._val, batch_size=1)
+        count, pictures = self.cfg.evaluation.pictures, folder / PICTURES
+        write_pictures(self.model, loader, self.class_names, pictures, self.device, count=count)
+
+    def _weights_card(self) -> WeightsCard:
+        """What the backbone needs of whoever takes it from the detector."""
+        backbone, pixels = self.cfg.model.backbone, self.cfg.model.pixels
+        return WeightsCard(
+            arch=backbone.name,
+            layout="ours",
+            stride_in_1x1=backbone.stride_in_1x1,
+            channel_order=pixels.channel_order,
+            mean=pixels.mean,
+            std=pixels.std,
+            norm_eps=backbone.norm_eps or 1e-5,
+            source=f"resnet_backbone, {self.cfg.name}",
+        )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,75 @@
+"""Runs classifiers over a split and judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from resnet_backbone.classification.image_classifier import ImageClassifier
+from resnet_backbone.classification.testing import Testing, classify_images
+from resnet_backbone.engine.evaluate import EvaluationResult, Loader, checked_batches
+from resnet_backbone.evaluation.classification import ClassificationEvaluator
+from resnet_backbone.structures import ImageBatch
+from resnet_backbone.utils import distributed
+
+
+def evaluate_classifier(
+    members: Sequence[ImageClassifier],
+    loader: Loader[ImageBatch],
+    evaluator: ClassificationEvaluator,
+    device: torch.device,
+    *,
+    testing: Testing | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EvaluationResult:
+    """Judges the mean of the members' probabilities on this rank's images; all ranks must call it.
+
+    The members are left in the mode they came in.
+
+    Args:
+        members: On `device`; one is no ensemble.
+        loader: Batches of test crops or, with `testing`, of one whole image each.
+        evaluator: Reset here.
+        device: Where batches go.
+        testing: The views of an image that are averaged; None: batches are classified as they are.
+        should_stop: See `checked_batches`.
+
+    Returns:
+        With the mean of -log p of the right class as the loss.
+
+    Raises:
+        Interrupted: `should_stop` said so; nothing is judged then.
+    """
+    modes = [member.training for member in members]
+    evaluator.reset()
+    surprise, count = 0.0, 0
+    try:
+        for member in members:
+            member.eval()
+        with torch.inference_mode():
+            for batch in checked_batches(loader, should_stop):
+                moved = batch.to(device)
+                probabilities = _ensemble(members, moved, testing)
+                evaluator.process(probabilities.cpu(), batch.labels.cpu(), batch.image_ids)
+                right = probabilities.gather(1, moved.labels[:, None]).clamp_min(1e-12)
+                surprise, count = surprise - float(right.log().sum()), count + len(batch)
+            metrics = evaluator.evaluate()
+    finally:
+        for member, mode in zip(members, modes, strict=True):
+            member.train(mode)
+    shares = distributed.all_gather_object((surprise, count))
+    loss = sum(share for share, _ in shares) / max(1, sum(images for _, images in shares))
+    return EvaluationResult(metrics, {"loss": loss}, evaluator.explanation, evaluator.per_class)
+
+
+def _ensemble(
+    members: Sequence[ImageClassifier], batch: ImageBatch, testing: Testing | None
+) -> Tensor:
+    """Returns float32[B, K], the mean of the members' probabilities."""
+    if testing is None:
+        votes = [member.scores(batch.images).softmax(dim=1) for member in members]
+    else:
+        votes = [classify_images(member.scores, list(batch.images), testing) for member in members]
+    return torch.stack(votes).mean(dim=0)

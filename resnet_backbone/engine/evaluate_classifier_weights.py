@@ -1,0 +1,86 @@
+"""Judges classifiers' weight files on the validation images: what tools/evaluate.py does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet_backbone.classification.testing import Testing, make_testing
+from resnet_backbone.config.classification_schema import ClassificationConfig
+from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.engine import storage
+from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.evaluate_classifier import evaluate_classifier
+from resnet_backbone.engine.evaluate_weights import RESULTS
+from resnet_backbone.engine.interrupt import stop_flag
+from resnet_backbone.engine.trained_classifier import check_labels, load_trained_classifier
+from resnet_backbone.evaluation.classification import ClassificationEvaluator
+from resnet_backbone.utils import distributed
+from resnet_backbone.utils.device import pick_device
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_classifier_weights(
+    cfg: ClassificationConfig, weights: Sequence[Path], output: Path
+) -> EvaluationResult:
+    """Judges classifiers, together if several, on `cfg.data.val`; every rank must call it.
+
+    The main rank writes results.json to `output`.
+
+    Args:
+        cfg: Where the images are, and in `evaluation.testing` how they are looked at.
+        weights: One file, or the members of an ensemble, whose probabilities are averaged.
+        output: A folder.
+
+    Raises:
+        WeightsError: weights do not fit the configuration or the images.
+        DataError: the images cannot be used.
+        StorageError: the output cannot be written.
+        Interrupted: SIGINT or SIGTERM came before there was a result; nothing is written then.
+    """
+    device = pick_device(cfg.device)
+    with stop_flag() as flag:
+        images = build_images(cfg.data, seed=cfg.seed, fill=(0, 0, 0))
+        members = [load_trained_classifier(path, cfg, device=device) for path in weights]
+        check_labels(members, images.class_names, weights)
+        testing = _testing(cfg)
+        batch_size = cfg.evaluation.batch_size
+        result = evaluate_classifier(
+            [member.model for member in members],
+            images.test_batches(batch_size) if testing is None else images.whole_images(),
+            ClassificationEvaluator(images.class_names),
+            device,
+            testing=testing,
+            should_stop=flag.on_any_rank,
+        )
+    if distributed.is_main():
+        _write(result, cfg, weights, output)
+    return result
+
+
+def _testing(cfg: ClassificationConfig) -> Testing | None:
+    """None for a single crop, which the loader has cut already."""
+    if cfg.evaluation.testing == "single":
+        return None
+    return make_testing(
+        cfg.evaluation.testing,
+        resize=cfg.data.test_resize,
+        size=cfg.data.test_size,
+        scales=cfg.evaluation.scales,
+        interpolation=cfg.data.interpolation,
+    )
+
+
+def _write(
+    result: EvaluationResult, cfg: ClassificationConfig, weights: Sequence[Path], output: Path
+) -> None:
+    content = {
+        "weights": [str(path) for path in weights],
+        "testing": cfg.evaluation.testing,
+        **result.to_json(),
+    }
+    storage.make_folder(output)
+    storage.write_file(output / RESULTS, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import pytest
+import tiny_classifier
+import torch
+from safetensors.torch import load_file
+
+from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.engine.evaluate_classifier_weights import evaluate_classifier_weights
+from resnet_backbone.engine.train import train
+from resnet_backbone.engine.trained_classifier import check_labels, load_trained_classifier
+from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import read_metadata, save_weights
+
+MEAN_IMAGE = {"mean_image": "auto"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return tiny_classifier.write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def runs(images, tmp_path_factory):
+    """Two runs that differ in their seed; the first subtracts a mean image."""
+    folder = tmp_path_factory.mktemp("runs")
+    first = tiny_classifier.config(images, folder / "first", model=MEAN_IMAGE)
+    second = tiny_classifier.config(images, folder / "second", seed=1)
+    return train(first), train(second)
+
+
+def test_a_file_of_ours_knows_its_network_and_its_pixels(images, runs):
+    cfg = tiny_classifier.config(images, Path("unused"), model={"name": "resnet18"})
+    trained = load_trained_classifier(runs[0] / "model.safetensors", cfg)
+    assert trained.class_names == tiny_classifier.CLASSES
+    assert trained.model.network.name == "resnet20_cifar" and not trained.model.training
+    saved = load_file(runs[0] / "model.safetensors")
+    assert torch.equal(trained.model.pixel_mean, saved["pixel_mean"])
+    assert torch.equal(trained.model.network.fc.weight, saved["fc.weight"])
+
+
+def test_evaluating_a_runs_weights_repeats_its_last_evaluation(images, runs, tmp_path):
+    for run in runs:
+        cfg = tiny_classifier.config(images, tmp_path)
+        found = evaluate_classifier_weights(cfg, [run / "model.safetensors"], tmp_path / run.name)
+        before = json.loads((run / "results.json").read_text())
+        assert found.metrics == before["metrics"]
+        written = json.loads((tmp_path / run.name / "results.json").read_text())
+        assert written["metrics"] == before["metrics"] and written["testing"] == "single"
+
+
+def test_an_ensemble_is_the_mean_of_its_members(images, runs, tmp_path):
+    cfg = tiny_classifier.config(images, tmp_path)
+    files = [run / "model.safetensors" for run in runs]
+    found = evaluate_classifier_weights(cfg, files, tmp_path)
+    members = [load_trained_classifier(file, cfg).model for file in files]
+    from resnet_backbone.data.build_classification import build_images
+
+    wrong, surprise, total = 0, 0.0, 0
+    for batch in build_images(cfg.data, seed=0, fill=None).test_batches(1):
+        with torch.no_grad():
+            votes = torch.stack([m.scores(batch.images).softmax(1) for m in members]).mean(0)[0]
+        wrong += int(votes.argmax() != batch.labels[0])
+        surprise -= float(votes[batch.labels[0]].log())
+        total += 1
+    assert found.metrics["classification"]["top1_error"] == wrong / total
+    # The same networks on batches of another size: float32 rounding.
+    assert found.loss["loss"] == pytest.approx(surprise / total, rel=1e-4)
+
+
+def test_weights_of_others_are_built_as_the_configuration_says(images, tmp_path):
+    net = create_classifier("resnet18", num_classes=2)
+    torch.save(net.state_dict(), tmp_path / "theirs.pth")
+    model = {"name": "resnet18", "pixels": {"mean": (1.0, 2.0, 3.0), "std": (4.0, 5.0, 6.0)}}
+    cfg = tiny_classifier.config(images, tmp_path, model=model)
+    trained = load_trained_classifier(tmp_path / "theirs.pth", cfg)
+    assert trained.class_names is None
+    assert trained.model.pixel_mean.flatten().tolist() == [1.0, 2.0, 3.0]
+    assert torch.equal(trained.model.network.fc.weight, net.fc.weight)
+
+
+def test_weights_of_others_are_read_as_their_card_says(images, tmp_path):
+    net = create_classifier("resnet18", num_classes=2)
+    mean, std = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
+    card = WeightsCard(arch="resnet18", channel_order="BGR", mean=mean, std=std)
+    save_weights(net, tmp_path / "theirs.safetensors", card)
+    cfg = tiny_classifier.config(images, tmp_path, model={"name": "resnet18"})
+    trained = load_trained_classifier(tmp_path / "theirs.safetensors", cfg)
+    assert trained.model.channel_order == "BGR"
+    assert trained.model.pixel_mean.flatten().tolist() == [1.0, 2.0, 3.0]
+    other = {"name": "resnet18", "pixels": {"channel_order": "RGB"}}
+    with pytest.raises(ConfigError, match="channel_order is RGB, but the card of .* says BGR"):
+        cfg = tiny_classifier.config(images, tmp_path, model=other)
+        load_trained_classifier(tmp_path / "theirs.safetensors", cfg)
+
+
+def test_other_classes_are_refused(images, runs):
+    cfg = tiny_classifier.config(images, Path("unused"))
+    file = runs[0] / "model.safetensors"
+    members = [load_trained_classifier(file, cfg)]
+    check_labels(members, ("dark", "light"), [file])
+    with pytest.raises(WeightsError, match="knows 2 classes, but the images are of 3"):
+        check_labels(members, ("a", "b", "c"), [file])
+    with pytest.raises(WeightsError, match="class 0 is 'dark' there, but 'light' among"):
+        check_labels(members, ("light", "dark"), [file])
+
+
+def test_what_is_no_classifier_is_said(images, runs, tmp_path):
+    cfg = tiny_classifier.config(images, tmp_path)
+    with pytest.raises(WeightsError, match="holds no classifier; expected a tensor 'fc.weight'"):
+        load_trained_classifier(runs[0] / "backbone.safetensors", cfg)
+    tensors = load_file(runs[0] / "model.safetensors")
+    card = read_metadata(runs[0] / "model.safetensors") | {"config": "{}x"}
+    save_weights(tensors, tmp_path / "torn.safetensors", card)
+    with pytest.raises(WeightsError, match="its configuration is no classifier's"):
+        load_trained_classifier(tmp_path / "torn.safetensors", cfg)
