@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{_text(section)}\n")
     if arguments.figures is not None:
         _draw(list(records.values()), arguments.figures)
-    print(f"{len(records)} recorded runs in {arguments.results}")
+    print(f"recorded runs: {len(records)}, in {arguments.results}")
 
 
 def _help() -> str:

@@ -27,7 +27,7 @@ def test_runs_are_recorded_printed_and_drawn(tmp_path, capsys):
     assert row.split()[1:4] == ["8.75", "9.25", "+0.50"]
     assert f"drawn: {figures / 'figure6.png'}" in lines
     assert not any(line.startswith("Table 1") for line in lines)
-    assert lines[-1] == f"1 recorded runs in {results}"
+    assert lines[-1] == f"recorded runs: 1, in {results}"
 
 
 def test_errors_name_the_file_and_end_with_their_code(tmp_path):
