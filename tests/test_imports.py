@@ -27,7 +27,7 @@ EVERYBODY = ("registry", "errors", "structures", "backbone.spec")  # may be impo
 # The first name that fits a module holds. SCHEMAS are treated apart, see READS_CONFIG.
 OTHERS = {
     "backbone.build": ("backbone", "weights"),  # weights inside a function: they lie further out
-    "classification": ("backbone", "classification", "weights"),
+    "classification": ("backbone", "classification", "utils", "weights"),
     "detection.build": ("backbone", "detection", "utils", "weights"),
     "detection.trunk": ("backbone", "detection", "weights"),
     "detection.contract": ("backbone", "weights"),

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils.resizing import Interpolation, centre_crop, crop, resize_short_side
 
 SCALES = (224, 256, 384, 480, 640)  # He et al. 2016, section 3.4
 MAX_VIEWS = 64  # in one forward pass
 
-Interpolation = Literal["bilinear", "bicubic"]
 # Maps uint8[n, 3, h, w] to scores float[n, K].
 Classify = Callable[[Tensor], Tensor]
 
@@ -49,8 +48,7 @@ class SingleCrop:
     def views(self, image: Tensor) -> list[Tensor]:
         """Returns one crop."""
         resized = resize_short_side(image, self.resize, self.interpolation)
-        top, left = (_half(extent - self.size) for extent in resized.shape[1:])
-        return [_crop(resized, top, left, self.size)]
+        return [centre_crop(resized, self.size)]
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,9 @@ class TenCrop:
 
     def _five(self, image: Tensor) -> list[Tensor]:
         down, right = (extent - self.size for extent in image.shape[1:])
-        corners = [(0, 0), (0, right), (down, 0), (down, right), (_half(down), _half(right))]
-        return [_crop(image, top, left, self.size) for top, left in corners]
+        corners = [(0, 0), (0, right), (down, 0), (down, right)]
+        cut = [crop(image, top, left, self.size) for top, left in corners]
+        return [*cut, centre_crop(image, self.size)]
 
 
 @dataclass(frozen=True)
@@ -161,34 +160,3 @@ def ensemble(members: Sequence[Classify], images: Sequence[Tensor], testing: Tes
     """Returns float32[B, K], the mean of the members' probabilities; see `classify_images`."""
     votes = [classify_images(classify, images, testing) for classify in members]
     return torch.stack(votes).mean(dim=0)
-
-
-def resize_short_side(image: Tensor, side: int, interpolation: Interpolation) -> Tensor:
-    """Returns uint8[3, h, w] whose shorter side is `side`, the longer one in proportion.
-
-    The longer side is cut to whole pixels, and pixels are averaged as they shrink, as torchvision's
-    Resize does both.
-    """
-    height, width = image.shape[1:]
-    short = min(height, width)
-    size = (int(side * height / short), int(side * width / short))
-    if size == (height, width):
-        return image
-    batch = image[None]
-    return F.interpolate(batch, size, mode=interpolation, antialias=True, align_corners=False)[0]
-
-
-def _crop(image: Tensor, top: int, left: int, size: int) -> Tensor:
-    """Returns the square, with zeros where it leaves an image that is smaller."""
-    height, width = image.shape[1:]
-    before = (max(0, -left), max(0, left + size - width))
-    above = (max(0, -top), max(0, top + size - height))
-    if any((*before, *above)):
-        image = F.pad(image, (*before, *above))
-        top, left = max(0, top), max(0, left)
-    return image[:, top : top + size, left : left + size]
-
-
-def _half(extent: int) -> int:
-    """Half of it, halves rounded to even, as torchvision's CenterCrop does."""
-    return round(extent / 2.0)

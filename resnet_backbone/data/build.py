@@ -10,11 +10,13 @@ import numpy as np
 
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.data.annotations import Annotations, load_annotations
+from resnet_backbone.data.batch import collate
 from resnet_backbone.data.coco import Augmentation, CocoDataset
 from resnet_backbone.data.loader import BatchLoader, EvaluationBatches, TrainingBatches, make_loader
 from resnet_backbone.data.order import TrainingOrder, shares
 from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset
 from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.structures import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ def build_train_loader(
     accumulate: int = 1,
     rank: int = 0,
     world_size: int = 1,
-) -> BatchLoader:
+) -> BatchLoader[Batch]:
     """Returns endless micro-batches of one rank, `accumulate` of them per step.
 
     Args:
@@ -106,17 +108,17 @@ def build_train_loader(
     keys = shares(
         order, start_step=start_step, accumulate=accumulate, rank=rank, world_size=world_size
     )
-    batches = TrainingBatches(dataset, seed, cfg.on_bad_sample)
+    batches = TrainingBatches(dataset, collate, seed, cfg.on_bad_sample)
     return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
 
 
 def build_test_loader(
     cfg: DataConfig, dataset: CocoDataset, *, batch_size: int, rank: int = 0, world_size: int = 1
-) -> BatchLoader:
+) -> BatchLoader[Batch]:
     """Returns the batches of the images `dataset.image_ids[rank::world_size]`, with targets."""
     own = list(range(rank, len(dataset), world_size))
     keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-    batches = EvaluationBatches(dataset, 0, cfg.on_bad_sample)
+    batches = EvaluationBatches(dataset, collate, 0, cfg.on_bad_sample)
     return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
 
 

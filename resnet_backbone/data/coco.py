@@ -76,6 +76,11 @@ class CocoDataset:
         return len(self._records)
 
     @property
+    def description(self) -> str:
+        """What to call the dataset in messages."""
+        return str(self.annotations)
+
+    @property
     def landscape(self) -> np.ndarray:
         """bool[len(self)]: which images are wider than high."""
         return np.array([record.width > record.height for record in self._records], dtype=bool)

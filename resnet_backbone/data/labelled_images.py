@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_backbone.data.classification import ClassificationDataset, collate
+from resnet_backbone.data.loader import (
+    BatchLoader,
+    EvaluationBatches,
+    OnBadSample,
+    TrainingBatches,
+    make_loader,
+)
+from resnet_backbone.data.order import TrainingOrder, shares
 from resnet_backbone.data.resident import ResidentImages, ResidentTest, ResidentTraining
+from resnet_backbone.errors import ConfigError
 from resnet_backbone.structures import ImageBatch
 from resnet_backbone.utils import distributed
 
@@ -141,3 +154,87 @@ class ResidentData:
     def skipped(self) -> dict[str, list[str]]:
         """Returns by split a line for every image that was left out."""
         return {"train": list(self._train.skipped), "val": list(self._val.skipped)}
+
+
+class FileData:
+    """Images that are read and augmented one by one, by worker processes; see `LabelledImages`.
+
+    Args:
+        train: Training images.
+        val: Validation images, cropped as they are tested.
+        whole: The same ones, uncropped.
+        seed: Of the order.
+        repeats: See `TrainingOrder`.
+        workers: Processes per rank.
+        on_bad_sample: Whether an unreadable image is an error.
+    """
+
+    def __init__(
+        self,
+        train: ClassificationDataset,
+        val: ClassificationDataset,
+        whole: ClassificationDataset,
+        *,
+        seed: int,
+        repeats: int,
+        workers: int,
+        on_bad_sample: OnBadSample,
+    ) -> None:
+        self.class_names = train.source.class_names
+        self._train, self._val, self._whole = train, val, whole
+        self._seed, self._repeats = seed, repeats
+        self._workers, self._on_bad_sample = workers, on_bad_sample
+
+    def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
+        """Yields batches on the host."""
+        order = TrainingOrder(
+            np.zeros(len(self._train), dtype=bool),
+            batch_size=steps.batch_size,
+            seed=self._seed,
+            group=False,
+            repeats=self._repeats,
+        )
+        keys = shares(
+            order,
+            start_step=steps.start,
+            accumulate=steps.accumulate,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
+        batches = TrainingBatches(self._train, collate, self._seed, self._on_bad_sample)
+        return iter(BatchLoader(make_loader(batches, keys, self._workers), self._train.skipped))
+
+    def test_batches(self, batch_size: int) -> TestBatches:
+        """Returns this rank's share of the validation images, as one crop each."""
+        return self._in_order(self._val, batch_size)
+
+    def whole_images(self) -> TestBatches:
+        """Returns this rank's share of the validation images, one by one, uncropped."""
+        return self._in_order(self._whole, 1)
+
+    def mean_image(self) -> Tensor:
+        """Raises ConfigError: reading all files is tools/compute_mean.py's work."""
+        raise ConfigError("model.mean_image auto is for data in memory; see tools/compute_mean.py")
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns a digest of each split's names below its folder, and of its labels."""
+        return {"train": _digest(self._train), "val": _digest(self._val)}
+
+    def skipped(self) -> dict[str, list[str]]:
+        """Returns by split a line for every image that this rank has left out."""
+        val = dict.fromkeys((*self._val.skipped, *self._whole.skipped))
+        return {"train": list(self._train.skipped), "val": list(val)}
+
+    def _in_order(self, dataset: ClassificationDataset, batch_size: int) -> BatchLoader[ImageBatch]:
+        own = list(range(distributed.rank(), len(dataset), distributed.world_size()))
+        keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+        batches = EvaluationBatches(dataset, collate, 0, self._on_bad_sample)
+        return BatchLoader(make_loader(batches, keys, self._workers), dataset.skipped)
+
+
+def _digest(dataset: ClassificationDataset) -> str:
+    """Of the last two parts of each name, so that a dataset may be moved, and of the labels."""
+    found = hashlib.sha256()
+    for name, label in zip(dataset.source.names, dataset.source.labels, strict=True):
+        found.update(f"{'/'.join(Path(name).parts[-2:])}\0{label}\n".encode())
+    return found.hexdigest()

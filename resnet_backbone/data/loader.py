@@ -6,19 +6,17 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from resnet_backbone.data.batch import collate
-from resnet_backbone.data.coco import CocoDataset
 from resnet_backbone.data.order import Place
 from resnet_backbone.errors import DataError
-from resnet_backbone.structures import Batch, Sample
+from resnet_backbone.structures import Batch, ImageBatch
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +24,29 @@ OnBadSample = Literal["error", "skip"]
 REPLACEMENTS = 10  # images tried in place of an unreadable one before giving up
 
 Key = TypeVar("Key", Place, int)
+S = TypeVar("S")  # a sample
+S_co = TypeVar("S_co", covariant=True)
+B = TypeVar("B", Batch, ImageBatch)
+
+
+class Samples(Protocol[S_co]):
+    """A dataset; its samples are functions of their arguments, whoever asks for them."""
+
+    @property
+    def description(self) -> str:
+        """What to call it in messages."""
+
+    def __len__(self) -> int: ...
+
+    def training_sample(self, index: int, epoch: int, position: int) -> S_co:
+        """Returns the augmented sample that stands at a position of an epoch."""
+
+    def test_sample(self, index: int) -> S_co:
+        """Returns the sample of an image."""
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Generic[B]):
     """What a worker hands to the main process.
 
     Errors travel as text: DataLoader would wrap an exception into one with the worker's traceback.
@@ -40,16 +57,16 @@ class Loaded:
         error: The first error, where bad samples are errors.
     """
 
-    batch: Batch | None
+    batch: B | None
     skipped: tuple[str, ...] = ()
     error: str | None = None
 
-    def pin_memory(self) -> Loaded:
+    def pin_memory(self) -> Loaded[B]:
         """Called by DataLoader."""
         return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
 
 
-class BatchLoader(Iterable[Batch]):
+class BatchLoader(Iterable[B]):
     """Batches from a DataLoader over `Loaded`.
 
     Args:
@@ -57,14 +74,14 @@ class BatchLoader(Iterable[Batch]):
         skipped: Grows by a line per image left out, each once.
     """
 
-    def __init__(self, loader: DataLoader[Loaded], skipped: list[str]) -> None:
-        self._loader = loader
+    def __init__(self, loader: DataLoader[Loaded[B]], skipped: list[str]) -> None:
+        self._loader: DataLoader[Loaded[B]] = loader
         self.skipped = skipped
 
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[B]:
         for loaded in self._loader:
             if loaded.error is not None:
                 raise DataError(loaded.error)
@@ -76,25 +93,39 @@ class BatchLoader(Iterable[Batch]):
                 yield loaded.batch
 
 
-class _Batches(Dataset[Loaded], Generic[Key]):
-    """Maps the keys of a whole batch to the batch; errors become part of the value."""
+class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
+    """Maps the keys of a whole batch to the batch; errors become part of the value.
 
-    def __init__(self, dataset: CocoDataset, seed: int, on_bad_sample: OnBadSample) -> None:
+    Args:
+        dataset: The samples.
+        collate: Makes a batch of at least one of them.
+        seed: Of what replaces an unreadable image.
+        on_bad_sample: Whether one is an error.
+    """
+
+    def __init__(
+        self,
+        dataset: Samples[S],
+        collate: Callable[[Sequence[S]], B],
+        seed: int,
+        on_bad_sample: OnBadSample,
+    ) -> None:
         self.dataset = dataset
+        self.collate: Callable[[Sequence[S]], B] = collate
         self.seed = seed
         self.on_bad_sample = on_bad_sample
 
-    def __getitem__(self, keys: Sequence[Key]) -> Loaded:
-        samples: list[Sample] = []
+    def __getitem__(self, keys: Sequence[Key]) -> Loaded[B]:
+        samples: list[S] = []
         skipped: list[str] = []
         try:
             for key in keys:
                 samples.extend(self._read_or_substitute(key, skipped))
         except DataError as error:
             return Loaded(None, tuple(skipped), error=str(error))
-        return Loaded(collate(samples) if samples else None, tuple(skipped))
+        return Loaded(self.collate(samples) if samples else None, tuple(skipped))
 
-    def _read_or_substitute(self, key: Key, skipped: list[str]) -> list[Sample]:
+    def _read_or_substitute(self, key: Key, skipped: list[str]) -> list[S]:
         try:
             return [self.read(key)]
         except DataError as error:
@@ -103,23 +134,23 @@ class _Batches(Dataset[Loaded], Generic[Key]):
             skipped.append(str(error))
             return self.substitute(key)
 
-    def read(self, key: Key) -> Sample:
+    def read(self, key: Key) -> S:
         """Returns the sample that a key stands for."""
         raise NotImplementedError
 
-    def substitute(self, key: Key) -> list[Sample]:
+    def substitute(self, key: Key) -> list[S]:
         """Returns what stands in for an unreadable sample."""
         raise NotImplementedError
 
 
-class TrainingBatches(_Batches[Place]):
+class TrainingBatches(_Batches[Place, S, B]):
     """Batches of augmented samples; an unreadable image is replaced by a random other one."""
 
-    def read(self, key: Place) -> Sample:
+    def read(self, key: Place) -> S:
         """Returns the sample that stands at a place."""
         return self.dataset.training_sample(key.index, key.epoch, key.position)
 
-    def substitute(self, key: Place) -> list[Sample]:
+    def substitute(self, key: Place) -> list[S]:
         """Returns another image for this place: a function of (seed, epoch, position) too."""
         rng = np.random.default_rng((self.seed, key.epoch, key.position, 1))
         for index in rng.integers(len(self.dataset), size=REPLACEMENTS):
@@ -128,27 +159,27 @@ class TrainingBatches(_Batches[Place]):
             except DataError:
                 continue
         raise DataError(
-            f"{self.dataset.annotations}: {REPLACEMENTS + 1} images in a row cannot be read"
+            f"{self.dataset.description}: {REPLACEMENTS + 1} images in a row cannot be read"
         )
 
 
-class EvaluationBatches(_Batches[int]):
+class EvaluationBatches(_Batches[int, S, B]):
     """Batches of evaluation samples; an unreadable image is missing from its batch."""
 
-    def read(self, key: int) -> Sample:
+    def read(self, key: int) -> S:
         """Returns the sample of an image."""
         return self.dataset.test_sample(key)
 
-    def substitute(self, key: int) -> list[Sample]:
-        """Returns nothing: no other image's detections may stand in."""
+    def substitute(self, key: int) -> list[S]:
+        """Returns nothing: no other image's result may stand in."""
         return []
 
 
 def make_loader(
-    batches: Dataset[Loaded],
+    batches: Dataset[Loaded[B]],
     keys: Iterable[Sequence[Place]] | Sequence[Sequence[int]],
     workers: int,
-) -> DataLoader[Loaded]:
+) -> DataLoader[Loaded[B]]:
     """Returns a loader of `batches[key]` for every key, in their order whatever the workers.
 
     It is meant to be iterated once: the workers end with the iteration, at once, and not whenever

@@ -29,13 +29,23 @@ class TrainingOrder:
         batch_size: Images per step over all ranks.
         seed: Of the permutations.
         group: Whether to deal by orientation.
+        repeats: How often an image stands in its epoch, one after the other, so that a batch has
+            several augmentations of it (repeated augmentation, Hoffer et al. 2020); an epoch then
+            has as many steps as ever, and a part of the images. Not together with `group`.
     """
 
     def __init__(
-        self, landscape: np.ndarray, *, batch_size: int, seed: int, group: bool = True
+        self,
+        landscape: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int,
+        group: bool = True,
+        repeats: int = 1,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
+        self.repeats = repeats
         self._landscape = landscape if group else np.zeros_like(landscape)
         self._cached: tuple[int, np.ndarray] = (-1, np.empty(0))
 
@@ -59,6 +69,7 @@ class TrainingOrder:
         """Returns int64[steps_per_epoch, batch_size], indices of images."""
         rng = np.random.default_rng((self.seed, epoch))
         images = rng.permutation(len(self._landscape))
+        images = np.repeat(images, self.repeats)[: len(images)]
         if len(images) < self.batch_size:
             images = np.resize(images, self.batch_size)  # repeats them in order
         wide = self._landscape[images]

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_backbone.data.image_folder import SUFFIXES, checked_classes
 from resnet_backbone.data.jpeg import decode
 from resnet_backbone.data.resident import ResidentImages
 from resnet_backbone.errors import DataError
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 # Larger files are refused before they are unpacked: a zip can promise anything.
 MAX_BYTES = 64 * 2**20
 
@@ -64,7 +64,8 @@ def read_class_folders(
             found.append((PurePosixPath(name).parent.name, name))
     if not images:
         raise DataError(f"{', '.join(map(str, sources))}: no images ({', '.join(SUFFIXES)})")
-    names = _agreed_classes({label for label, _ in found}, class_names, sources)
+    where = ", ".join(map(str, sources))
+    names = checked_classes({label for label, _ in found}, class_names, where)
     numbers = {name: number for number, name in enumerate(names)}
     return ResidentImages(
         images=torch.stack(images),
@@ -134,21 +135,6 @@ def _content(name: str, read: Callable[[], bytes]) -> bytes:
     # RuntimeError: encrypted; NotImplementedError: an unknown compression.
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DataError(f"{name}: cannot be read: {error}") from error
-
-
-def _agreed_classes(
-    found: set[str], expected: Sequence[str] | None, sources: Sequence[Path]
-) -> tuple[str, ...]:
-    """Returns the class names in the order of their labels."""
-    if expected is None:
-        return tuple(sorted(found))
-    if found != set(expected):
-        lacking, strange = sorted(set(expected) - found), sorted(found - set(expected))
-        raise DataError(
-            f"{', '.join(map(str, sources))}: other classes than the training images have: "
-            f"{len(lacking)} lacking {lacking[:3]}, {len(strange)} unknown {strange[:3]}"
-        )
-    return tuple(expected)
 
 
 def _size(image: Tensor) -> str:

@@ -53,7 +53,9 @@ class ClassificationTask(Task):
     def __init__(self, cfg: ClassificationConfig, device: torch.device) -> None:
         self.cfg = cfg
         self.device = device
-        self._images = build_images(cfg.data, seed=cfg.seed, fill=_fill(cfg))
+        self._images = build_images(
+            cfg.data, batch_size=cfg.solver.batch_size or 1, seed=cfg.seed, fill=_fill(cfg)
+        )
         self.class_names = self._images.class_names
         mean_image = _mean_image(cfg, self._images)
         self.model: ImageClassifier = build_image_classifier(

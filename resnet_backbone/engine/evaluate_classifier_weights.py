@@ -43,7 +43,7 @@ def evaluate_classifier_weights(
     """
     device = pick_device(cfg.device)
     with stop_flag() as flag:
-        images = build_images(cfg.data, seed=cfg.seed, fill=(0, 0, 0))
+        images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
         check_labels(members, images.class_names, weights)
         testing = _testing(cfg)

@@ -11,9 +11,9 @@ from resnet_backbone.classification.testing import (
     classify_images,
     ensemble,
     make_testing,
-    resize_short_side,
 )
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils.resizing import resize_short_side
 
 
 def image(height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.data.build_classification import build_images
 from resnet_backbone.engine.evaluate_classifier_weights import evaluate_classifier_weights
 from resnet_backbone.engine.train import train
 from resnet_backbone.engine.trained_classifier import check_labels, load_trained_classifier
@@ -56,10 +57,8 @@ def test_an_ensemble_is_the_mean_of_its_members(images, runs, tmp_path):
     files = [run / "model.safetensors" for run in runs]
     found = evaluate_classifier_weights(cfg, files, tmp_path)
     members = [load_trained_classifier(file, cfg).model for file in files]
-    from resnet_backbone.data.build_classification import build_images
-
     wrong, surprise, total = 0, 0.0, 0
-    for batch in build_images(cfg.data, seed=0, fill=None).test_batches(1):
+    for batch in build_images(cfg.data, batch_size=1, seed=0, fill=None).test_batches(1):
         with torch.no_grad():
             votes = torch.stack([m.scores(batch.images).softmax(1) for m in members]).mean(0)[0]
         wrong += int(votes.argmax() != batch.labels[0])

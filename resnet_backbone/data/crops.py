@@ -1,0 +1,162 @@
+"""Crops for training and testing classifiers, on uint8 images; only what is kept is resized."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from resnet_backbone.utils.resizing import Interpolation, centre_crop, resize, resize_short_side
+
+# Maps an image uint8[3, H, W] to one uint8[3, h, w]; all randomness comes from the generator.
+Transform = Callable[[Tensor, np.random.Generator], Tensor]
+
+TRIES = 10  # of RandomResizedCrop, before it takes the middle
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of an image, in its pixels; corners may lie between them."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+@dataclass(frozen=True)
+class ScaleJitterCrop:
+    """The paper's: the short side drawn from a range, a square drawn from the resized image.
+
+    He et al. 2016, section 3.4, after Simonyan and Zisserman 2015. The square's place is drawn in
+    pixels of the resized image, but only its part of the original is resized.
+
+    Attributes:
+        size: Side of the square.
+        short_side: First and last of the whole numbers to draw from; not below `size`.
+        interpolation: Of the resizing.
+    """
+
+    size: int = 224
+    short_side: tuple[int, int] = (256, 480)
+    interpolation: Interpolation = "bilinear"
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Returns uint8[3, size, size]."""
+        height, width = image.shape[1:]
+        short, low = min(height, width), self.short_side[0]
+        scale = int(rng.integers(low, self.short_side[1] + 1)) / short
+        resized = [max(self.size, int(scale * extent)) for extent in (height, width)]
+        top, left = (int(rng.integers(extent - self.size + 1)) for extent in resized)
+        down, right = height / resized[0], width / resized[1]
+        region = Region(top * down, left * right, self.size * down, self.size * right)
+        return resize_region(image, region, self.size, self.interpolation)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """Inception's: a rectangle of random area and shape (Szegedy et al. 2015, section 6).
+
+    Drawn as torchvision's RandomResizedCrop draws it: `TRIES` times, then the largest rectangle in
+    the middle whose shape is allowed.
+
+    Attributes:
+        size: Side of the result.
+        area: Share of the image to draw from.
+        ratio: Width by height to draw from, evenly in its logarithm.
+        interpolation: Of the resizing.
+    """
+
+    size: int = 224
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: Interpolation = "bilinear"
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Returns uint8[3, size, size]."""
+        region = self.region(image.shape[1], image.shape[2], rng)
+        return resize_region(image, region, self.size, self.interpolation)
+
+    def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
+        """Draws a rectangle of whole pixels within an image of this size."""
+        low, high = np.log(self.ratio)
+        for _ in range(TRIES):
+            area = rng.uniform(*self.area) * height * width
+            ratio = math.exp(rng.uniform(low, high))
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+                return Region(int(top), int(left), h, w)
+        return self._middle(height, width)
+
+    def _middle(self, height: int, width: int) -> Region:
+        h, w = height, width
+        if width / height < self.ratio[0]:
+            h = max(1, round(width / self.ratio[0]))
+        elif width / height > self.ratio[1]:
+            w = max(1, round(height * self.ratio[1]))
+        return Region((height - h) // 2, (width - w) // 2, h, w)
+
+
+@dataclass(frozen=True)
+class CentreCrop:
+    """The middle of the image at a given scale, for testing.
+
+    Attributes:
+        resize: Of the short side.
+        size: Side of the square; not above `resize`.
+        interpolation: Of the resizing.
+    """
+
+    resize: int = 256
+    size: int = 224
+    interpolation: Interpolation = "bilinear"
+
+    def __call__(self, image: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        """Returns uint8[3, size, size]; nothing is drawn.
+
+        The whole image is resized, not the square alone: results are compared with published ones,
+        which are of torchvision's Resize and CenterCrop, and these are reproduced to the bit.
+        """
+        return centre_crop(resize_short_side(image, self.resize, self.interpolation), self.size)
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors left and right.
+
+    Attributes:
+        probability: Of doing so.
+    """
+
+    probability: float = 0.5
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Returns uint8[3, H, W]."""
+        return image.flip(2) if rng.random() < self.probability else image
+
+
+def resize_region(image: Tensor, region: Region, size: int, interpolation: Interpolation) -> Tensor:
+    """Returns uint8[3, size, size], the part of an image, resized, pixels averaged as they shrink.
+
+    A region between pixels is moved and stretched to whole ones, by less than half a pixel on each
+    side.
+
+    Args:
+        image: uint8[3, H, W].
+        region: Within the image.
+        size: Side of the result.
+        interpolation: How.
+    """
+    height, width = image.shape[1:]
+    top, bottom = _whole(region.top, region.height, height)
+    left, right = _whole(region.left, region.width, width)
+    return resize(image[:, top:bottom, left:right], (size, size), interpolation)
+
+
+def _whole(first: float, length: float, limit: int) -> tuple[int, int]:
+    begin = min(round(first), limit - 1)
+    return begin, min(max(begin + 1, round(first + length)), limit)

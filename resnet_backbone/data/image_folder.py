@@ -1,0 +1,147 @@
+"""Labelled image files: class folders, or a flat folder and a list of labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from resnet_backbone.errors import DataError
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+SHOWN = 3  # names in a message
+
+
+class ImageFolder:
+    """The files of a split and their labels; nothing is read before it is asked for.
+
+    Args:
+        sources: Folders that hold class folders (`train/n01440764/*.JPEG`); joined.
+        class_names: What the classes have to be, by label; None: the names of the folders, sorted,
+            as torchvision's ImageFolder numbers them.
+        labels: For folders without class folders, a file with a line "NAME CLASS" for each image,
+            or Kaggle's LOC_val_solution.csv.
+
+    Attributes:
+        class_names: By label.
+        names: Of each image, for messages.
+        labels: Of each image.
+
+    Raises:
+        DataError: a folder is missing, a class has no images, or classes are not those expected.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path],
+        *,
+        class_names: Sequence[str] | None = None,
+        labels: Path | None = None,
+    ) -> None:
+        pairs = [pair for source in sources for pair in _pairs(source, labels)]
+        where = ", ".join(map(str, sources))
+        if not pairs:
+            raise DataError(f"{where}: no images ({', '.join(SUFFIXES)}) in class folders")
+        self.class_names = checked_classes({name for _, name in pairs}, class_names, where)
+        numbers = {name: label for label, name in enumerate(self.class_names)}
+        self.names = [file for file, _ in pairs]
+        self.labels = [numbers[name] for _, name in pairs]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        """Returns the content of a file.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            with open(self.names[index], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{self.names[index]}: cannot be read: {error.strerror}") from error
+
+
+def checked_classes(found: set[str], expected: Sequence[str] | None, where: str) -> tuple[str, ...]:
+    """Returns the names of the classes by label.
+
+    Raises:
+        DataError: they are not those expected; names the first of what lacks and of what is new.
+    """
+    if expected is None:
+        return tuple(sorted(found))
+    if found != set(expected):
+        lacking, strange = sorted(set(expected) - found), sorted(found - set(expected))
+        raise DataError(
+            f"{where}: other classes than the training images have: {len(lacking)} lacking "
+            f"{lacking[:SHOWN]}, {len(strange)} unknown {strange[:SHOWN]}"
+        )
+    return tuple(expected)
+
+
+def _pairs(source: Path, labels: Path | None) -> list[tuple[str, str]]:
+    """Returns (file, class), sorted."""
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder")
+    if labels is not None:
+        return _labelled(source, labels)
+    folders = sorted(entry.path for entry in os.scandir(source) if entry.is_dir())
+    if not folders and any(_images(str(source))):
+        raise DataError(
+            f"{source}: holds images, but no class folders; data.val_labels names a file with "
+            "their classes"
+        )
+    found, empty = [], []
+    for folder in folders:
+        files = sorted(_images(folder))
+        found += [(file, os.path.basename(folder)) for file in files]
+        if not files:
+            empty.append(os.path.basename(folder))
+    if empty:
+        raise DataError(
+            f"{source}: {len(empty)} class folders without images: {', '.join(empty[:SHOWN])}"
+        )
+    return found
+
+
+def _images(folder: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.name.lower().endswith(SUFFIXES):
+            yield entry.path
+
+
+def _labelled(folder: Path, labels: Path) -> list[tuple[str, str]]:
+    known = _read_labels(labels)
+    files = sorted(_images(str(folder)))
+    unknown = [file for file in files if _stem(file) not in known]
+    if unknown:
+        raise DataError(
+            f"{labels}: says nothing about {len(unknown)} of {len(files)} images in {folder}: "
+            f"{', '.join(map(os.path.basename, unknown[:SHOWN]))}"
+        )
+    return [(file, known[_stem(file)]) for file in files]
+
+
+def _read_labels(file: Path) -> dict[str, str]:
+    """Returns the class by the image's name without suffix."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: the labels cannot be read: {error}") from error
+    classes = {}
+    for number, line in enumerate(csv.reader(text.splitlines()), 1):
+        words = " ".join(line).split()
+        if not words or words[:2] == ["ImageId", "PredictionString"]:
+            continue
+        if len(words) < 2:
+            raise DataError(
+                f"{file}, line {number}: found {words[0]!r}, expected a name and a class"
+            )
+        classes[_stem(words[0])] = words[1]  # Kaggle's goes on with boxes
+    return classes
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(os.path.basename(name))[0]
