@@ -8,6 +8,7 @@ import pytest
 
 from resnet_backbone.backbone.build import get_variant
 from resnet_backbone.config.load import list_configs, load_classification_config
+from resnet_backbone.paper import cost, published
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NAMES = [name for name in list_configs() if name.startswith(("imagenet", "cifar10", "pretrain"))]
@@ -35,6 +36,35 @@ def test_headers_state_command_cost_and_aim_and_networks_exist(name):
     assert re.search(r"Time: \S.*\d", header)
     assert re.search(r"(top-1|error|figure)", header)
     get_variant(load_classification_config(name).model.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "table"),
+    [(f"imagenet_{name}", published.IMAGENET_SCHEDULE, published.TABLE_3) for name in PAPERS]
+    + [(name, published.CIFAR_SCHEDULE, published.TABLE_6) for name in NAMES if "cifar" in name],
+)
+def test_headers_of_the_papers_recipes_state_its_errors_and_the_cost(name, schedule, table):
+    header = header_of(CONFIGS / f"{name}.yaml")
+    network = load_classification_config(name).model.name
+    for row in (*published.TABLE_2.rows, *table.rows):
+        if row.network == network:
+            assert re.search(rf"(?<!\d){row.value:.2f}(?!\d)", header), row
+    hours = cost.training_hours(network, schedule)
+    digits = 0 if schedule.dataset == "imagenet" else 1
+    assert f"about {hours:.{digits}f} GPU-hours" in header
+
+
+@pytest.mark.parametrize("name", ["90ep", "v2", "a1", "a2", "a3", "fast"])
+def test_headers_of_later_recipes_state_the_cost_by_pixels(name):
+    cfg = load_classification_config(f"imagenet_r50_{name}")
+    begins = cfg.data.progressive or ((0, cfg.data.size),)
+    ends = [*(step for step, _ in begins[1:]), cfg.solver.max_iter]
+    pixels = sum((end - begin) * size**2 for (begin, size), end in zip(begins, ends, strict=True))
+    _, rate = cost.IMAGENET_RATE
+    hours = pixels * cfg.solver.batch_size / 224**2 / rate / 3600
+    assert f"about {hours:.{1 if hours < 5 else 0}f} GPU-hours" in header_of(
+        CONFIGS / f"imagenet_r50_{name}.yaml"
+    )
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -99,6 +129,32 @@ def test_resnet_strikes_back(name, lr, decay, mixup, smoothing, depth, size):
     assert (data.mixup, data.cutmix, data.size) == (mixup, 1.0, size)
     assert (model.loss, model.label_smoothing, model.stochastic_depth) == ("bce", smoothing, depth)
     assert (data.repeats, data.test_size) == (1 if name == "a3" else 3, 224)
+
+
+@pytest.mark.parametrize("name", ["a1", "a2", "a3"])
+def test_what_the_procedures_of_resnet_strikes_back_share(name):
+    """Its table 2; warm-up from timm's 1e-4; compared with mmpretrain's configurations."""
+    cfg = load_classification_config(f"imagenet_r50_{name}")
+    data, solver = cfg.data, cfg.solver
+    assert data.auto_augment == f"rand-m{6 if name == 'a3' else 7}-mstd0.5-inc1"
+    assert (data.crop, data.interpolation, data.random_erase) == ("random_resized", "bicubic", 0)
+    assert data.test_size / data.test_resize == pytest.approx(0.95, abs=0.002)
+    assert (solver.schedule, solver.min_lr, solver.weight_decay_norm) == ("cosine", 1e-6, 0)
+    assert solver.warmup_iters == 5 * (TRAINING_IMAGES // 2048)
+    assert solver.warmup_factor * solver.lr == pytest.approx(1e-4)
+
+
+def test_the_fast_recipe_has_ffcvs_numbers():
+    """libffcv/ffcv-imagenet, rn50_configs/rn50_16_epochs.yaml, read by hand: 8 x 512 images."""
+    cfg = load_classification_config("imagenet_r50_fast")
+    data, solver, epoch = cfg.data, cfg.solver, TRAINING_IMAGES // 1024
+    assert solver.lr == 1.7 * 1024 / (8 * 512)
+    assert (solver.weight_decay, solver.weight_decay_norm, solver.momentum) == (1e-4, 0, 0.9)
+    assert (solver.warmup_iters, solver.warmup_factor) == (2 * epoch, 1e-4)
+    # Between epochs 11 and 13 its ramp knows multiples of 32 alone, and epoch 12 has 192 already.
+    assert data.progressive == ((0, 160), (12 * epoch, 192))
+    assert (data.test_resize, data.test_size) == (int(256 / (224 / 256)), 256)
+    assert cfg.model.label_smoothing == 0.1 and not cfg.model.zero_init_residual
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("cifar10")])
