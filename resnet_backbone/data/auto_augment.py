@@ -43,6 +43,8 @@ def make_auto_augment(notation: str, *, size: int, fill: tuple[int, int, int]) -
 class TrivialAugment:
     """torchvision's TrivialAugmentWide (Mueller and Hutter 2021).
 
+    Pixels are interpolated bilinearly, as in torchvision's own recipes.
+
     Args:
         fill: See `make_auto_augment`.
     """
@@ -50,7 +52,9 @@ class TrivialAugment:
     def __init__(self, fill: tuple[int, int, int]) -> None:
         from torchvision.transforms import v2
 
-        self._augment = v2.TrivialAugmentWide(fill=list(fill))
+        self._augment = v2.TrivialAugmentWide(
+            interpolation=v2.InterpolationMode.BILINEAR, fill=list(fill)
+        )
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Returns uint8[3, H, W]."""

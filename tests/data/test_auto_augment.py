@@ -41,10 +41,12 @@ def test_global_generators_are_left_alone(notation):
 
 
 def test_trivial_augment_is_torchvisions():
-    rng = np.random.default_rng(5)
-    found = augment("trivial")(IMAGE, np.random.default_rng(5))
-    torch.manual_seed(int(rng.integers(2**32)))
-    assert torch.equal(found, v2.TrivialAugmentWide(fill=list(FILL))(IMAGE))
+    theirs = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR, fill=list(FILL))
+    for seed in range(30):  # so that some of them turn or shear
+        found = augment("trivial")(IMAGE, np.random.default_rng(seed))
+        with torch.random.fork_rng():
+            torch.manual_seed(int(np.random.default_rng(seed).integers(2**32)))
+            assert torch.equal(found, theirs(IMAGE))
 
 
 def test_rand_augment_is_timms():
