@@ -46,6 +46,18 @@ def test_cutmix_takes_as_many_pixels_as_it_takes_of_the_label():
     torch.testing.assert_close(mixed.targets[0, 0], kept[0], atol=1e-3, rtol=0)
 
 
+def test_it_is_timms_with_numpys_generator_set():
+    from timm.data import Mixup
+
+    data, state = batch(side=32), np.random.get_state()
+    np.random.seed(np.random.SeedSequence((7, 5, 1)).generate_state(4))
+    theirs = Mixup(mixup_alpha=0.2, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES)
+    images, targets = theirs(data.images.float(), data.labels)
+    np.random.set_state(state)
+    mixed = mixing(mixup=0.2, cutmix=1.0, smoothing=0.1, seed=7)(data, 5, 1)
+    assert torch.equal(mixed.images, images) and torch.equal(mixed.targets, targets)
+
+
 def test_targets_are_smoothed_and_sum_to_one():
     mixed = mixing(smoothing=0.2)(batch(), 0)
     torch.testing.assert_close(mixed.targets.sum(1), torch.ones(6))
