@@ -19,14 +19,14 @@ def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optim
     Weight decay is `weight_decay`, on the parameters of normalisation layers `weight_decay_norm`.
     """
     groups = decay_groups(model, solver.weight_decay, solver.weight_decay_norm)
-    # foreach: one kernel for all parameters instead of one each; the same numbers.
+    # One kernel for all parameters instead of several for each, to the same numbers.
     if solver.optimizer == "sgd":
         return torch.optim.SGD(
             groups,
             lr=solver.lr,
             momentum=solver.momentum,
             nesterov=solver.nesterov,
-            foreach=True,
+            fused=True,
         )
     if solver.optimizer == "lamb":
         return _lamb(groups, solver.lr)

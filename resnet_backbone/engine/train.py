@@ -16,6 +16,7 @@ from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.engine.tasks import AnyConfig, settle, warn
 from resnet_backbone.errors import ConfigError, Interrupted
 from resnet_backbone.utils import distributed, logging
+from resnet_backbone.utils.allocator import keep_freed_memory
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
 
@@ -42,6 +43,8 @@ def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> P
     """
     device = pick_device(cfg.device)
     check_device(cfg, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     output = Path(cfg.output)
     import_modules(cfg.imports)
     cfg = settle(cfg)  # before an earlier run is discarded
