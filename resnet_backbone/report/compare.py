@@ -1,0 +1,63 @@
+"""One number of several runs in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from resnet_backbone.errors import StorageError
+from resnet_backbone.report.curves import Curves, read_curves
+
+METRICS = "metrics.jsonl"
+SIZE = (7.2, 4.4)  # inches
+
+
+def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
+    """Draws a metric of each run over its steps.
+
+    Args:
+        runs: Folder of each run, by what the picture calls it.
+        metric: As metrics.jsonl calls it: "bbox/AP", "classification/top1_error", "loss".
+        out: A PNG file.
+
+    Raises:
+        StorageError: a run has no metrics, or not this one; names those it has; or the picture
+            cannot be written.
+    """
+    series = {name: _series(folder, metric) for name, folder in runs.items()}
+    figure = Figure(SIZE, dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, (steps, values) in series.items():
+        axes.plot(steps, values, marker="o" if len(steps) < 20 else "", markersize=4, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel(metric)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    try:
+        figure.savefig(out)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _series(folder: Path, metric: str) -> tuple[list[int], list[float]]:
+    curves = _curves(folder)
+    if metric not in curves:
+        raise StorageError(
+            f"{folder / METRICS}: has no {metric!r}; it has {', '.join(sorted(curves)) or 'nothing'}"
+        )
+    return curves[metric]
+
+
+def _curves(folder: Path) -> Curves:
+    try:
+        return read_curves(folder / METRICS)
+    except OSError as error:
+        raise StorageError(f"{folder / METRICS}: cannot be read: {error.strerror}") from error
