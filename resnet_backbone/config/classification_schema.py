@@ -79,7 +79,9 @@ class ImageDataConfig(Section):
     mixup: Alpha = Field(0.0, description="alpha; 0 is off")
     cutmix: Alpha = Field(0.0, description="alpha; 0 is off")
     progressive: tuple[tuple[NonNegative, Positive], ...] = Field(
-        (), description="[[step, size], ...]: the training crop from that step on"
+        (),
+        description="[[step, size], ...]: the training crop from the epoch of that step on; "
+        "scaled like max_iter",
     )
     test_resize: Positive = Field(256, description="short side before the crop of testing")
     test_size: Positive = Field(224, description="side of that crop")

@@ -43,6 +43,9 @@ class SolverConfig(Section):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     weight_decay_norm: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay_bias: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="of other layers than norms; None: weight_decay"
+    )
     batch_size: Positive | None = Field(
         None, description="images per step over all ranks; None: 2 per rank"
     )

@@ -16,9 +16,12 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optimizer:
     """Returns SGD with momentum, AdamW or LAMB over the parameters that are not frozen.
 
-    Weight decay is `weight_decay`, on the parameters of normalisation layers `weight_decay_norm`.
+    Weight decay is `weight_decay`, on the parameters of normalisation layers `weight_decay_norm`,
+    on other layers' biases `weight_decay_bias`.
     """
-    groups = decay_groups(model, solver.weight_decay, solver.weight_decay_norm)
+    groups = decay_groups(
+        model, solver.weight_decay, solver.weight_decay_norm, solver.weight_decay_bias
+    )
     # One kernel for all parameters instead of several for each, to the same numbers.
     if solver.optimizer == "sgd":
         return torch.optim.SGD(
@@ -46,15 +49,27 @@ def _lamb(groups: list[dict[str, object]], lr: float) -> torch.optim.Optimizer:
 
 
 def decay_groups(
-    model: nn.Module, weight_decay: float, weight_decay_norm: float
+    model: nn.Module,
+    weight_decay: float,
+    weight_decay_norm: float,
+    weight_decay_bias: float | None = None,
 ) -> list[dict[str, object]]:
-    """Returns parameter groups, split by decay; each trainable parameter is in exactly one."""
+    """Returns parameter groups, split by decay; each trainable parameter is in exactly one.
+
+    Args:
+        model: Of the parameters.
+        weight_decay: Of weights.
+        weight_decay_norm: Of all parameters of norms.
+        weight_decay_bias: Of other layers' biases; None: as of weights.
+    """
+    bias = weight_decay if weight_decay_bias is None else weight_decay_bias
     decays: dict[Tensor, float] = {}
     for module in model.modules():
-        decay = weight_decay_norm if isinstance(module, _NORMS) else weight_decay
-        for parameter in module.parameters(recurse=False):
+        is_norm = isinstance(module, _NORMS)
+        for name, parameter in module.named_parameters(recurse=False):
+            own = weight_decay_norm if is_norm else bias if name == "bias" else weight_decay
             if parameter.requires_grad:
-                decays.setdefault(parameter, decay)
+                decays.setdefault(parameter, own)
     return [
         {"params": [p for p, own in decays.items() if own == decay], "weight_decay": decay}
         for decay in dict.fromkeys(decays.values())

@@ -74,7 +74,8 @@ def scale_to_batch(cfg: C, world_size: int) -> C:
     if cfg.solver.scale and factor != 1.0:
         literal = _literal_keys(cfg.overrides)
         for section, key in _SCALED:
-            _scale(tree[section], f"{section}.{key}", key, factor, literal)
+            if key in tree[section]:
+                _scale(tree[section], f"{section}.{key}", key, factor, literal)
     return type(cfg).model_validate(tree)
 
 
@@ -85,6 +86,7 @@ _SCALED = (
     ("solver", "warmup_iters"),
     ("evaluation", "period"),
     ("checkpoint", "period"),
+    ("data", "progressive"),
 )
 
 
@@ -112,6 +114,8 @@ def _scale(
         section[key] = before * factor
     elif key == "milestones":
         section[key] = _ascending(_steps(step, factor) for step in before)
+    elif key == "progressive":
+        section[key] = tuple((_steps(step, factor), size) for step, size in before)
     else:
         section[key] = _steps(before, factor)
     logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)

@@ -50,9 +50,8 @@ def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
 def _series(folder: Path, metric: str) -> tuple[list[int], list[float]]:
     curves = _curves(folder)
     if metric not in curves:
-        raise StorageError(
-            f"{folder / METRICS}: has no {metric!r}; it has {', '.join(sorted(curves)) or 'nothing'}"
-        )
+        known = ", ".join(sorted(curves)) or "nothing"
+        raise StorageError(f"{folder / METRICS}: has no {metric!r}; it has {known}")
     return curves[metric]
 
 

@@ -41,6 +41,38 @@ def test_norms_are_not_decayed_and_frozen_parameters_are_left_out():
     ]
 
 
+def test_biases_may_have_a_decay_of_their_own():
+    model = Model()
+    groups = decay_groups(model, 1e-4, 0.5, weight_decay_bias=0.0)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = {group["weight_decay"]: [names[p] for p in group["params"]] for group in groups}
+    assert found[0.0] == ["conv.bias", "head.bias"]
+    assert found[1e-4] == ["conv.weight", "head.weight"] and len(found[0.5]) == 4
+
+
+def test_lamb_is_as_timm_makes_it():
+    """One step of LAMB on the same gradients, norms and biases not decayed."""
+    optim = pytest.importorskip("timm.optim", reason="LAMB is timm's")
+    torch.manual_seed(0)
+    ours, theirs = Model(), Model()
+    theirs.load_state_dict(ours.state_dict())
+    solver = SolverConfig(optimizer="lamb", lr=0.1, weight_decay=0.02, weight_decay_bias=0.0)
+    pairs = (
+        (ours, build_optimizer(ours, solver)),
+        (theirs, optim.create_optimizer_v2(theirs, "lamb", lr=0.1, weight_decay=0.02)),
+    )
+    for model, optimizer in pairs:
+        torch.manual_seed(1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model.head(
+                model.batch(model.conv(torch.randn(2, 3, 4, 4))).mean((2, 3))
+            ).sum().backward()
+            optimizer.step()
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name]), name
+
+
 def test_equal_decays_share_a_group():
     assert len(decay_groups(Model(), 1e-4, 1e-4)) == 1
 

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.schema import Config, SolverConfig
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError
@@ -110,3 +111,32 @@ def test_a_batch_that_cannot_be_shared_is_refused():
     cfg = Config.model_validate({"solver": {"batch_size": 6, "accumulate": 2}})
     with pytest.raises(ConfigError, match="batch_size is 6, but 2 ranks .*multiple of 4"):
         scale_to_batch(cfg, 2)
+
+
+def test_the_steps_at_which_images_grow_are_scaled_too():
+    data = {"progressive": [(0, 128), (1000, 192)]}
+    cfg = ClassificationConfig.model_validate({"data": data, "solver": {"batch_size": 128}})
+    solver = cfg.solver.model_copy(update={"reference_batch_size": 256})
+    scaled = scale_to_batch(cfg.model_copy(update={"solver": solver}), world_size=1)
+    assert scaled.data.progressive == ((0, 128), (2000, 192))
+
+
+def test_a_cosine_ends_at_the_least_rate():
+    solver = SolverConfig(lr=2.0, min_lr=0.5, schedule="cosine", max_iter=100, warmup_iters=0)
+    found = [learning_rate(solver, step) for step in (0, 50, 100)]
+    assert found == pytest.approx([2.0, 1.25, 0.5])
+
+
+def test_a_plateau_multiplies_the_rate_up_to_a_number_of_times():
+    solver = SolverConfig(lr=1.0, schedule="plateau", plateau_patience=2, plateau_drops=2)
+    solver = solver.model_copy(update={"warmup_iters": 0})
+    still = [0.5] * 20
+    rates = [learning_rate(solver, 9, history=still[:count]) for count in (0, 2, 3, 5, 9)]
+    assert rates == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.01])
+
+
+def test_warm_up_may_last_until_the_training_error_has_fallen():
+    solver = SolverConfig(lr=1.0, warmup_until_error=0.8, warmup_factor=0.1, milestones=(4,))
+    assert learning_rate(solver, 2, warm=False) == pytest.approx(0.1)
+    assert learning_rate(solver, 2, warm=True) == pytest.approx(1.0)
+    assert learning_rate(solver, 4, warm=False) == pytest.approx(0.01)
