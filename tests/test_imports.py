@@ -42,7 +42,7 @@ OTHERS = {
     "report": ("report", "utils"),
     "engine": (
         *("backbone", "classification", "config", "data", "detection", "engine", "evaluation"),
-        *("report", "utils", "weights"),
+        *("paper.measure", "report", "utils", "weights"),
     ),
     "plugins": ("",),
 }

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnet_backbone.engine.measure_classifier import measure_classifier
 from resnet_backbone.paper.record import record_run
 from resnet_backbone.paper.record_schema import Record, read_records
 from resnet_backbone.paper.reproduce import EXHIBITS, reproduce
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
   python tools/reproduce.py                                  # everything; "not run" with its cost
   python tools/reproduce.py --only table6 figure6
   python tools/reproduce.py --record output/cifar10_r20 output/cifar10_plain20
+  python tools/reproduce.py --measure --record output/cifar10_r56   # figure 7 and gradients, too
   python tools/reproduce.py --figures output/figures         # drawn from the recorded runs
 
 A finished run of tools/pretrain.py is recorded as results/NAME.json, NAME being its folder's name.
@@ -40,11 +42,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--only", nargs="+", choices=KEYS, default=[], metavar="NAME", help=_help())
     parser.add_argument("--record", nargs="+", type=Path, default=[], metavar="RUN_FOLDER")
+    parser.add_argument(
+        "--measure", action="store_true", help="with --record: layer responses and gradient norms"
+    )
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw PNG files into DIR")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="of records")
     arguments = parser.parse_args(argv)
     for folder in arguments.record:
-        print(f"recorded {folder} in {record_run(folder, arguments.results)}")
+        measured = measure_classifier(folder) if arguments.measure else None
+        print(f"recorded {folder} in {record_run(folder, arguments.results, measured)}")
     records = read_records(arguments.results)
     for section in reproduce(list(records.values()), arguments.only):
         print(f"{_text(section)}\n")

@@ -1,0 +1,39 @@
+"""What the paper measures inside a trained network, on a finished run's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resnet_backbone.config.load import load_classification_config
+from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.engine.run_folder import CONFIG, WEIGHTS
+from resnet_backbone.engine.trained_classifier import load_trained_classifier
+from resnet_backbone.paper.measure import Measured, measure_run
+
+
+def measure_classifier(run_folder: Path, *, images: int = 1000) -> Measured:
+    """Returns layer responses and gradient norms of a run's last weights, see `measure_run`.
+
+    Args:
+        run_folder: Of a finished classification run.
+        images: How many of the validation images are looked at, the first ones.
+
+    Raises:
+        ConfigError: the folder holds no classification run.
+        DataError: the images cannot be read.
+        WeightsError: the weights cannot be loaded.
+    """
+    cfg = load_classification_config(run_folder / CONFIG)
+    model = load_trained_classifier(run_folder / WEIGHTS, cfg).model
+    pixels: list[Tensor] = []
+    labels: list[Tensor] = []
+    data = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
+    for batch in data.test_batches(cfg.evaluation.batch_size):
+        pixels.append(model.normalize(batch.images))
+        labels.append(batch.labels)
+        if sum(map(len, labels)) >= images:
+            break
+    return measure_run(model.network, torch.cat(pixels)[:images], torch.cat(labels)[:images])

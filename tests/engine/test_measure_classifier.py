@@ -1,0 +1,23 @@
+import pytest
+import tiny_classifier
+import torch
+
+from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.engine.measure_classifier import measure_classifier
+from resnet_backbone.engine.train import train
+from resnet_backbone.engine.trained_classifier import load_trained_classifier
+
+
+def test_responses_and_gradients_are_those_of_the_runs_weights_on_its_images(tmp_path):
+    root = tiny_classifier.write_images(tmp_path / "images")
+    cfg = tiny_classifier.config(root, tmp_path / "run", model={"mean_image": "auto"})
+    found = measure_classifier(train(cfg), images=6)
+    model = load_trained_classifier(tmp_path / "run" / "model.safetensors", cfg).model
+    (batch, *_) = build_images(cfg.data, batch_size=1, seed=0, fill=None).test_batches(6)
+    with torch.no_grad():
+        network = model.network
+        first = network.bn1(network.conv1(model.normalize(batch.images)))
+    assert [name for name, _ in found.responses][:2] == ["conv1", "layer1.0.conv1"]
+    # Over all values at once instead of in parts, in float32 instead of float64.
+    assert found.responses[0][1] == pytest.approx(float(first.std(correction=0)), rel=1e-4)
+    assert len(found.responses) == len(found.gradients) == 19
