@@ -23,7 +23,7 @@ EXAMPLES = """examples:
 
 exit codes: 0 done, 2 weights or command line, 4 storage, 70 a bug
 """
-TARGETS = ("torchvision", "timm", "detectron2", "mmpretrain", "transformers", OURS)
+TARGETS = ("torchvision", "timm", "detectron2", "mmpretrain", "mmdet", "transformers", OURS)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,11 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.fold:
         target = MSRA if arguments.fold == "BGR" else imagenet_card()
         stored = fold(stored, arguments.fold, target)
-    written = write_as(stored, arguments.output, arguments.to)
+    count = write_as(stored, arguments.output, arguments.to)
     print(f"{stored.source}: {arch}, layout {stored.layout}, {stored.kind}")
     _print_card(stored.card)
     _print_proof(stored, arch, arguments.to)
-    print(f"{written.count} tensors are in {written.path}")
+    print(f"{count} tensors are in {arguments.output}")
 
 
 def _with_stated(stored: Stored, arguments: argparse.Namespace) -> Stored:
@@ -86,7 +86,7 @@ def _print_card(card: WeightsCard | None) -> None:
 def _print_proof(stored: Stored, arch: str, target: str) -> None:
     stride = bool(stored.card and stored.card.stride_in_1x1)
     for layout in dict.fromkeys((stored.layout, target)):
-        if layout == OURS:
+        if layout in (OURS, "ours"):
             continue
         result = prove(stored, arch, stride_in_1x1=stride, layout=layout)
         if isinstance(result, Proof):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_backbone.backbone.build import create_backbone, get_variant
+from resnet_backbone.backbone.resnet import NORM_EPS
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.layouts import from_ours
 from resnet_backbone.weights.load import load_weights
@@ -57,17 +58,15 @@ def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Pro
         return f"{arch} has no C2 to C5"
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
-    net = create_backbone(arch, norm="BN", stride_in_1x1=stride_in_1x1).eval()
-    load_weights(net, stored)
-    backbone = {
-        name.removeprefix("backbone."): tensor
-        for name, tensor in stored.tensors.items()
-        if stored.kind == "backbone" or name.startswith("backbone.")
-    }
+    eps = NORM_EPS if stored.card is None else stored.card.norm_eps
+    net = create_backbone(arch, norm="BN", norm_eps=eps, stride_in_1x1=stride_in_1x1).eval()
     try:
+        load_weights(net, stored)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of old frameworks on new torch
-            theirs = builder(arch, from_ours(backbone, layout, "backbone"), stride_in_1x1)
+            theirs = builder(
+                arch, from_ours(stored.backbone(), layout, "backbone"), stride_in_1x1, eps
+            )
     except ImportError as error:
         return f"{error.name or layout} is not installed"
     except WeightsError as error:
@@ -87,9 +86,7 @@ def arch_of(stored: Stored) -> str:
     """
     if stored.card is not None and stored.card.arch is not None:
         return stored.card.arch
-    prefix = "backbone." if stored.kind == "detector" else ""
-    below = {n.removeprefix(prefix): t for n, t in stored.tensors.items() if n.startswith(prefix)}
-    names = networks_like(below)
+    names = networks_like(stored.backbone())
     if len(names) != 1:
         raise WeightsError(
             f"{stored.source}: could be {' or '.join(names) or 'none of our networks'}; say which"
@@ -102,7 +99,7 @@ def _difference(ours: Tensor, theirs: Tensor) -> float:
 
 
 def _torchvision(
-    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
 ) -> Callable[[Tensor], Features] | None:
     import torchvision
     from torchvision.models._utils import IntermediateLayerGetter
@@ -110,20 +107,20 @@ def _torchvision(
     if stride_in_1x1 or arch not in torchvision.models.list_models(torchvision.models):
         return None
     model = torchvision.models.get_model(arch).eval()
-    _fill(model, state)
+    _fill(model, state, norm_eps)
     layers = {f"layer{index + 1}": stage for index, stage in enumerate(STAGES)}
     return IntermediateLayerGetter(model, layers)
 
 
 def _timm(
-    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
 ) -> Callable[[Tensor], Features] | None:
     import timm
 
     if stride_in_1x1 or not timm.is_model(arch):
         return None
     model = timm.create_model(arch).eval()
-    _fill(model, state)
+    _fill(model, state, norm_eps)
     forward = cast(Callable[..., list[Tensor]], model.forward_intermediates)
 
     def features(image: Tensor) -> Features:
@@ -134,7 +131,7 @@ def _timm(
 
 
 def _detectron2(
-    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
 ) -> Callable[[Tensor], Features] | None:
     from detectron2.config import get_cfg
     from detectron2.layers import ShapeSpec
@@ -154,12 +151,12 @@ def _detectron2(
     if depths[base] < 50:
         cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
     model = build_resnet_backbone(cfg, ShapeSpec(channels=3)).eval()
-    _fill(model, {name: tensor for name, tensor in state.items() if "linear" not in name})
+    _fill(model, {name: tensor for name, tensor in state.items() if "linear" not in name}, norm_eps)
     return model
 
 
 def _transformers(
-    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool
+    arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
 ) -> Callable[[Tensor], Features] | None:
     from transformers import ResNetConfig, ResNetModel
 
@@ -175,7 +172,9 @@ def _transformers(
     )
     model = ResNetModel(config).eval()
     own = {name.removeprefix("resnet."): tensor for name, tensor in state.items()}
-    _fill(model, {name: tensor for name, tensor in own.items() if "classifier" not in name})
+    _fill(
+        model, {name: tensor for name, tensor in own.items() if "classifier" not in name}, norm_eps
+    )
 
     def features(image: Tensor) -> Features:
         states = model(image, output_hidden_states=True).hidden_states
@@ -193,8 +192,11 @@ _BUILDERS = {
 }
 
 
-def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads everything but classifiers and counters."""
+def _fill(model: nn.Module, state: Mapping[str, Tensor], norm_eps: float) -> None:
+    """Loads everything but classifiers and counters, and gives all norms their eps."""
+    for module in model.modules():
+        if hasattr(module, "running_var"):
+            module.eps = norm_eps  # type: ignore[assignment]
     missing, unexpected = model.load_state_dict(dict(state), strict=False)
     ignored = ("num_batches_tracked", "fc.weight", "fc.bias", "linear.weight", "linear.bias")
     left = [n for n in (*missing, *unexpected) if not n.endswith(ignored) and "head." not in n]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -14,44 +15,27 @@ from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import replace_file, save_weights
 from resnet_backbone.weights.fold import fold_input
 from resnet_backbone.weights.layouts import from_ours
-from resnet_backbone.weights.stored import Stored
+from resnet_backbone.weights.stored import BACKBONE, Stored
 
 OURS = "safetensors"
 
 
-@dataclass(frozen=True)
-class Written:
-    """What a conversion wrote.
-
-    Attributes:
-        path: Where to.
-        count: How many tensors.
-        card: What the weights need, now.
-    """
-
-    path: Path
-    count: int
-    card: WeightsCard | None
-
-
-def fold(stored: Stored, channel_order: str, preset: WeightsCard) -> Stored:
-    """Returns `stored` for pixels in another order, normalised with another deviation.
+def fold(stored: Stored, channel_order: Literal["RGB", "BGR"], preset: WeightsCard) -> Stored:
+    """Returns `stored`, backbone or detector, for pixels in another order and of another deviation.
 
     Raises:
         WeightsError: see `fold_input`.
     """
     if stored.card is None:
         raise WeightsError(f"{stored.source}: nothing is known about its pixels; state them")
-    tensors, card = fold_input(
-        stored.tensors,
-        stored.card,
-        channel_order="BGR" if channel_order == "BGR" else "RGB",
-        std=preset.std,
-    )
-    return Stored(stored.source, tensors, stored.layout, stored.kind, card)
+    prefix = BACKBONE if stored.kind == "detector" else ""
+    own = {n.removeprefix(prefix): t for n, t in stored.tensors.items() if n.startswith(prefix)}
+    folded, card = fold_input(own, stored.card, channel_order=channel_order, std=preset.std)
+    tensors = stored.tensors | {f"{prefix}{name}": tensor for name, tensor in folded.items()}
+    return replace(stored, tensors=tensors, card=card)
 
 
-def write_as(stored: Stored, path: str | Path, layout: str) -> Written:
+def write_as(stored: Stored, path: str | Path, layout: str) -> int:
     """Writes weights under the names of `layout`; an existing file is replaced as a whole.
 
     A `.safetensors` file holds the card too. A `.pth` file is a pickle of plain tensors, for
@@ -61,6 +45,9 @@ def write_as(stored: Stored, path: str | Path, layout: str) -> Written:
         stored: What `read_weights` returned.
         path: Where to, a `.safetensors` or `.pth` file.
         layout: "safetensors" for our names, or a layout that `from_ours` knows.
+
+    Returns:
+        How many tensors were written.
 
     Raises:
         WeightsError: no such layout, or a suffix that it has no use for.
@@ -82,7 +69,7 @@ def write_as(stored: Stored, path: str | Path, layout: str) -> Written:
         plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
         content: dict[str, object] = {"model": plain} if layout == "detectron2" else {**plain}
         _write_pickle(content, path)
-    return Written(path, len(tensors), stored.card)
+    return len(tensors)
 
 
 def _write_pickle(content: Mapping[str, object], path: Path) -> None:

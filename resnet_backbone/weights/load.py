@@ -25,7 +25,6 @@ from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 
 logger = logging.getLogger(__name__)
 
-_BACKBONE = "backbone."  # where our detectors keep their backbone
 _CLASSIFIER = ("fc.", "norm.")  # of classifiers; backbones have none
 _FIRST = ("conv1.weight", "conv1.0.weight")  # what sees the pixels
 
@@ -140,9 +139,7 @@ def _part_for(module: nn.Module, stored: Stored) -> dict[str, Tensor]:
         return module.own_names(stored.tensors)
     if not isinstance(module, (ResNet, Stage)):
         return stored.tensors
-    if any(name.startswith(_BACKBONE) for name in stored.tensors):
-        return _below(_BACKBONE, stored.tensors)
-    return stored.tensors
+    return stored.backbone()
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

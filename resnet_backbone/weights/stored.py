@@ -19,6 +19,8 @@ from resnet_backbone.weights.networks import networks_like
 from resnet_backbone.weights.presets import known_card, torchvision_card, torchvision_weights
 
 TORCHVISION = "torchvision/"
+BACKBONE = "backbone."  # where our detectors keep theirs
+_RES5 = "roi_heads.box_pooler.res5."
 _DETECTRON2 = "detectron2://"
 
 
@@ -39,6 +41,10 @@ class Stored:
     layout: str
     kind: Literal["backbone", "detector"]
     card: WeightsCard | None
+
+    def backbone(self) -> dict[str, Tensor]:
+        """Returns the tensors of the backbone by its own names; see `backbone_in`."""
+        return backbone_in(self.tensors, self.kind)
 
 
 def read_weights(source: str | Path, arch: str | None = None) -> Stored:
@@ -113,10 +119,25 @@ def stored_card(source: str | Path) -> WeightsCard | None:
 def _card(source: str, tensors: Mapping[str, Tensor], layout: str, kind: str) -> WeightsCard | None:
     if (card := stored_card(source)) is not None:
         return card
-    below = "backbone." if kind == "detector" else ""
-    backbone = {n.removeprefix(below): t for n, t in tensors.items() if n.startswith(below)}
+    backbone = backbone_in(tensors, kind)
     archs = networks_like(backbone)
     return known_card(source, layout, kind, archs[0] if len(archs) == 1 else None, backbone)
+
+
+def backbone_in(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Returns the tensors of the backbone by its own names: of a detector, what lies below it.
+
+    A C4 detector has the backbone's last stage among its heads.
+    """
+    if kind == "backbone":
+        return dict(tensors)
+    found = {}
+    for name, tensor in tensors.items():
+        if name.startswith(BACKBONE):
+            found[name.removeprefix(BACKBONE)] = tensor
+        elif name.startswith(_RES5):
+            found[f"layer4.{name.removeprefix(_RES5)}"] = tensor
+    return found
 
 
 def _refuse_names_of_others(source: str) -> None:

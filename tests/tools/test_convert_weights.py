@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torchvision
 from load_tool import load_tool
+from safetensors.torch import load_file
 
 import resnet_backbone as rb
+from resnet_backbone.config.schema import Config
+from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import StorageError, WeightsError
 from resnet_backbone.plugins import proof
 from resnet_backbone.weights.presets import MSRA
@@ -58,8 +63,8 @@ def test_the_proof_notices_a_difference(monkeypatch, source):
     assert max(right.differences.values()) < 1e-5
     build = proof._BUILDERS["torchvision"]
 
-    def wrong(arch, state, stride):
-        return build(arch, state | {"conv1.weight": 1.01 * state["conv1.weight"]}, stride)
+    def wrong(arch, state, stride, eps):
+        return build(arch, state | {"conv1.weight": 1.01 * state["conv1.weight"]}, stride, eps)
 
     monkeypatch.setitem(proof._BUILDERS, "torchvision", wrong)
     found = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
@@ -70,6 +75,58 @@ def proof_input(path):
     from resnet_backbone.weights.stored import read_weights
 
     return read_weights(path)
+
+
+def test_the_proof_is_of_the_cards_eps(source):
+    stored = proof_input(source)
+    stored = replace(stored, card=stored.card.model_copy(update={"norm_eps": 1e-3}))
+    found = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
+    assert max(found.differences.values()) < 1e-5
+
+
+def test_weights_that_do_not_fill_the_network_are_a_reason_not_a_failure(source):
+    stored = proof_input(source)
+    tensors = {name: t for name, t in stored.tensors.items() if not name.startswith("layer4")}
+    found = proof.prove(
+        replace(stored, tensors=tensors), "resnet18", stride_in_1x1=False, layout="torchvision"
+    )
+    assert "layer4" in found
+
+
+@pytest.fixture(scope="module")
+def c4_detector(tmp_path_factory):
+    """A file of Faster R-CNN with res5 among the heads."""
+    model = {"architecture": "c4", "backbone": {"name": "resnet50"}}
+    model |= {"roi": {"box_pooler_resolution": 14}, "rpn": {"anchors": {"sizes": [(32, 64)]}}}
+    torch.manual_seed(0)
+    detector = build_detector(Config.model_validate({"model": model}), 2)
+    path = tmp_path_factory.mktemp("c4") / "c4.safetensors"
+    card = {"arch": "resnet50", "stride_in_1x1": False, "layout": "ours"}
+    pixels = {"channel_order": "RGB", "mean": (123.675, 116.28, 103.53), "std": (1, 1, 1)}
+    rb.save_weights(detector, path, rb.WeightsCard(**card, **pixels))
+    return path
+
+
+def test_the_backbone_of_a_c4_detector_has_its_last_stage(c4_detector):
+    net = rb.create_backbone("resnet50", weights=c4_detector)
+    tensors = load_file(c4_detector)
+    res5 = tensors["roi_heads.box_pooler.res5.0.conv1.weight"]
+    assert torch.equal(net.layer4[0].conv1.weight, res5)
+    assert torch.equal(net.conv1.weight, tensors["backbone.conv1.weight"])
+
+
+def test_a_detector_is_converted_proved_and_folded(run, c4_detector, tmp_path, capsys):
+    folded = convert(run, c4_detector, tmp_path / "bgr.safetensors", "safetensors", "--fold", "BGR")
+    out = capsys.readouterr().out
+    assert "layout ours, detector" in out and "not compared" not in out
+    before, after = load_file(c4_detector), load_file(folded)
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed == ["backbone.conv1.weight"] and before.keys() == after.keys()
+    # From a deviation of 1 to MSRA's, which is 1: the order alone changes.
+    assert torch.equal(after[changed[0]], before[changed[0]].flip(1))
+    assert rb.read_card(folded).channel_order == "BGR"
+    convert(run, c4_detector, tmp_path / "d2.pth", "detectron2")
+    assert "detectron2" in capsys.readouterr().out
 
 
 def test_frameworks_that_are_absent_are_said_to_be(monkeypatch, source):
