@@ -41,9 +41,15 @@ class PCAColor:
 def shift_color(image: Tensor, alphas: np.ndarray) -> Tensor:
     """Returns `image`, uint8[3, H, W], with the components added `alphas`, float[3], times.
 
-    One of 256 values becomes another: a table is quicker than arithmetic on the pixels.
+    Rounded, the shift is a whole number per channel. Pixels that it would take out of 0 to 255 are
+    clamped before it is added, so that nothing wider than uint8 is needed.
     """
-    shift = 255.0 * EIGENVECTORS @ (alphas * EIGENVALUES)
-    values = np.arange(256)[None] + shift[:, None]
-    table = torch.from_numpy(np.rint(values.clip(0, 255)).astype(np.uint8))
-    return torch.stack([row[channel.int()] for row, channel in zip(table, image, strict=True)])
+    shift = np.rint(255.0 * EIGENVECTORS @ (alphas * EIGENVALUES)).clip(-255, 255).astype(int)
+    height, width = image.shape[1:]
+    rows = image.permute(1, 2, 0).reshape(height, width * 3)
+    lowest, highest, added = (
+        torch.tensor(values, dtype=torch.uint8).repeat(width)
+        for values in (np.maximum(-shift, 0), 255 - np.maximum(shift, 0), shift % 256)
+    )
+    shifted = rows.clamp(lowest, highest) + added  # modulo 256
+    return shifted.view(height, width, 3).permute(2, 0, 1)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from resnet_backbone.data.order import Place
 from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, ImageBatch
+from resnet_backbone.utils.allocator import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +200,7 @@ def make_loader(
 
 def _start_worker(number: int) -> None:
     torch.set_num_threads(1)  # the workers themselves are the parallelism
+    keep_freed_memory()  # images come and go by the megabyte
     # Ctrl-C and SIGTERM often reach the whole process group; the main process decides what they
     # mean, and still needs its workers on the way to the checkpoint.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,11 +12,13 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 def resize(image: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """Returns uint8[3, *size], pixels averaged as they shrink."""
+    """Returns uint8[3, *size], pixels averaged as they shrink, in memory row by row of RGB."""
     if size == tuple(image.shape[1:]):
         return image
+    # A part of an image is copied first: torch resizes gapless RGB rows twice as fast.
+    pixels = image[None].contiguous(memory_format=torch.channels_last)
     resized: Tensor = F.interpolate(
-        image[None], size, mode=interpolation, antialias=True, align_corners=False
+        pixels, size, mode=interpolation, antialias=True, align_corners=False
     )
     return resized[0]
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from resnet_backbone.data.color import EIGENVALUES, EIGENVECTORS, PCAColor, shift_color
@@ -30,3 +31,17 @@ def test_alphas_are_gaussian_and_drawn_from_the_generator():
     np.testing.assert_allclose(shifts.std(0), np.sqrt(np.diag(covariance)), rtol=0.1)
     same = [PCAColor(0.1)(IMAGE, np.random.default_rng(7)) for _ in range(2)]
     assert torch.equal(*same)
+
+
+@pytest.mark.parametrize("size", [0.5, 40.0, 400.0])
+def test_shifts_of_any_size_end_at_black_and_white(size):
+    alphas = size * np.array([1.0, -1.0, 1.0])
+    shift = 255 * EIGENVECTORS @ (alphas * EIGENVALUES)
+    expected = (IMAGE.numpy() + shift[:, None, None]).clip(0, 255)
+    assert abs(shift_color(IMAGE, alphas).numpy() - expected).max() <= 0.5 + 1e-6
+
+
+def test_the_order_in_memory_changes_nothing():
+    rows = IMAGE.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    alphas = np.array([0.3, -0.2, 1.5])
+    assert torch.equal(shift_color(rows, alphas), shift_color(IMAGE, alphas))
