@@ -80,9 +80,9 @@ def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:
     """What is done to an image, in the order in which timm does it."""
     crop: Transform
     if cfg.crop == "scale_jitter":
-        crop = ScaleJitterCrop(size, cfg.short_side, cfg.interpolation)
+        crop = ScaleJitterCrop(size, cfg.short_side, interpolation=cfg.interpolation)
     else:
-        crop = RandomResizedCrop(size, cfg.area, cfg.ratio, cfg.interpolation)
+        crop = RandomResizedCrop(size, cfg.area, cfg.ratio, interpolation=cfg.interpolation)
     transforms: list[Transform] = [crop, RandomFlip(cfg.flip)]
     if cfg.auto_augment is not None:
         transforms.append(make_auto_augment(cfg.auto_augment, size=size, fill=fill))

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_backbone.data.crops import Transform
-from resnet_backbone.data.jpeg import decode
+from resnet_backbone.data.crops import RegionCrop, Transform
+from resnet_backbone.data.jpeg import EncodedImage
 from resnet_backbone.structures import ImageBatch
 
 
@@ -137,10 +137,29 @@ class ClassificationDataset:
         self, index: int, transforms: Sequence[Transform], rng: np.random.Generator, key: int
     ) -> LabelledImage:
         name = self.source.names[index]
-        image = decode(self.source.read(index), name, max_pixels=self.max_pixels)
-        for transform in transforms:
-            image = transform(image, rng)
+        encoded = EncodedImage(self.source.read(index), name, max_pixels=self.max_pixels)
+        image = _transformed(encoded, transforms, rng)
         return LabelledImage(image, self.source.labels[index], key, name)
+
+
+def _transformed(
+    encoded: EncodedImage, transforms: Sequence[Transform], rng: np.random.Generator
+) -> Tensor:
+    """Returns what transforms make of an image."""
+    if transforms and isinstance(transforms[0], RegionCrop):
+        image = _cropped(encoded, transforms[0], rng)
+        transforms = transforms[1:]
+    else:
+        image = encoded.pixels()
+    for transform in transforms:
+        image = transform(image, rng)
+    return image
+
+
+def _cropped(encoded: EncodedImage, crop: RegionCrop, rng: np.random.Generator) -> Tensor:
+    """Returns what the crop makes of an image; rows below it need not be decoded."""
+    region = crop.region(encoded.height, encoded.width, rng)
+    return crop.cut(encoded.pixels(region.top + region.height), region)
 
 
 def collate(samples: Sequence[LabelledImage]) -> ImageBatch:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -19,66 +20,79 @@ TRIES = 10  # of RandomResizedCrop, before it takes the middle
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of an image, in its pixels; corners may lie between them."""
+    """A rectangle of an image, in its pixels."""
 
-    top: float
-    left: float
-    height: float
-    width: float
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
-class ScaleJitterCrop:
-    """The paper's: the short side drawn from a range, a square drawn from the resized image.
-
-    He et al. 2016, section 3.4, after Simonyan and Zisserman 2015. The square's place is drawn in
-    pixels of the resized image, but only its part of the original is resized.
+class RegionCrop(ABC):
+    """A transform that needs a part of the image only, and knows which from the image's size.
 
     Attributes:
-        size: Side of the square.
-        short_side: First and last of the whole numbers to draw from; not below `size`.
+        size: Side of the result.
         interpolation: Of the resizing.
     """
 
     size: int = 224
-    short_side: tuple[int, int] = (256, 480)
-    interpolation: Interpolation = "bilinear"
+    interpolation: Interpolation = field(default="bilinear", kw_only=True)
+
+    @abstractmethod
+    def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
+        """Draws the part of an image of this size."""
+
+    def cut(self, image: Tensor, region: Region) -> Tensor:
+        """Returns uint8[3, size, size], that part of an image uint8[3, H, W]."""
+        return resize_region(image, region, self.size, self.interpolation)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Returns uint8[3, size, size]."""
-        height, width = image.shape[1:]
+        return self.cut(image, self.region(image.shape[1], image.shape[2], rng))
+
+
+@dataclass(frozen=True)
+class ScaleJitterCrop(RegionCrop):
+    """The paper's: the short side drawn from a range, a square drawn from the resized image.
+
+    He et al. 2016, section 3.4, after Simonyan and Zisserman 2015. The square's place is drawn in
+    pixels of the resized image, but only its part of the original is resized: moved and stretched
+    to whole pixels, by less than half a one on each side.
+
+    Attributes:
+        short_side: First and last of the whole numbers to draw from; not below `size`.
+    """
+
+    short_side: tuple[int, int] = (256, 480)
+
+    def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
+        """Draws a scale, and a place in the resized image."""
         short, low = min(height, width), self.short_side[0]
         scale = int(rng.integers(low, self.short_side[1] + 1)) / short
         resized = [max(self.size, int(scale * extent)) for extent in (height, width)]
         top, left = (int(rng.integers(extent - self.size + 1)) for extent in resized)
         down, right = height / resized[0], width / resized[1]
-        region = Region(top * down, left * right, self.size * down, self.size * right)
-        return resize_region(image, region, self.size, self.interpolation)
+        rows = _whole(top * down, self.size * down, height)
+        columns = _whole(left * right, self.size * right, width)
+        return Region(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop:
+class RandomResizedCrop(RegionCrop):
     """Inception's: a rectangle of random area and shape (Szegedy et al. 2015, section 6).
 
     Drawn as torchvision's RandomResizedCrop draws it: `TRIES` times, then the largest rectangle in
     the middle whose shape is allowed.
 
     Attributes:
-        size: Side of the result.
         area: Share of the image to draw from.
         ratio: Width by height to draw from, evenly in its logarithm.
-        interpolation: Of the resizing.
     """
 
-    size: int = 224
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    interpolation: Interpolation = "bilinear"
-
-    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, size, size]."""
-        region = self.region(image.shape[1], image.shape[2], rng)
-        return resize_region(image, region, self.size, self.interpolation)
 
     def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
         """Draws a rectangle of whole pixels within an image of this size."""
@@ -142,19 +156,15 @@ class RandomFlip:
 def resize_region(image: Tensor, region: Region, size: int, interpolation: Interpolation) -> Tensor:
     """Returns uint8[3, size, size], the part of an image, resized, pixels averaged as they shrink.
 
-    A region between pixels is moved and stretched to whole ones, by less than half a pixel on each
-    side.
-
     Args:
         image: uint8[3, H, W].
         region: Within the image.
         size: Side of the result.
         interpolation: How.
     """
-    height, width = image.shape[1:]
-    top, bottom = _whole(region.top, region.height, height)
-    left, right = _whole(region.left, region.width, width)
-    return resize(image[:, top:bottom, left:right], (size, size), interpolation)
+    rows = slice(region.top, region.top + region.height)
+    columns = slice(region.left, region.left + region.width)
+    return resize(image[:, rows, columns], (size, size), interpolation)
 
 
 def _whole(first: float, length: float, limit: int) -> tuple[int, int]:

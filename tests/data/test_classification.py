@@ -9,8 +9,9 @@ from PIL import Image
 from resnet_backbone.config.classification_schema import ImageDataConfig
 from resnet_backbone.data.build_classification import build_images, training_images
 from resnet_backbone.data.classification import ClassificationDataset, collate
-from resnet_backbone.data.crops import CentreCrop, RandomFlip, RandomResizedCrop
+from resnet_backbone.data.crops import CentreCrop, RandomFlip, RandomResizedCrop, ScaleJitterCrop
 from resnet_backbone.data.image_folder import ImageFolder
+from resnet_backbone.data.jpeg import decode
 from resnet_backbone.data.labelled_images import Steps
 from resnet_backbone.errors import DataError
 
@@ -58,6 +59,22 @@ def test_batches_are_uint8_and_channels_last(root):
     assert torch.equal(batch.images[1], samples[1].image)
     assert batch.labels.tolist() == [0, 1]
     assert batch.image_ids[1].endswith("train/light/1.png")
+
+
+@pytest.mark.parametrize("crop", [RandomResizedCrop(12), ScaleJitterCrop(12, (14, 30))])
+def test_crops_are_those_of_the_whole_image(tmp_path, crop):
+    """Though rows below them are not decoded."""
+    (tmp_path / "cat").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cat" / "0.jpg", subsampling="4:2:0")
+    source, flip = ImageFolder([tmp_path]), RandomFlip()
+    dataset = ClassificationDataset(source, training=[(0, (crop, flip))])
+    image = decode(source.read(0), "0.jpg")
+    for position in range(20):
+        rng = np.random.default_rng((0, 0, position))
+        rng.integers(2**63)  # the key
+        found = dataset.training_sample(0, 0, position).image
+        assert torch.equal(found, flip(crop(image, rng), rng))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resnet_backbone.data.jpeg import decode
+from resnet_backbone.data.jpeg import EncodedImage, decode
 from resnet_backbone.errors import DataError
 
 
@@ -43,6 +43,35 @@ def test_other_formats_are_read_whatever_they_are_called(mode, kind):
     assert np.array_equal(found, pixels(content))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subsampling": "4:4:4"},
+        {"subsampling": "4:2:2"},
+        {"subsampling": "4:2:0"},
+        {"subsampling": "4:2:0", "progressive": True},
+        {"subsampling": "4:2:0", "restart_marker_blocks": 2},
+    ],
+)
+def test_rows_are_the_same_without_those_below(mode, options):
+    noise = np.random.default_rng(0).integers(0, 256, (90, 50, 3), dtype=np.uint8)
+    content = encoded(Image.fromarray(noise).convert(mode), **options)
+    image, whole = EncodedImage(content, "a.jpg"), decode(content, "a.jpg")
+    for rows in (1, 8, 15, 16, 17, 33, 64, 89, 90):
+        found = image.pixels(rows)
+        assert torch.equal(found[:, :rows], whole[:, :rows])
+        assert rows <= found.shape[1] <= 90
+    if mode == "RGB":  # one unit more than asked for
+        assert image.pixels(8).shape[1] <= 32
+
+
+def test_formats_that_do_not_end_early_give_all_rows():
+    image = EncodedImage(encoded(picture(), "PNG"), "a.png")
+    assert (image.height, image.width) == (24, 40)
+    assert image.pixels(3).shape == (3, 24, 40)
+
+
 def test_one_pixel_is_an_image():
     assert decode(encoded(picture(size=(1, 1))), "a.jpg").shape == (3, 1, 1)
 
@@ -60,6 +89,21 @@ def test_files_that_are_cut_short_are_refused(kept):
         content = encoded(noise, kind)
         with pytest.raises(DataError, match=r"^cut.jpg: damaged or cut short: \w"):
             decode(content[: int(len(content) * kept)], "cut.jpg")
+
+
+def test_stray_bytes_before_the_end_are_passed_over():
+    """As ImageNet has them, and torchvision and Pillow take them."""
+    content = encoded(picture())
+    found = decode(content[:-2] + bytes(40) + content[-2:], "a.jpg")
+    assert torch.equal(found, decode(content, "a.jpg"))
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
+    content = encoded(picture())
+    with_thumbnail = content[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    assert torch.equal(decode(with_thumbnail + content[2:], "a.jpg"), decode(content, "a.jpg"))
+    with pytest.raises(DataError, match=r"^a.jpg: damaged or cut short"):
+        decode(with_thumbnail + content[2:-90], "a.jpg")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8", b"\xff\xd8\xff\xe0" * 9])
