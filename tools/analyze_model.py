@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 from resnet_backbone.backbone.build import list_backbones
 from resnet_backbone.paper.complexity import (
     PAPER_MULTIPLY_ADDS,
@@ -27,12 +25,7 @@ exit codes: 0 done, 2 no such network or option, 70 a bug
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line and prints a table for each network."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks, also vgg16 and vgg19")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--size", type=int, help="side of the image; 224, or 32 for CIFAR's")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from resnet_backbone.errors import ConfigError
@@ -21,12 +20,7 @@ exit codes: 0 done, 2 wrong arguments, 4 a file cannot be read or written, 70 a 
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line and draws."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="[LABEL=]RUN_FOLDER")
     parser.add_argument("--metric", required=True, help="as metrics.jsonl calls it: bbox/AP, loss")
     parser.add_argument("--output", required=True, type=Path, help="a .png file")

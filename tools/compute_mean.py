@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,12 +32,7 @@ BATCH = 64
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line and computes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
     parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")

@@ -10,7 +10,7 @@ from resnet_backbone.plugins.proof import Proof, arch_of, prove
 from resnet_backbone.utils import cli
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.convert import OURS, fold, write_as
-from resnet_backbone.weights.presets import MSRA, imagenet_card
+from resnet_backbone.weights.presets import MSRA, TORCHVISION
 from resnet_backbone.weights.stored import Stored, read_weights
 
 EXAMPLES = """examples:
@@ -28,12 +28,7 @@ TARGETS = ("torchvision", "timm", "detectron2", "mmpretrain", "mmdet", "transfor
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line, converts and prints the proof."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("input", metavar="IN", help="a weight file of any known layout")
     parser.add_argument("output", metavar="OUT", help="a .pth or .safetensors file")
     parser.add_argument("--to", required=True, choices=TARGETS, help="whose names to write")
@@ -47,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     stored = _with_stated(read_weights(arguments.input, arguments.arch), arguments)
     arch = arguments.arch or arch_of(stored)
     if arguments.fold:
-        target = MSRA if arguments.fold == "BGR" else imagenet_card()
+        target = MSRA if arguments.fold == "BGR" else TORCHVISION
         stored = fold(stored, arguments.fold, target)
     count = write_as(stored, arguments.output, arguments.to)
     print(f"{stored.source}: {arch}, layout {stored.layout}, {stored.kind}")

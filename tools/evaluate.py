@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from resnet_backbone.config.classification_schema import ClassificationConfig
@@ -30,12 +29,7 @@ exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 75 interrupte
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line and runs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EPILOG)
     parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
     parser.add_argument(
         "--weights", required=True, nargs="+", help="a .safetensors file; or several"

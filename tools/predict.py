@@ -23,12 +23,7 @@ done; 4 storage; 75 interrupted, the list is not written
 
 def main(argv: list[str] | None = None) -> int:
     """Reads the command line and runs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EPILOG)
     parser.add_argument("--config", help="default: the configuration inside the weights")
     parser.add_argument("--weights", required=True, type=Path, help="a .safetensors file")
     parser.add_argument("--output", required=True, type=Path, help="folder for pictures and list")

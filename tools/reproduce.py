@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,12 +33,7 @@ exit codes: 0 done, 2 wrong arguments or no classification run, 4 a file cannot 
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line, records runs, prints tables, draws figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--only", nargs="+", choices=KEYS, default=[], metavar="NAME", help=_help())
     parser.add_argument("--record", nargs="+", type=Path, default=[], metavar="RUN_FOLDER")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +24,7 @@ exit codes: 0 done, 2 settings or weights, 3 data, 4 storage, 5 the loss is not 
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line and trains."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output")
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the output")

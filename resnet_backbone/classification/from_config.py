@@ -13,8 +13,8 @@ from resnet_backbone.classification.image_classifier import ImageClassifier, Los
 from resnet_backbone.classification.losses import binary_cross_entropy, cross_entropy
 from resnet_backbone.config.classification_schema import ClassifierConfig
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.weights.card import Triple, WeightsCard
-from resnet_backbone.weights.presets import IMAGENET
+from resnet_backbone.weights.card import Triple
+from resnet_backbone.weights.presets import TORCHVISION
 from resnet_backbone.weights.stored import find_card
 
 
@@ -77,7 +77,7 @@ def settled_pixels(cfg: ClassifierConfig) -> Pixels:
         WeightsError: the weights cannot be read.
     """
     card = None if cfg.weights is None else find_card(cfg.weights, cfg.name)
-    known = WeightsCard(**IMAGENET) if card is None else card.at_255()
+    known = TORCHVISION if card is None else card.at_255()
     values: dict[str, Any] = {}
     for key in Pixels._fields:
         stated, found = getattr(cfg.pixels, key), getattr(known, key)
@@ -85,7 +85,8 @@ def settled_pixels(cfg: ClassifierConfig) -> Pixels:
             raise ConfigError(
                 f"model.pixels.{key} is {stated}, but the card of {cfg.weights} says {found}"
             )
-        values[key] = next(value for value in (stated, found, IMAGENET[key]) if value is not None)
+        candidates = (stated, found, getattr(TORCHVISION, key))
+        values[key] = next(value for value in candidates if value is not None)
     return Pixels(**values)
 
 

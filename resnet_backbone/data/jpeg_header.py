@@ -8,6 +8,9 @@ from dataclasses import dataclass
 _START, _END = b"\xff\xd8", b"\xff\xd9"  # of the image
 _SCAN = 0xDA
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, with Huffman codes
+# Standing alone, or filling up. Decoders find their way past them; a frame header that is read
+# elsewhere than theirs, and of another size, must not be.
+_WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA), 0xFF)
 _BLOCK = 8  # side of what is coded at once, in samples
 
 
@@ -56,7 +59,7 @@ def read_header(data: bytes) -> JpegHeader | None:
     try:
         while True:
             prefix, marker, length = struct.unpack_from(">BBH", data, position)
-            if prefix != 0xFF or length < 2:
+            if prefix != 0xFF or marker in _WITHOUT_LENGTH or length < 2:
                 return None
             if marker == _SCAN:
                 return frame and JpegHeader(*frame, scan=position)

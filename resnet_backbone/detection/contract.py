@@ -14,14 +14,13 @@ from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.config.schema import Config, ModelConfig
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.card import Recipe, Triple, WeightsCard
-from resnet_backbone.weights.presets import IMAGENET
+from resnet_backbone.weights.presets import TORCHVISION
 from resnet_backbone.weights.stored import find_card, stored_card
 
 logger = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3  # of mean and std, which people write with three digits
 _RECIPE_BATCH = 16  # images per step that a card's learning rate is for
-_NOTHING_LOADED = WeightsCard(**IMAGENET)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def settle(cfg: Config, weights: str | Path | None = None) -> Config:
     _refuse_unknown(model.backbone.name)
     source = weights or _source(model)
     if source is None:
-        card, facts = WeightsCard(), _facts(model, _NOTHING_LOADED)
+        card, facts = WeightsCard(), _facts(model, TORCHVISION)
     else:
         card = find_weights_card(model, str(source)) or WeightsCard()
         facts = _facts(model, card.at_255())

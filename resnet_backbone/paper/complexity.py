@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -123,9 +124,12 @@ def _count(model: nn.Module, images: torch.Tensor) -> tuple[Counter[str], Counte
         warnings.simplefilter("ignore")  # of torch.jit, which fvcore builds on
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
     totals = []
-    for analysis in (FlopCountAnalysis(model, images), ActivationCountAnalysis(model, images)):
+    for analysis, deformable in (
+        (FlopCountAnalysis(model, images), _deformable_multiply_adds),
+        (ActivationCountAnalysis(model, images), _deformable_activations),
+    ):
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        analysis.set_op_handle("torchvision::deform_conv2d", _deformable(analysis))
+        analysis.set_op_handle("torchvision::deform_conv2d", deformable)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             counts = analysis.by_module_and_operator()
@@ -144,18 +148,11 @@ def _multiplying(operators: dict[str, float]) -> int:
     return int(sum(operators.get(kind, 0) for kind in ("conv", "linear", "deform_conv2d")))
 
 
-def _deformable(analysis: Any) -> Any:  # noqa: ANN401
-    """Counts a deformable convolution as the ordinary one of its shape."""
-    kind = type(analysis).__name__
+def _deformable_multiply_adds(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """As many as the ordinary convolution of its shape has."""
+    _, *taps = inputs[1].type().sizes()
+    return Counter({"deform_conv2d": math.prod(outputs[0].type().sizes()) * math.prod(taps)})
 
-    def count(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-        outs = 1
-        for side in outputs[0].type().sizes():
-            outs *= side
-        _, *taps = inputs[1].type().sizes()
-        multiplied = outs
-        for side in taps:
-            multiplied *= side
-        return Counter({"deform_conv2d": multiplied if kind.startswith("Flop") else outs})
 
-    return count
+def _deformable_activations(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    return Counter({"deform_conv2d": math.prod(outputs[0].type().sizes())})

@@ -1,7 +1,8 @@
-"""How every tool ends: with a documented exit code and, for the user's errors, no traceback."""
+"""How every tool begins and ends: with examples; with a documented exit code and no traceback."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,21 @@ from resnet_backbone.errors import Interrupted, ResnetBackboneError
 from resnet_backbone.utils import distributed
 
 EXIT_BUG = 70
+
+
+def make_parser(description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """Returns the parser that every tool begins with: its examples stay as they are written.
+
+    Args:
+        description: The tool's docstring.
+        epilog: Examples and exit codes.
+    """
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:

@@ -28,6 +28,7 @@ IMAGENET = {
     "mean": (123.675, 116.28, 103.53),
     "std": (58.395, 57.12, 57.375),
 }
+TORCHVISION = WeightsCard(**IMAGENET)  # also what networks without weights are taken for
 MSRA = WeightsCard(
     stride_in_1x1=True,
     channel_order="BGR",
@@ -230,8 +231,3 @@ def _others(
     if layout == "cifar" and _CIFAR_FILE.fullmatch(PurePath(source).name):
         return WeightsCard(**IMAGENET, source="akamaster/pytorch_resnet_cifar10")
     return None
-
-
-def imagenet_card() -> WeightsCard:
-    """Returns the card of weights whose pixels were normalised as torchvision does."""
-    return WeightsCard(**IMAGENET)

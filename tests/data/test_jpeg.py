@@ -124,13 +124,14 @@ def test_a_gigapixel_is_refused_by_its_header():
 
 
 def test_flipped_bits_never_do_worse_than_an_error():
-    content, rng = encoded(picture()), np.random.default_rng(0)
+    content, rng = encoded(picture(size=(40, 90))), np.random.default_rng(0)
     for _ in range(300):
         broken = bytearray(content)
         for place in rng.integers(len(content), size=3):
             broken[place] ^= 1 << rng.integers(8)
         try:
-            found = decode(bytes(broken), "a.jpg", max_pixels=10_000)
+            image = EncodedImage(bytes(broken), "a.jpg", max_pixels=10_000)
+            found = image.pixels(rows=1 + image.height // 2)
         except DataError:
             continue
-        assert found.shape[0] == 3
+        assert found.shape[1] > image.height // 2 and found.shape[2] == image.width

@@ -63,3 +63,13 @@ def test_what_is_no_ordinary_jpeg_is_left_to_others():
     assert read_header(bytes(nowhere)) is None
     assert read_header(encoded("CMYK")) is None
     assert read_header(b"\x89PNG") is None
+
+
+def test_no_frame_is_seen_where_decoders_see_none():
+    """A small frame in what decoders skip, before the true one."""
+    content = encoded()
+    place = read_header(content).place
+    frame = bytearray(content[place : place + 19])
+    struct.pack_into(">HH", frame, 5, 8, 8)
+    for filling in (b"\xff", b"\xff\xd0", b"\x00\x00", b"\xff\x01\x00\x04"):
+        assert read_header(content[:2] + filling + frame + content[2:]) is None
