@@ -167,7 +167,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", choices=tuple(CONTENDERS), help="one section")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=Path, help="class folders of JPEG files, for the loader")
-    parser.add_argument("--loader-images", type=int, default=2048, help="read in a run")
+    parser.add_argument("--loader-images", type=int, default=8192, help="read in a run")
     parser.add_argument("--cifar-images", type=int, default=50_000, help="in an epoch")
     parser.add_argument("--batch", type=int, help="of ResNet-50; default 16, 256 on a GPU")
     parser.add_argument("--size", type=int, default=224, help="of its images")

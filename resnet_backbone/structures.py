@@ -80,32 +80,25 @@ class Batch:
     image_ids: Sequence[int]
     targets: Targets | None = None
 
-    def to(self, device: torch.device | str) -> Batch:
-        """Returns the batch with its tensors on `device`; asynchronous from pinned memory."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Returns the batch with `change` of each of its tensors, always in the same order."""
+        images, sizes = change(self.images), change(self.sizes)
         targets = self.targets and replace(
             self.targets,
-            boxes=move(self.targets.boxes),
-            classes=move(self.targets.classes),
-            valid=move(self.targets.valid),
-            keys=move(self.targets.keys),
+            boxes=change(self.targets.boxes),
+            classes=change(self.targets.classes),
+            valid=change(self.targets.valid),
+            keys=change(self.targets.keys),
         )
-        return replace(self, images=move(self.images), sizes=move(self.sizes), targets=targets)
+        return replace(self, images=images, sizes=sizes, targets=targets)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Returns the batch with its tensors on `device`; asynchronous from pinned memory."""
+        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Returns the batch with its tensors in page-locked memory (called by DataLoader)."""
-        targets = self.targets and replace(
-            self.targets,
-            boxes=self.targets.boxes.pin_memory(),
-            classes=self.targets.classes.pin_memory(),
-            valid=self.targets.valid.pin_memory(),
-            keys=self.targets.keys.pin_memory(),
-        )
-        images = self.images.pin_memory()
-        return replace(self, images=images, sizes=self.sizes.pin_memory(), targets=targets)
+        return self.map_tensors(Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -130,22 +123,19 @@ class ImageBatch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> ImageBatch:
+        """Returns the batch with `change` of each of its tensors, always in the same order."""
+        images, labels, keys = change(self.images), change(self.labels), change(self.keys)
+        targets = None if self.targets is None else change(self.targets)
+        return ImageBatch(images, labels, keys, self.image_ids, targets)
+
     def to(self, device: torch.device | str) -> ImageBatch:
         """Returns the batch with its tensors on `device`; asynchronous from pinned memory."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        return self._map(move)
+        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> ImageBatch:
         """Returns the batch with its tensors in page-locked memory (called by DataLoader)."""
-        return self._map(Tensor.pin_memory)
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> ImageBatch:
-        targets = None if self.targets is None else change(self.targets)
-        tensors = (change(self.images), change(self.labels), change(self.keys))
-        return ImageBatch(*tensors, self.image_ids, targets)
+        return self.map_tensors(Tensor.pin_memory)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from resnet_backbone.data.order import Place
+from resnet_backbone.data.slots import Lender, Lent, borrow, forget
 from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.utils.allocator import keep_freed_memory
@@ -54,17 +55,28 @@ class Loaded(Generic[B]):
 
     Attributes:
         batch: None where no sample of it could be read.
+        lent: Where its tensors are, until it is received from another process.
         skipped: One line per image that could not be read and was left out.
         error: The first error, where bad samples are errors.
+        owner: The process that made it.
     """
 
     batch: B | None
+    lent: Lent | None = None
     skipped: tuple[str, ...] = ()
     error: str | None = None
+    owner: int = field(default_factory=os.getpid)
+
+    def received(self) -> B | None:
+        """Returns the batch with its tensors."""
+        if self.batch is None or self.lent is None:
+            return self.batch
+        return borrow(self.batch, self.lent, self.owner)
 
     def pin_memory(self) -> Loaded[B]:
         """Called by DataLoader."""
-        return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
+        batch = self.received()
+        return self if batch is None else replace(self, batch=batch.pin_memory(), lent=None)
 
 
 class BatchLoader(Iterable[B]):
@@ -83,15 +95,24 @@ class BatchLoader(Iterable[B]):
         return len(self._loader)
 
     def __iter__(self) -> Iterator[B]:
-        for loaded in self._loader:
-            if loaded.error is not None:
-                raise DataError(loaded.error)
-            for line in loaded.skipped:
-                if line not in self.skipped:  # or every epoch would list it again
-                    logger.warning("left out: %s", line)
-                    self.skipped.append(line)
-            if loaded.batch is not None:
-                yield loaded.batch
+        owners: set[int] = set()
+        try:
+            for loaded in self._loader:
+                owners.add(loaded.owner)
+                batch = self._checked(loaded)
+                if batch is not None:
+                    yield batch
+        finally:
+            forget(owners)
+
+    def _checked(self, loaded: Loaded[B]) -> B | None:
+        if loaded.error is not None:
+            raise DataError(loaded.error)
+        for line in loaded.skipped:
+            if line not in self.skipped:  # or every epoch would list it again
+                logger.warning("left out: %s", line)
+                self.skipped.append(line)
+        return loaded.received()
 
 
 class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
@@ -115,6 +136,7 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
         self.collate: Callable[[Sequence[S]], B] = collate
         self.seed = seed
         self.on_bad_sample = on_bad_sample
+        self._lender = Lender()
 
     def __getitem__(self, keys: Sequence[Key]) -> Loaded[B]:
         samples: list[S] = []
@@ -123,8 +145,14 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
             for key in keys:
                 samples.extend(self._read_or_substitute(key, skipped))
         except DataError as error:
-            return Loaded(None, tuple(skipped), error=str(error))
-        return Loaded(self.collate(samples) if samples else None, tuple(skipped))
+            return Loaded(None, skipped=tuple(skipped), error=str(error))
+        if not samples:
+            return Loaded(None, skipped=tuple(skipped))
+        batch = self.collate(samples)
+        if get_worker_info() is None:
+            return Loaded(batch, skipped=tuple(skipped))
+        hollow, lent = self._lender.lend(batch)
+        return Loaded(hollow, lent, tuple(skipped))
 
     def _read_or_substitute(self, key: Key, skipped: list[str]) -> list[S]:
         try:
