@@ -32,7 +32,9 @@ class ZeroPadding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.zeros))
+        # An average over one pixel, not x[:, :, ::2, ::2]: the gradient of a slice is not
+        # channels_last, which makes all that it meets on its way several times slower on CPUs.
+        return F.pad(F.avg_pool2d(x, 1, self.stride), (0, 0, 0, 0, *self.zeros))
 
 
 class DilatedAverage(nn.Module):

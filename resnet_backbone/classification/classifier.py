@@ -45,4 +45,5 @@ class Classifier(ResNet):
         """Maps the last feature map float[B, C, H, W] to scores float[B, K]."""
         if self.norm is not None:
             x = F.relu(self.norm(x))
-        return self.fc(x.mean(dim=(2, 3)))
+        # A row per pixel, so that the gradient of the mean is channels_last as all others are.
+        return self.fc(x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1))
