@@ -32,7 +32,7 @@ OTHERS = {
     "detection.trunk": ("backbone", "detection", "weights"),
     "detection.contract": ("backbone", "weights"),
     "config": ("config",),
-    "backbone": ("backbone",),
+    "backbone": ("backbone", "utils.processor"),
     "weights": ("backbone", "weights"),
     "detection": ("backbone", "detection", "utils"),
     "data": ("data", "utils"),

@@ -7,9 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from resnet_backbone.backbone import pointwise
 from resnet_backbone.backbone.pointwise import PointwiseConv2d
 
 CHANNELS_LAST = torch.channels_last
+
+
+@pytest.fixture(autouse=True)
+def _intel(monkeypatch):
+    monkeypatch.setattr(pointwise, "has_fast_matrix_products", lambda: True)
 
 
 def operators(layer, x):
@@ -58,6 +64,11 @@ def test_is_a_product_only_where_that_is_faster():
     assert "ConvolutionBackward0" not in operators(PointwiseConv2d(4, 8), x)
     assert "ConvolutionBackward0" in operators(PointwiseConv2d(4, 8), x.contiguous())
     assert "ConvolutionBackward0" in operators(PointwiseConv2d(4, 8, 2), x)
+
+
+def test_is_a_convolution_where_products_are_slow(monkeypatch):
+    monkeypatch.setattr(pointwise, "has_fast_matrix_products", lambda: False)
+    assert "ConvolutionBackward0" in operators(PointwiseConv2d(4, 8), channels_last(2, 4, 3, 3))
 
 
 def test_exports_as_a_convolution():
