@@ -124,9 +124,11 @@ def header(settings: Settings, section: str, repeats: int) -> str:
         "resnet50": f"batch {settings.batch} at {settings.size} px",
     }[section]
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    images = f" --images {settings.images.name}" if section == "loader" and settings.images else ""
+    command = f"--only {section} --device {settings.device}{images} --repeats {repeats}"
     return (
-        f"{machine}{threads}; {versions}, timm {timm.__version__}; {date.today()}; "
-        f"{work}; {repeats} repeats"
+        f"{machine}{threads}; {versions}, timm {timm.__version__}; {date.today()}; {work}; "
+        f"`python benchmarks/classification.py {command}`"
     )
 
 
