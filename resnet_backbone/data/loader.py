@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -144,15 +145,17 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
         try:
             for key in keys:
                 samples.extend(self._read_or_substitute(key, skipped))
+            batch, lent = self._hand_over(samples)
         except DataError as error:
             return Loaded(None, skipped=tuple(skipped), error=str(error))
-        if not samples:
-            return Loaded(None, skipped=tuple(skipped))
-        batch = self.collate(samples)
-        if get_worker_info() is None:
-            return Loaded(batch, skipped=tuple(skipped))
-        hollow, lent = self._lender.lend(batch)
-        return Loaded(hollow, lent, tuple(skipped))
+        return Loaded(batch, lent, tuple(skipped))
+
+    def _hand_over(self, samples: Sequence[S]) -> tuple[B | None, Lent | None]:
+        """Returns the batch of these samples, lent where another process will read it."""
+        batch = self.collate(samples) if samples else None
+        if batch is None or get_worker_info() is None:
+            return batch, None
+        return self._lender.lend(batch)
 
     def _read_or_substitute(self, key: Key, skipped: list[str]) -> list[S]:
         try:
@@ -214,7 +217,8 @@ def make_loader(
     It is meant to be iterated once: the workers end with the iteration, at once, and not whenever
     the loader is collected, which may be in a thread that they are waiting for.
     """
-    return DataLoader(
+    _mention_processors(workers)
+    return _Loader(
         batches,
         sampler=keys,
         batch_size=None,
@@ -224,6 +228,20 @@ def make_loader(
         generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
+
+
+class _Loader(DataLoader[Loaded[B]]):
+    """A DataLoader that leaves the number of processes to `_mention_processors`."""
+
+    def check_worker_number_rationality(self) -> None:
+        """Says nothing; torch's would say it twice for every loader."""
+
+
+@lru_cache(maxsize=1)
+def _mention_processors(workers: int) -> None:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if count is not None and workers > count:
+        logger.warning("data.workers is %d, more than there are processors: %d", workers, count)
 
 
 def _start_worker(number: int) -> None:

@@ -17,12 +17,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, ImageBatch
 
 B = TypeVar("B", Batch, ImageBatch)
 
 _ALIGNMENT = 64  # bytes; the first so many of a slot hold whether it is lent
-_SPARE = 1.25  # of the size that is needed, as the next batch may be a little larger
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,11 @@ class Lender:
         self._slots: list[Tensor] = []
 
     def lend(self, batch: B) -> tuple[B, Lent]:
-        """Returns the batch with empty tensors, and the slot that theirs have been written into."""
+        """Returns the batch with empty tensors, and the slot that theirs have been written into.
+
+        Raises:
+            DataError: shared memory is full.
+        """
         tensors: list[Tensor] = []
 
         def take_out(tensor: Tensor) -> Tensor:
@@ -95,7 +99,7 @@ class Lender:
         for number in free:
             if len(self._slots[number]) >= size:
                 return number, False
-        slot = torch.zeros(int(size * _SPARE), dtype=torch.uint8).share_memory_()
+        slot = _new_slot(size)
         if free:  # too small
             self._slots[free[0]] = slot
             return free[0], True
@@ -130,6 +134,17 @@ def forget(owners: Iterable[int]) -> None:
     gone = set(owners)
     for key in [key for key in _known if key[0] in gone]:
         del _known[key]
+
+
+def _new_slot(size: int) -> Tensor:
+    try:
+        return torch.zeros(size, dtype=torch.uint8).share_memory_()
+    except RuntimeError as error:
+        raise DataError(
+            f"no shared memory is left for a batch of {size / 2**20:.0f} MiB; each of the "
+            "data.workers needs about four times as much: have fewer of them, or give it more "
+            f"(docker run --shm-size=...): {error}"
+        ) from error
 
 
 def _without_gaps(tensor: Tensor) -> Tensor:

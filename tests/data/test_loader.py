@@ -10,6 +10,7 @@ import torch
 from coco_files import write_many
 
 from resnet_backbone.config.schema import DataConfig
+from resnet_backbone.data import loader
 from resnet_backbone.data.build import build_dataset, build_test_loader, build_train_loader
 from resnet_backbone.errors import DataError
 
@@ -221,3 +222,14 @@ def test_the_process_ends_though_workers_are_waiting(root, mode, code):
     assert (out, process.returncode) == ("done\n", code), errors
     with pytest.raises(ProcessLookupError):  # nobody is left of the process group
         os.killpg(process.pid, 0)
+
+
+def test_more_workers_than_processors_are_mentioned_once(root, caplog, recwarn, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    loader._mention_processors.cache_clear()
+    for _ in range(2):
+        train_batches(config(root, workers=2), 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "data.workers is 2, more than there are processors: 1"
+    ]
+    assert not [warning for warning in recwarn if "worker" in str(warning.message)]

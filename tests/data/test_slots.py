@@ -8,6 +8,7 @@ from resnet_backbone.data import slots
 from resnet_backbone.data.loader import BatchLoader, Loaded, TrainingBatches, make_loader
 from resnet_backbone.data.order import Place
 from resnet_backbone.data.slots import Lender, borrow, forget
+from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, ImageBatch, Targets
 
 OWNER = -1  # no process
@@ -90,6 +91,15 @@ def test_a_slot_is_sent_once():
     assert lent.memory is not None and hollow.images.numel() == 0
     borrow(hollow, lent, OWNER)  # and given back at once
     assert lender.lend(image_batch(2))[1].memory is None
+
+
+def test_shared_memory_that_is_full_is_said(monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(DataError, match=r"no shared memory .* fewer .*--shm-size.*No space left"):
+        Lender().lend(image_batch(1))
 
 
 class _Numbers:
