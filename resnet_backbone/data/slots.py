@@ -124,7 +124,9 @@ def borrow(hollow: B, lent: Lent, owner: int) -> B:
     slot = _known[key]
     # Tensors and views of them share the array, and end with the last of them.
     array = slot.numpy()
-    weakref.finalize(array, slot.__setitem__, 0, False).atexit = False
+    # By numpy, as a tensor that came in inference mode must not be written to outside of it.
+    is_lent = slot[:1].numpy()
+    weakref.finalize(array, is_lent.__setitem__, 0, False).atexit = False
     memory, segments = torch.from_numpy(array), iter(lent.segments)
     return hollow.map_tensors(lambda _: next(segments).within(memory))
 

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_a_slot_is_sent_once():
     hollow, lent = lender.lend(image_batch(1))
     assert lent.memory is not None and hollow.images.numel() == 0
     borrow(hollow, lent, OWNER)  # and given back at once
+    assert lender.lend(image_batch(2))[1].memory is None
+
+
+def test_a_slot_that_came_in_inference_mode_is_given_back_outside_of_it():
+    lender = Lender()
+    hollow, lent = lender.lend(image_batch(1))
+    with torch.inference_mode():
+        arrived = torch.from_numpy(lent.memory.numpy())  # as tensors from other processes are
+        batch = borrow(hollow, replace(lent, memory=arrived), OWNER)
+    del batch
     assert lender.lend(image_batch(2))[1].memory is None
 
 
