@@ -33,7 +33,7 @@ OTHERS = {
     "detection.contract": ("backbone", "weights"),
     "config": ("config",),
     "backbone": ("backbone", "utils.processor"),
-    "weights": ("backbone", "weights"),
+    "weights": ("backbone", "utils.text", "weights"),
     "detection": ("backbone", "detection", "utils"),
     "data": ("data", "utils"),
     # Outermost but for plugins: it reads what runs have left, and measures networks.

@@ -18,8 +18,10 @@ from resnet_backbone.engine.state import TrainState
 from resnet_backbone.errors import DivergedError
 from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.text import listing
 
 LOSS = "loss"  # how the names of losses begin
+IMAGES_SHOWN = 8  # of each rank, where a loss is not finite
 
 T = TypeVar("T", float, Tensor)
 
@@ -129,7 +131,7 @@ class Stepper:
     ) -> DivergedError:
         image_ids = [image_id for batch in batches for image_id in batch.image_ids]
         lines = [
-            f"\n  rank {rank}: {_listing(losses)}; images {ids}"
+            f"\n  rank {rank}: {_terms(losses)}; images {listing(ids, IMAGES_SHOWN)}"
             for rank, (losses, ids) in enumerate(distributed.all_gather_object((own, image_ids)))
         ]
         return DivergedError(
@@ -167,5 +169,5 @@ class _News:
         return StepResult(means, stop=stops > 0)
 
 
-def _listing(values: Mapping[str, float]) -> str:
+def _terms(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in values.items())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from resnet_backbone.utils.text import listing
+
 # Tables show three decimals, so a smaller AP reads as zero.
 READS_AS_ZERO = 5e-4
 NAMES_SHOWN = 10
@@ -42,13 +44,9 @@ def _class_differences(truth: Counter[str], predicted: Counter[str]) -> list[str
     missing, invented = truth.keys() - predicted.keys(), predicted.keys() - truth.keys()
     sentences = []
     if missing:
-        sentences.append(f"Never predicted: {_names(missing)}.")
+        sentences.append(f"Never predicted: {listing(sorted(missing), NAMES_SHOWN)}.")
     if invented:
-        sentences.append(f"Predicted, but not in the ground truth: {_names(invented)}.")
+        sentences.append(
+            f"Predicted, but not in the ground truth: {listing(sorted(invented), NAMES_SHOWN)}."
+        )
     return sentences
-
-
-def _names(names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:NAMES_SHOWN])
-    more = len(names) - NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -37,7 +37,7 @@ from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.weights.files import listing
+from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.stored import read_card
 

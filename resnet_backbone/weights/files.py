@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from resnet_backbone.errors import StorageError, WeightsError
+from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.formats import read_content
 from resnet_backbone.weights.wrappers import state_dict_in
@@ -94,12 +95,6 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 def is_finite(tensor: Tensor) -> bool:
     """Tells whether `tensor` holds neither NaN nor infinity."""
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
-
-
-def listing(names: Collection[str], limit: int = 5) -> str:
-    """Returns the first few names for a message, and how many there are beyond them."""
-    shown = ", ".join(list(names)[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def _existing(path: str | Path) -> Path:

@@ -82,6 +82,13 @@ def test_the_average_follows_every_step(toy):
     torch.testing.assert_close(stepper.state.average.tensors["head.weight"], expected)
 
 
+def test_of_a_large_batch_some_images_are_named(toy):
+    stepper = make_stepper(toy)
+    toy.OPTIONS["nan_at"] = 1
+    with pytest.raises(DivergedError, match=r"images 0, .*, 7 and 120 more$"):
+        stepper.step([toy.batch_of(list(range(128)))], 0.25, stop=False)
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(toy):
     stepper = make_stepper(toy)
     stepper.state.progress.step = 41
@@ -93,6 +100,6 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(toy):
     text = str(raised.value)
     assert "the loss of step 42 is not finite at learning rate 0.25" in text
     assert "loss_cls nan, loss_box_reg 0." in text
-    assert "images [7, 9, 11, 13]" in text
+    assert "images 7, 9, 11, 13" in text
     for name, weight in before.items():
         assert torch.equal(weights(stepper)[name], weight)
