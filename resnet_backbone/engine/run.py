@@ -25,6 +25,7 @@ from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.tasks import AnyConfig, make_task
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed, seed
+from resnet_backbone.utils.logging import release
 
 ERROR = "error"  # what models call the fraction of training images that they get wrong
 
@@ -38,7 +39,8 @@ class Run:
         cfg: Scaled to the batch size.
         output: The run's folder, which is ours already.
         device: This rank's.
-        resume: Whether to go on from the newest checkpoint in `output`, if there is one.
+        resume: Whether to go on from the newest checkpoint in `output`, if there is one; otherwise
+            what is there is removed, once all else is ready.
 
     Attributes:
         result: Of the last evaluation.
@@ -62,7 +64,7 @@ class Run:
         self.stepper = Stepper(self.state, _parallel(self.task.model, device), cfg.solver, device)
         self.clock = Clock()
         self._log: MetricsLog | None = None
-        distributed.on_main(self._open_files)
+        distributed.on_main(lambda: self._open_files(resume))
 
     def __enter__(self) -> Run:
         return self
@@ -161,10 +163,19 @@ class Run:
         return step >= self.cfg.solver.max_iter or (period > 0 and step % period == 0)
 
     def _find_checkpoint(self, resume: bool) -> Found | None:
+        if not resume:
+            return None
         self.checkpoints.prepare()
-        return self.checkpoints.newest() if resume else None
+        found = self.checkpoints.newest()
+        if found is None:
+            logger.warning("%s: nothing to resume; this run begins at step 0", self.output)
+        return found
 
-    def _open_files(self) -> None:
+    def _open_files(self, resume: bool) -> None:
+        if not resume:
+            run_folder.discard(self.output)
+            self.checkpoints.prepare()
+        release()
         run_folder.check_space(self.output, 2 * self.state.size())
         run_folder.describe(self.output, self.cfg, distributed.world_size())
         self._log = MetricsLog(

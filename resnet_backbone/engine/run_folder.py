@@ -65,7 +65,9 @@ logger = logging.getLogger(__name__)
 
 
 def open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Locks the folder until `stack` is closed and makes sure that it is free for this run.
+    """Locks the folder until `stack` is closed and makes sure that this run may have it.
+
+    Nothing is removed yet: what is to be discarded is, by `discard`, when the run can begin.
 
     Raises:
         ConfigError: `resume` and `overwrite` are both asked for.
@@ -116,13 +118,21 @@ def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
             f"{output}: holds a run of detectron2's trainer; continue it with --engine detectron2,"
             " or choose another folder with output=..."
         )
-    if found and overwrite:
-        _remove_run(output)
-    elif found and not resume:
+    if found and not resume and not overwrite:
         raise StorageError(
             f"{output}: holds another run ({', '.join(found)}); continue it with --resume, "
             "discard it with --overwrite, or choose another folder with output=..."
         )
+
+
+def discard(output: Path) -> None:
+    """Removes what an earlier run has written, if there is one, and nothing else.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    if earlier_run(output):
+        _remove_run(output)
 
 
 def earlier_run(output: Path) -> list[str]:
@@ -205,7 +215,6 @@ def _probe(output: Path) -> None:
 
 
 def _remove_run(output: Path) -> None:
-    """Removes what a run writes, and nothing else."""
     try:
         checkpoints = Checkpoints(output, keep=2)
         for folder in (checkpoints.folder, checkpoints.best_folder):

@@ -47,7 +47,7 @@ def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> P
         keep_freed_memory()
     output = Path(cfg.output)
     import_modules(cfg.imports)
-    cfg = settle(cfg)  # before an earlier run is discarded
+    cfg = settle(cfg)
     distributed.init_from_env(device)
     try:
         with ExitStack() as stack:
@@ -55,7 +55,8 @@ def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> P
             distributed.on_main(
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
-            logging.setup(output / run_folder.LOG, distributed.rank())
+            # An earlier run, and with it its log, stays until nothing of this one can be refused.
+            logging.setup(output / run_folder.LOG, distributed.rank(), hold_back=True)
             warn(cfg)
             cfg = scale_to_batch(cfg, distributed.world_size())
             run = stack.enter_context(Run(cfg, output, device, resume=resume))

@@ -106,7 +106,6 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
     check_device(cfg, device)
     output = Path(cfg.output)
     import_modules(cfg.imports)
-    # All that can be refused is refused before an earlier run is discarded.
     cfg = _with_backbone_weights(settle(cfg))
     refuse_what_is_not_there(cfg)
     if not is_foreign(cfg.model.backbone.name):
@@ -121,7 +120,10 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
             warn_about_recipe(cfg)
             logger.info("without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
             cfg = scale_to_batch(cfg, distributed.world_size())
-            _train(cfg, _prepare(cfg, device.type), resume=resume)
+            node = _prepare(cfg, device.type)
+            if overwrite:  # only now that nothing of this run can be refused
+                distributed.on_main(lambda: detectron2_folder.discard(output))
+            _train(cfg, node, resume=resume)
     finally:
         distributed.shutdown()
     logger.info("weights and results are in %s", output)

@@ -25,28 +25,44 @@ def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
     Raises:
         ConfigError: both ways of dealing with an earlier run are asked for.
         StorageError: there is an earlier run and neither is asked for, or one of our own engine is
-            to be resumed; or the folder cannot be emptied.
+            to be resumed.
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other; give one of them")
-    ours = sorted(set(run_folder.earlier_run(output)) - _BOTH_WRITE)
-    theirs = [path for pattern in _WRITTEN for path in sorted(output.glob(pattern))]
+    ours, theirs = _ours(output), _theirs(output)
     if overwrite:
-        if ours:
-            run_folder.claim(output, resume=False, overwrite=True)
-        _remove(theirs)
-    elif ours:
+        return
+    if ours:
         raise StorageError(
             f"{output}: holds a run of our engine ({', '.join(ours)}); continue it without"
             " --engine detectron2, discard it with --overwrite, or choose another folder with"
             " output=..."
         )
-    elif theirs and not resume:
+    if theirs and not resume:
         raise StorageError(
             f"{output}: holds another run ({', '.join(path.name for path in theirs)}); continue"
             " it with --resume, discard it with --overwrite, or choose another folder with"
             " output=..."
         )
+
+
+def discard(output: Path) -> None:
+    """Removes what an earlier run of either engine has written, and nothing else.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    if _ours(output):
+        run_folder.discard(output)
+    _remove(_theirs(output))
+
+
+def _ours(output: Path) -> list[str]:
+    return sorted(set(run_folder.earlier_run(output)) - _BOTH_WRITE)
+
+
+def _theirs(output: Path) -> list[Path]:
+    return [path for pattern in _WRITTEN for path in sorted(output.glob(pattern))]
 
 
 def _remove(paths: list[Path]) -> None:

@@ -50,7 +50,7 @@ def test_unrelated_files_do_not_matter(tmp_path):
     enter(tmp_path)
 
 
-def test_overwriting_removes_our_files_and_no_others(tmp_path):
+def test_discarding_removes_our_files_and_no_others(tmp_path):
     ours = [
         "config.yaml",
         "metrics.jsonl",
@@ -66,6 +66,8 @@ def test_overwriting_removes_our_files_and_no_others(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     enter(tmp_path, overwrite=True)
+    assert all((tmp_path / name).exists() for name in ours)  # the new run may not come to begin
+    run_folder.discard(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*foreign, ".lock"}
 

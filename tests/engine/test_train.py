@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from resnet_backbone.engine import run
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import (
     ConfigError,
@@ -25,6 +26,10 @@ def metrics(output):
     """The lines of metrics without what depends on the clock."""
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return [{key: line[key] for key in line if key not in TIMES} for line in lines]
+
+
+def contents(output):
+    return {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
 
 
 def final_state(output):
@@ -242,7 +247,7 @@ def test_weights_that_are_not_finite_are_never_saved(toy, tmp_path):
 
 def test_a_diverged_run_ends_with_its_code_and_names_the_images(server, tmp_path):
     assert server.run(tmp_path, options={"nan_at": 6}) == 5
-    assert "images [24, 25, 26, 27]" in server.stderr
+    assert "images 24, 25, 26, 27" in server.stderr
     assert "learning rate 0.05" in server.stderr
     assert "Traceback" not in server.stderr
 
@@ -264,6 +269,29 @@ def test_a_second_start_needs_a_decision(toy, tmp_path):
         assert metrics(tmp_path)[0]["step"] == 2
         with pytest.raises(ConfigError, match="seed: 3 in the checkpoint, 0 now"):
             train(toy.config(tmp_path), resume=True)
+
+
+def test_an_earlier_run_is_there_until_the_new_one_can_begin(toy, tmp_path, monkeypatch):
+    def absent(*arguments):
+        raise DataError("no images")
+
+    with toy.toy_task():
+        train(toy.config(tmp_path))
+        before = contents(tmp_path)
+        with monkeypatch.context() as patch, pytest.raises(DataError, match="no images"):
+            patch.setattr(run, "make_task", absent)
+            train(toy.config(tmp_path, seed=3), overwrite=True)
+        assert before == contents(tmp_path)
+        train(toy.config(tmp_path, seed=3, solver={"max_iter": 2}), overwrite=True)
+    assert [line["step"] for line in metrics(tmp_path)][-1] == 2
+    text = (tmp_path / "log.txt").read_text()
+    assert text.count("the earlier run is removed") == 1 and "no images" not in text
+
+
+def test_where_nothing_is_to_be_resumed_it_is_said(toy, tmp_path, caplog):
+    with toy.toy_task():
+        train(toy.config(tmp_path), resume=True)
+    assert f"{tmp_path}: nothing to resume; this run begins at step 0" in caplog.messages
 
 
 def test_other_data_are_refused_on_resuming(toy, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.plugins.detectron2_folder import claim
+from resnet_backbone.plugins.detectron2_folder import claim, discard
 
 THEIRS = (
     *("config.yaml", "log.txt", "metrics.json", "events.out.tfevents.1.host.2.0"),
@@ -41,9 +41,10 @@ def test_each_file_that_detectron2_writes_is_a_run(tmp_path, found):
     assert files(tmp_path) == {found}
 
 
-def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
+def test_discarding_removes_the_run_and_nothing_else(tmp_path):
     fill(tmp_path, (*THEIRS, *USERS))
     claim(tmp_path, resume=False, overwrite=True)
+    discard(tmp_path)
     assert files(tmp_path) == set(USERS)
 
 
@@ -58,6 +59,7 @@ def test_a_run_of_our_own_engine_is_left_alone(tmp_path, resume):
 def test_a_run_of_our_own_engine_can_be_overwritten(tmp_path):
     fill(tmp_path, (*OURS, *USERS))
     claim(tmp_path, resume=False, overwrite=True)
+    discard(tmp_path)
     assert files(tmp_path) == set(USERS)
 
 

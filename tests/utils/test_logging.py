@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from resnet_backbone.utils.logging import PACKAGE, setup
+from resnet_backbone.utils.logging import PACKAGE, release, setup
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,25 @@ def test_other_ranks_warn_only_and_say_who_they_are(tmp_path, capsys):
     logging.getLogger(f"{PACKAGE}.engine").warning("careful")
     shown = capsys.readouterr().err
     assert "hello" not in shown and "[rank 3] WARNING careful" in shown
+    assert not (tmp_path / "log.txt").exists()
+
+
+def test_what_is_held_back_reaches_the_file_when_it_is_released(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("of the earlier run\n")
+    setup(log, hold_back=True)
+    logging.getLogger(PACKAGE).warning("one")
+    assert log.read_text() == "of the earlier run\n"
+    log.unlink()
+    release()
+    logging.getLogger(PACKAGE).info("two")
+    assert [line.split()[-1] for line in log.read_text().splitlines()] == ["one", "two"]
+
+
+def test_what_is_never_released_reaches_no_file(tmp_path):
+    setup(tmp_path / "log.txt", hold_back=True)
+    logging.getLogger(PACKAGE).error("one")
+    setup()
     assert not (tmp_path / "log.txt").exists()
 
 
