@@ -24,6 +24,7 @@ from resnet_backbone.data.labelled_images import Color, FileData, LabelledImages
 from resnet_backbone.data.resident import ResidentImages, held_out, hold_out
 from resnet_backbone.data.resident_sources import read_cifar, read_class_folders
 from resnet_backbone.data.shards import Shards
+from resnet_backbone.errors import DataError
 
 Split = Literal["train", "val"]
 
@@ -45,8 +46,10 @@ def build_images(
     """
     if cfg.in_memory:
         train, val = _load_resident(cfg, seed)
+        _check_classes(train.class_names, cfg)
         return ResidentData(train, val, seed=seed, padding=cfg.padding, flip=cfg.flip, fill=fill)
     sources = _find_files(cfg, seed)
+    _check_classes(sources[0].class_names, cfg)
     epoch = max(1, len(sources[0]) // batch_size)
     stages = [(step // epoch, size) for step, size in cfg.progressive]
     if not stages or stages[0][0] > 0:
@@ -74,6 +77,14 @@ def training_images(cfg: ImageDataConfig) -> ClassificationDataset:
     centre = CentreCrop(max(cfg.size, cfg.test_resize), cfg.size, cfg.interpolation)
     source = _files(cfg, "train")
     return ClassificationDataset(source, testing=(centre,), max_pixels=cfg.max_pixels)
+
+
+def _check_classes(names: Sequence[str], cfg: ImageDataConfig) -> None:
+    if len(names) < 2:
+        raise DataError(
+            f"{cfg.root}: there is one class only, {', '.join(names)}; data.root holds the folders "
+            "of data.train and data.val, and these hold a folder for each class"
+        )
 
 
 def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:

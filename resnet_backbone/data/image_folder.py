@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from resnet_backbone.errors import DataError
+from resnet_backbone.utils.text import listing
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 SHOWN = 3  # names in a message
+
+logger = logging.getLogger(__name__)
 
 
 class ImageFolder:
@@ -39,10 +43,13 @@ class ImageFolder:
         class_names: Sequence[str] | None = None,
         labels: Path | None = None,
     ) -> None:
-        pairs = [pair for source in sources for pair in _pairs(source, labels)]
+        known = None if labels is None else _read_labels(labels)
+        pairs = [pair for source in sources for pair in _pairs(source, known)]
         where = ", ".join(map(str, sources))
         if not pairs:
             raise DataError(f"{where}: no images ({', '.join(SUFFIXES)}) in class folders")
+        if known is not None:
+            _warn_of_absent(known.keys() - {_stem(file) for file, _ in pairs}, where)
         self.class_names = checked_classes({name for _, name in pairs}, class_names, where)
         numbers = {name: label for label, name in enumerate(self.class_names)}
         self.names = [file for file, _ in pairs]
@@ -74,19 +81,27 @@ def checked_classes(found: set[str], expected: Sequence[str] | None, where: str)
         return tuple(sorted(found))
     if found != set(expected):
         lacking, strange = sorted(set(expected) - found), sorted(found - set(expected))
+        counts = [
+            f"{len(names)} {kind} ({listing(names, SHOWN)})"
+            for kind, names in (("lacking", lacking), ("unknown", strange))
+            if names
+        ]
         raise DataError(
-            f"{where}: other classes than the training images have: {len(lacking)} lacking "
-            f"{lacking[:SHOWN]}, {len(strange)} unknown {strange[:SHOWN]}"
+            f"{where}: other classes than the training images have: {', '.join(counts)}; "
+            "both need the same"
         )
     return tuple(expected)
 
 
-def _pairs(source: Path, labels: Path | None) -> list[tuple[str, str]]:
+def _pairs(source: Path, known: Mapping[str, str] | None) -> list[tuple[str, str]]:
     """Returns (file, class), sorted."""
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder")
-    if labels is not None:
-        return _labelled(source, labels)
+        raise DataError(
+            f"{source}: no such folder; data.train and data.val name those below data.root "
+            "(data.hold_out does without data.val)"
+        )
+    if known is not None:
+        return _labelled(source, known)
     folders = sorted(entry.path for entry in os.scandir(source) if entry.is_dir())
     if not folders and any(_images(str(source))):
         raise DataError(
@@ -100,26 +115,31 @@ def _pairs(source: Path, labels: Path | None) -> list[tuple[str, str]]:
         if not files:
             empty.append(os.path.basename(folder))
     if empty:
+        deeper = "; or do the class folders lie one level deeper?" if not found else ""
         raise DataError(
-            f"{source}: {len(empty)} class folders without images: {', '.join(empty[:SHOWN])}"
+            f"{source}: {len(empty)} class folders without images: {listing(empty, SHOWN)}{deeper}"
         )
     return found
 
 
 def _images(folder: str) -> Iterator[str]:
     for entry in os.scandir(folder):
-        if entry.name.lower().endswith(SUFFIXES):
+        if is_image(entry.name):
             yield entry.path
 
 
-def _labelled(folder: Path, labels: Path) -> list[tuple[str, str]]:
-    known = _read_labels(labels)
+def is_image(name: str) -> bool:
+    """Tells whether a file is one of ours; macOS puts "._name" beside each that it copies."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _labelled(folder: Path, known: Mapping[str, str]) -> list[tuple[str, str]]:
     files = sorted(_images(str(folder)))
     unknown = [file for file in files if _stem(file) not in known]
     if unknown:
         raise DataError(
-            f"{labels}: says nothing about {len(unknown)} of {len(files)} images in {folder}: "
-            f"{', '.join(map(os.path.basename, unknown[:SHOWN]))}"
+            f"{folder}: data.val_labels says nothing about {len(unknown)} of {len(files)} images: "
+            f"{listing([os.path.basename(file) for file in unknown], SHOWN)}"
         )
     return [(file, known[_stem(file)]) for file in files]
 
@@ -130,7 +150,7 @@ def _read_labels(file: Path) -> dict[str, str]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: the labels cannot be read: {error}") from error
-    classes = {}
+    classes: dict[str, str] = {}
     for number, line in enumerate(csv.reader(text.splitlines()), 1):
         words = " ".join(line).split()
         if not words or words[:2] == ["ImageId", "PredictionString"]:
@@ -139,8 +159,20 @@ def _read_labels(file: Path) -> dict[str, str]:
             raise DataError(
                 f"{file}, line {number}: found {words[0]!r}, expected a name and a class"
             )
-        classes[_stem(words[0])] = words[1]  # Kaggle's goes on with boxes
+        stem, name = _stem(words[0]), words[1]  # Kaggle's goes on with boxes
+        if classes.setdefault(stem, name) != name:
+            raise DataError(
+                f"{file}, line {number}: {stem} is {name}, but further above {classes[stem]}"
+            )
     return classes
+
+
+def _warn_of_absent(stems: Set[str], where: str) -> None:
+    if stems:
+        logger.warning(
+            "%s: %d images of data.val_labels are not there: %s",
+            *(where, len(stems), listing(sorted(stems), SHOWN)),
+        )
 
 
 def _stem(name: str) -> str:

@@ -162,7 +162,9 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
             return [self.read(key)]
         except DataError as error:
             if self.on_bad_sample == "error":
-                raise
+                raise DataError(
+                    f"{error}; data.on_bad_sample=skip leaves out what cannot be read"
+                ) from error
             skipped.append(str(error))
             return self.substitute(key)
 
@@ -188,10 +190,11 @@ class TrainingBatches(_Batches[Place, S, B]):
         for index in rng.integers(len(self.dataset), size=REPLACEMENTS):
             try:
                 return [self.dataset.training_sample(int(index), key.epoch, key.position)]
-            except DataError:
-                continue
+            except DataError as error:
+                last = error
         raise DataError(
-            f"{self.dataset.description}: {REPLACEMENTS + 1} images in a row cannot be read"
+            f"{self.dataset.description}: {REPLACEMENTS + 1} images drawn one after another cannot "
+            f"be read; the last of them, {last}"
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_backbone.data.image_folder import SUFFIXES, checked_classes
+from resnet_backbone.data.image_folder import SUFFIXES, checked_classes, is_image
 from resnet_backbone.data.jpeg import decode
 from resnet_backbone.data.resident import ResidentImages
 from resnet_backbone.errors import DataError
@@ -48,6 +48,8 @@ def read_class_folders(
     skipped: list[str] = []
     for source in sources:
         for name, read in _files(source):
+            if PurePosixPath(name).parent == PurePosixPath(source):
+                raise DataError(f"{name}: lies in no class folder, by which it would be labelled")
             try:
                 image = decode(_content(name, read), name, max_pixels=max_pixels)
             except DataError as error:
@@ -108,7 +110,7 @@ def _files(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yields names, sorted, and how to read the content."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
-            if path.suffix.lower() in SUFFIXES:
+            if is_image(path.name):
                 yield str(path), path.read_bytes
         return
     if not source.is_file():
@@ -119,7 +121,7 @@ def _files(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         raise DataError(f"{source}: not a zip, or damaged: {error}") from error
     with archive:
         for member in sorted(archive.infolist(), key=lambda member: member.filename):
-            if PurePosixPath(member.filename).suffix.lower() in SUFFIXES:
+            if is_image(PurePosixPath(member.filename).name):
                 yield f"{source}/{member.filename}", partial(_unpack, archive, member)
 
 

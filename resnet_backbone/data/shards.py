@@ -8,6 +8,7 @@ the same function of (seed, epoch, position) as for folders.
 
 from __future__ import annotations
 
+import logging
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from pathlib import Path
 
 from resnet_backbone.data.image_folder import SUFFIXES
 from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.utils.text import listing
 
 LABEL = ".cls"
 NAMES = "classes.txt"  # beside the shards, a line per class; without it classes are numbers
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,13 @@ class Shards:
                 f"{self.names[strange[0]]}: label {self.labels[strange[0]]}, but there are "
                 f"{len(self.class_names)} classes"
             )
+        used = set(self.labels)
+        unused = [name for label, name in enumerate(self.class_names) if label not in used]
+        if unused:
+            logger.warning(
+                "%s: %d of %d classes have no images: %s",
+                *(", ".join(patterns), len(unused), len(self.class_names), listing(unused)),
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,7 +117,10 @@ class Shards:
                 if size < archive.offset + tarfile.BLOCKSIZE:
                     raise DataError(f"{file}: cut short: the end of the archive is missing")
         except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+            raise DataError(
+                f"{file}: cannot be read: {error.strerror}; data.train and data.val list tar "
+                "files below data.root, not URLs"
+            ) from error
         except tarfile.TarError as error:
             raise DataError(f"{file}: no tar file, or damaged: {error}") from error
         if images.keys() != labels.keys():

@@ -63,12 +63,17 @@ class ClassificationEvaluator:
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Returns {"classification": {"top1_error", "top5_error", "images"}}, fractions and count.
 
-        Of all ranks, the same on each; every rank must call it. Without images errors are NaN;
-        "top5_error" is left out where there are no more than five classes.
+        Of all ranks, the same on each; every rank must call it. "top5_error" is left out where
+        there are no more than five classes.
+
+        Raises:
+            DataError: there were no images.
         """
         found: dict[str, tuple[int, int]] = {}
         for share in distributed.all_gather_object(self._found):
             found |= share
+        if not found:
+            raise DataError("no validation image could be read; without any there is no error rate")
         pairs = torch.tensor(list(found.values()), dtype=torch.int64).reshape(-1, 2)
         labels, ranks = pairs[:, 0], pairs[:, 1]
         errors = {"top1_error": _fraction(ranks > 1)}
@@ -84,8 +89,6 @@ class ClassificationEvaluator:
 
     def _explain(self, images: int, error: float) -> str | None:
         classes = len(self.class_names)
-        if images == 0:
-            return "There were no validation images."
         # With few images a lucky or unlucky draw says nothing.
         if classes > 1 and images >= classes and error >= 1 - (2 - CHANCE_MARGIN) / classes:
             return (

@@ -1,4 +1,5 @@
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -143,9 +144,17 @@ def test_the_fingerprint_is_of_names_and_labels_wherever_they_lie(root, tmp_path
     assert images(moved).fingerprint()["train"] != one["train"]
 
 
+@pytest.mark.parametrize(("form", "crop"), [("folders", "scale_jitter"), ("resident", "pad")])
+def test_a_single_class_is_an_error(root, form, crop):
+    shutil.rmtree(root / "train" / "dark")
+    shutil.rmtree(root / "val" / "dark")
+    with pytest.raises(DataError, match="there is one class only, light; data.root holds"):
+        images(root, format=form, crop=crop)
+
+
 def test_validation_images_of_other_classes_are_an_error(root):
     (root / "val" / "dark").rename(root / "val" / "grey")
-    with pytest.raises(DataError, match=r"1 lacking \['dark'\], 1 unknown \['grey'\]"):
+    with pytest.raises(DataError, match=r"1 lacking \(dark\), 1 unknown \(grey\)"):
         images(root)
 
 

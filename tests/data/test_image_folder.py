@@ -54,10 +54,15 @@ def test_a_flat_folder_is_labelled_by_a_file(tmp_path, text):
 
 def test_what_is_wrong_is_named(tmp_path):
     write(tmp_path, {"train/a": ["1.jpg"], "train/b": [], "train/c": [], "val": ["v_1.JPEG"]})
+    write(tmp_path, {"deep/train/a": ["1.jpg"]})
     cases = [
-        ({"sources": [tmp_path / "absent"]}, "absent: no such folder"),
+        (
+            {"sources": [tmp_path / "absent"]},
+            "absent: no such folder; data.train and data.val",
+        ),
         ({"sources": [tmp_path / "train" / "b"]}, "no images .* in class folders"),
-        ({"sources": [tmp_path / "train"]}, "2 class folders without images: b, c"),
+        ({"sources": [tmp_path / "train"]}, "2 class folders without images: b, c$"),
+        ({"sources": [tmp_path / "deep"]}, "without images: train; or do .* lie one level deeper"),
         ({"sources": [tmp_path / "val"]}, "no class folders; data.val_labels names a file"),
         (
             {"sources": [tmp_path / "val"], "labels": tmp_path / "absent"},
@@ -73,17 +78,45 @@ def test_labels_that_do_not_fit_are_named(tmp_path):
     write(tmp_path, {"val": ["v_1.JPEG", "v_2.JPEG"]})
     labels = tmp_path / "labels"
     labels.write_text("v_1.JPEG n01\n")
-    with pytest.raises(DataError, match="says nothing about 1 of 2 images in .*: v_2.JPEG"):
+    with pytest.raises(DataError, match="data.val_labels says nothing about 1 of 2 images: v_2"):
         ImageFolder([tmp_path / "val"], labels=labels)
     labels.write_text("v_1.JPEG n01\n\nv_2.JPEG\n")
     with pytest.raises(DataError, match="labels, line 3: found 'v_2.JPEG', expected a name and"):
         ImageFolder([tmp_path / "val"], labels=labels)
 
 
+def test_two_classes_of_an_image_are_an_error(tmp_path):
+    write(tmp_path, {"val": ["v_1.JPEG"]})
+    labels = tmp_path / "labels"
+    labels.write_text("v_1.JPEG n01\nv_1.JPEG n01\n")
+    assert ImageFolder([tmp_path / "val"], labels=labels).class_names == ("n01",)
+    labels.write_text("v_1.JPEG n01\nv_1.JPEG n02\n")
+    with pytest.raises(DataError, match="labels, line 2: v_1 is n02, but further above n01"):
+        ImageFolder([tmp_path / "val"], labels=labels)
+
+
+def test_labelled_images_that_are_not_there_are_counted(tmp_path, caplog):
+    write(tmp_path, {"one": ["v_1.JPEG"], "two": ["v_2.JPEG"]})
+    (tmp_path / "labels").write_text("v_1 a\nv_2 b\n")
+    ImageFolder([tmp_path / "one", tmp_path / "two"], labels=tmp_path / "labels")
+    assert not caplog.messages
+    ImageFolder([tmp_path / "one"], labels=tmp_path / "labels")
+    assert caplog.messages == [
+        f"{tmp_path / 'one'}: 1 images of data.val_labels are not there: v_2"
+    ]
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    write(tmp_path, {"a": ["1.jpg", "._1.jpg"]})
+    assert ImageFolder([tmp_path]).names == [str(tmp_path / "a" / "1.jpg")]
+
+
 def test_other_classes_than_in_training_are_named(tmp_path):
     write(tmp_path, {"a": ["1.jpg"], "c": ["2.jpg"]})
-    with pytest.raises(DataError, match=r"1 lacking \['b'\], 1 unknown \['c'\]"):
+    with pytest.raises(DataError, match=r"have: 1 lacking \(b\), 1 unknown \(c\); both need"):
         ImageFolder([tmp_path], class_names=("a", "b"))
+    with pytest.raises(DataError, match=r"have: 1 lacking \(b\); both need the same$"):
+        ImageFolder([tmp_path], class_names=("a", "b", "c"))
 
 
 def test_a_file_that_has_gone_is_named(tmp_path):

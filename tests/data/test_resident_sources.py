@@ -58,8 +58,26 @@ def test_several_sources_are_joined(tmp_path):
 def test_classes_must_be_those_of_the_training_images(tmp_path):
     folder = fill(tmp_path, "ab")
     assert read_class_folders([folder], class_names=["b", "a"]).labels.tolist() == [1] * 3 + [0] * 3
-    with pytest.raises(DataError, match=r"1 lacking \['c'\], 1 unknown \['b'\]"):
+    with pytest.raises(DataError, match=r"1 lacking \(c\), 1 unknown \(b\)"):
         read_class_folders([folder], class_names=["a", "c"])
+
+
+def test_images_in_no_class_folder_are_named(tmp_path):
+    """Their class would be the name of the zip."""
+    with zipfile.ZipFile(tmp_path / "flat.zip", "w") as archive:
+        archive.writestr("0.jpg", jpeg(0))
+    fill(tmp_path / "images")
+    (tmp_path / "images" / "loose.jpg").write_bytes(jpeg(0))
+    for source, name in (("flat.zip", "0.jpg"), ("images", "loose.jpg")):
+        with pytest.raises(DataError, match=f"{source}/{name}: lies in no class folder"):
+            read_class_folders([tmp_path / source])
+
+
+def test_what_macos_puts_beside_images_is_none(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as archive:
+        for name, content in (("a/0.jpg", jpeg(0)), ("__MACOSX/a/._0.jpg", b"Mac OS X")):
+            archive.writestr(name, content)
+    assert read_class_folders([tmp_path / "mac.zip"]).class_names == ("a",)
 
 
 def test_images_of_other_sizes_are_named(tmp_path):

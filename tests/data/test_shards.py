@@ -55,6 +55,13 @@ def test_names_of_classes_come_from_a_file_or_from_the_training_images(tmp_path)
         Shards(tmp_path, ["train-0000.tar"], class_names=("a", "b"))
 
 
+def test_classes_without_images_are_counted(tmp_path, caplog):
+    write(tmp_path)
+    (tmp_path / "classes.txt").write_text("ant\nbee\ncat\ndog\nelk\n")
+    Shards(tmp_path, ["train-0000.tar"])
+    assert caplog.messages == ["train-0000.tar: 2 of 5 classes have no images: dog, elk"]
+
+
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, 0.97])
 def test_a_shard_cut_short_is_named(tmp_path, kept):
     file = write(tmp_path, shards=1) / "train-0000.tar"

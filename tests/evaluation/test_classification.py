@@ -69,7 +69,8 @@ def test_an_image_that_comes_twice_counts_once_and_reset_forgets():
     assert evaluator.evaluate()["classification"]["images"] == 2
     assert evaluator.evaluate()["classification"]["top1_error"] == 0.5
     evaluator.reset()
-    assert evaluator.evaluate()["classification"]["images"] == 0
+    evaluator.process(row, torch.tensor([0]), ["c"])
+    assert evaluator.evaluate()["classification"]["images"] == 1
 
 
 def test_five_classes_or_fewer_have_no_top5():
@@ -77,10 +78,12 @@ def test_five_classes_or_fewer_have_no_top5():
     assert set(found) == {"top1_error", "images"}
 
 
-def test_nothing_to_judge_and_nothing_learned_are_explained():
-    evaluator = ClassificationEvaluator(NAMES)
-    assert math.isnan(evaluator.evaluate()["classification"]["top1_error"])
-    assert evaluator.explanation == "There were no validation images."
+def test_without_images_there_is_no_error_rate():
+    with pytest.raises(DataError, match="no validation image could be read"):
+        ClassificationEvaluator(NAMES).evaluate()
+
+
+def test_nothing_learned_is_explained():
     evaluator, _ = evaluated(torch.eye(8), torch.arange(8))
     assert evaluator.explanation is None
     evaluator, found = evaluated(torch.zeros(64, 8), torch.arange(64) % 8)
