@@ -118,7 +118,8 @@ def _scale(
         section[key] = tuple((_steps(step, factor), size) for step, size in before)
     else:
         section[key] = _steps(before, factor)
-    logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)
+    if section[key] != before:
+        logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)
 
 
 def _steps(count: int, factor: float) -> int:

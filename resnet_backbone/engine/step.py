@@ -136,7 +136,8 @@ class Stepper:
         ]
         return DivergedError(
             f"the loss of step {self.state.progress.step + 1} is not finite "
-            f"at learning rate {rate:g}:{''.join(lines)}"
+            f"at learning rate {rate:g}:{''.join(lines)}\n"
+            "A lower solver.lr, a longer solver.warmup_iters or solver.clip_grad_norm may help."
         )
 
 
