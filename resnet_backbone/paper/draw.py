@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -58,12 +59,14 @@ def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
         runs = find_together(records, figure.networks, figure.schedule)
         if runs:
             yield figure.key, _errors(figure, dict(runs))
-    responses = _layers(records, FIGURE_7_NETWORKS, "layer_responses")
+    responses = _measured(records, FIGURE_7_NETWORKS, "layer_responses")
     if responses:
-        yield "figure7", paper_figures.response_figure(responses)
-    gradients = _layers(records, (*PLAIN_CIFAR, *RESIDUAL_CIFAR), "gradient_norms")
+        drawn = paper_figures.response_figure(_layers(responses, "layer_responses"))
+        yield "figure7", _under_conditions(drawn, responses.values())
+    gradients = _measured(records, (*PLAIN_CIFAR, *RESIDUAL_CIFAR), "gradient_norms")
     if gradients:
-        yield "gradients", paper_figures.gradient_figure(gradients)
+        drawn = paper_figures.gradient_figure(_layers(gradients, "gradient_norms"))
+        yield "gradients", _under_conditions(drawn, gradients.values())
 
 
 def _complexity() -> Figure:
@@ -82,10 +85,14 @@ def _errors(figure: PublishedFigure, runs: dict[str, Runs]) -> Figure:
             "residual networks": [curve for name, curve in curves if not _is_plain(name)],
         }
     )
-    first = next(iter(runs.values()))
-    dataset = first.records[0].data.name
-    drawn.suptitle("; ".join([dataset, *first.deviations]), fontsize="small")
-    return drawn
+    return _under_conditions(drawn, runs.values())
+
+
+def _under_conditions(figure: Figure, runs: Iterable[Runs]) -> Figure:
+    """Writes above a figure on what it was trained, and what was not as in the paper."""
+    words = [(found.records[0].data.name, *found.deviations) for found in runs]
+    figure.suptitle("; ".join(dict.fromkeys(chain.from_iterable(words))), fontsize="small")
+    return figure
 
 
 def _curve(network: str, runs: Runs) -> ErrorCurve:
@@ -99,14 +106,16 @@ def _curve(network: str, runs: Runs) -> ErrorCurve:
     )
 
 
-def _layers(records: Sequence[Record], networks: Sequence[str], what: str) -> list[LayerCurve]:
+def _measured(records: Sequence[Record], networks: Sequence[str], what: str) -> dict[str, Runs]:
+    found = {network: measured(records, network, what) for network in networks}
+    return {network: runs for network, runs in found.items() if runs is not None}
+
+
+def _layers(runs: Mapping[str, Runs], what: str) -> list[LayerCurve]:
     curves = []
-    for network in networks:
-        found = measured(records, network, what)
-        if found is not None:
-            values = [layer.value for layer in found[0]]
-            curve = LayerCurve(_label(network), _depth(network), _is_plain(network), values)
-            curves.append(curve)
+    for network, found in runs.items():
+        values = [layer.value for layer in getattr(found.records[0], what)]
+        curves.append(LayerCurve(_label(network), _depth(network), _is_plain(network), values))
     return curves
 
 

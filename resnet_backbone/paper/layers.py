@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from resnet_backbone.paper.cost import ASSUMPTIONS, training_hours
-from resnet_backbone.paper.matching import find_pair, find_runs
+from resnet_backbone.paper.matching import Runs, find_pair, find_runs
 from resnet_backbone.paper.published import CIFAR_SCHEDULE
 from resnet_backbone.paper.published_figures import (
     FIGURE_7_CLAIMS,
@@ -20,23 +20,19 @@ from resnet_backbone.paper.rows import NOTHING, Row, Section, not_run
 
 def _missing(network: str, label: str, paper: str) -> Row:
     hours = training_hours(network, CIFAR_SCHEDULE)
-    return not_run(label, paper, hours, "no recorded run was measured")
+    return not_run(label, paper, hours, "no recorded run was measured (--measure --record RUN)")
 
 
-def measured(
-    records: Sequence[Record], network: str, what: str
-) -> tuple[tuple[Layer, ...], str] | None:
-    """Returns the layers of the most comparable run of a network, and where they come from.
+def measured(records: Sequence[Record], network: str, what: str) -> Runs | None:
+    """Returns the most comparable runs of a network of those whose layers were measured.
 
     Args:
         records: All that are recorded.
         network: Our name.
         what: "layer_responses" or "gradient_norms".
     """
-    found = _with(records, what)
-    for runs in find_runs(found, network, CIFAR_SCHEDULE):
-        return getattr(runs.records[0], what), "; ".join([*runs.deviations, runs.origin])
-    return None
+    found = find_runs(_with(records, what), network, CIFAR_SCHEDULE)
+    return found[0] if found else None
 
 
 def figure_7(records: Sequence[Record]) -> Section:
@@ -47,12 +43,17 @@ def figure_7(records: Sequence[Record]) -> Section:
         if found is None:
             rows.append(_missing(network, f"{network}, mean std", "drawn"))
         else:
-            mean = f"{mean_of(found[0]):.3f}"
-            rows.append(Row(f"{network}, mean std", "drawn", mean, "-", found[1], recorded=True))
+            mean = f"{mean_of(found.records[0].layer_responses or ()):.3f}"
+            how = _origin(found)
+            rows.append(Row(f"{network}, mean std", "drawn", mean, "-", how, recorded=True))
     rows += [_claim(records, *claim) for claim in FIGURE_7_CLAIMS]
     title = "Figure 7: standard deviation of the 3x3 layers' responses, CIFAR-10"
     notes = ("mean over the layers of a network", *_assumed(rows))
     return Section("figure7", title, tuple(rows), notes)
+
+
+def _origin(runs: Runs) -> str:
+    return "; ".join([*runs.deviations, runs.origin])
 
 
 def _assumed(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -78,9 +79,9 @@ def gradient_check(records: Sequence[Record]) -> Section:
         if found is None:
             rows.append(_missing(network, network, "healthy"))
             continue
-        norms = [layer.value for layer in found[0]]
+        norms = [layer.value for layer in found.records[0].gradient_norms or ()]
         ours = f"{min(norms):.2g} to {max(norms):.2g}"
-        rows.append(Row(network, "healthy", ours, "-", found[1], recorded=True))
+        rows.append(Row(network, "healthy", ours, "-", _origin(found), recorded=True))
     title = "Section 4.1: L2 norms of the gradients over all convolutions, trained networks"
     note = "the paper gives no numbers: with batch normalisation the norms are healthy"
     return Section("gradients", title, tuple(rows), (note, *_assumed(rows)))

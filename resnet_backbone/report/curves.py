@@ -121,7 +121,7 @@ def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     if label in ("AP", "error"):
-        axes.set_ylim(top=1)
+        axes.set_ylim(top=1.02)  # dots at 1 are whole
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if len(curves) > 1:

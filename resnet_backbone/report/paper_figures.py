@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 PANEL = (5.6, 4.2)  # inches
 THIN, BOLD = 0.9, 2.2
@@ -112,11 +113,13 @@ def complexity_figure(multiply_adds: Mapping[str, tuple[float, float]]) -> Figur
     ours, papers = zip(*multiply_adds.values(), strict=True)
     bars = axes.barh(names, [count / 1e9 for count in ours], color="C0", label="counted")
     axes.bar_label(bars, fmt="%.2f", padding=3)
-    axes.plot([count / 1e9 for count in papers], names, "k|", markersize=22, label="the paper")
+    axes.plot([count / 1e9 for count in papers], names, "k|", markersize=22)
+    # The bars' mark would stick out of the legend.
+    small = Line2D([], [], color="k", marker="|", markersize=9, linestyle="", label="the paper")
     axes.invert_yaxis()
     axes.margins(x=0.12)
     _label(axes, "one image of 224x224", "multiply-adds (in 10\u2079)", "")
-    axes.legend(fontsize="small")
+    axes.legend(handles=[bars, small], fontsize="small")
     return figure
 
 
