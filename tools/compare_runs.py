@@ -11,7 +11,7 @@ from resnet_backbone.utils import cli
 EXAMPLES = """examples:
   python tools/compare_runs.py --metric segm/AP --output compared.png \\
       scratch=output/quickstart pretrained=output/quickstart_pretrained
-  python tools/compare_runs.py --metric error --output cifar.png \\
+  python tools/compare_runs.py --metric classification/top1_error --output cifar.png \\
       output/cifar10_plain20 output/cifar10_plain56
 
 exit codes: 0 done, 2 wrong arguments, 4 a file cannot be read or written, 70 a bug
@@ -22,7 +22,12 @@ def main(argv: list[str] | None = None) -> None:
     """Reads the command line and draws."""
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="[LABEL=]RUN_FOLDER")
-    parser.add_argument("--metric", required=True, help="as metrics.jsonl calls it: bbox/AP, loss")
+    parser.add_argument(
+        "--metric",
+        required=True,
+        help="as metrics.jsonl calls it: bbox/AP, loss, "
+        "classification/top1_error, error (training)",
+    )
     parser.add_argument("--output", required=True, type=Path, help="a .png file")
     arguments = parser.parse_intermixed_args(argv)
     runs = dict(_labelled(run) for run in arguments.runs)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_backbone.engine.measure_classifier import measure_classifier
+from resnet_backbone.errors import ConfigError
 from resnet_backbone.paper.record import record_run
 from resnet_backbone.paper.record_schema import Record, read_records
 from resnet_backbone.paper.reproduce import EXHIBITS, reproduce
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw PNG files into DIR")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="of records")
     arguments = parser.parse_args(argv)
+    if arguments.measure and not arguments.record:
+        raise ConfigError("--measure goes with --record RUN_FOLDER: it measures that run's network")
     for folder in arguments.record:
         measured = measure_classifier(folder) if arguments.measure else None
         print(f"recorded {folder} in {record_run(folder, arguments.results, measured)}")

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet_backbone.errors import StorageError
+from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.report.curves import Curves, read_curves
 
 METRICS = "metrics.jsonl"
@@ -25,8 +25,8 @@ def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
         out: A PNG file.
 
     Raises:
-        StorageError: a run has no metrics, or not this one; names those it has; or the picture
-            cannot be written.
+        ConfigError: a run has no such metric; names those it has.
+        StorageError: a run has no metrics file, or the picture cannot be written.
     """
     series = {name: _series(folder, metric) for name, folder in runs.items()}
     figure = Figure(SIZE, dpi=110, layout="constrained")
@@ -51,7 +51,7 @@ def _series(folder: Path, metric: str) -> tuple[list[int], list[float]]:
     curves = _curves(folder)
     if metric not in curves:
         known = ", ".join(sorted(curves)) or "nothing"
-        raise StorageError(f"{folder / METRICS}: has no {metric!r}; it has {known}")
+        raise ConfigError(f"{folder / METRICS}: has no {metric!r}; it has {known}")
     return curves[metric]
 
 
