@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ def measure_classifier(run_folder: Path, *, images: int = 1000) -> Measured:
 
     Args:
         run_folder: Of a finished classification run.
-        images: How many of the validation images are looked at, the first ones.
+        images: How many of the validation images are looked at; of all parts of the split, as
+            files are sorted by class, and in an order that mixes them.
 
     Raises:
         ConfigError: the folder holds no classification run.
@@ -31,9 +33,13 @@ def measure_classifier(run_folder: Path, *, images: int = 1000) -> Measured:
     pixels: list[Tensor] = []
     labels: list[Tensor] = []
     data = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
-    for batch in data.test_batches(cfg.evaluation.batch_size):
-        pixels.append(model.normalize(batch.images))
-        labels.append(batch.labels)
-        if sum(map(len, labels)) >= images:
-            break
-    return measure_run(model.network, torch.cat(pixels)[:images], torch.cat(labels)[:images])
+    batches = data.test_batches(cfg.evaluation.batch_size)
+    share = math.ceil(images / len(batches))
+    for batch in batches:
+        count = len(batch.labels)
+        spread = torch.linspace(0, count - 1, min(share, count)).long()
+        pixels.append(model.normalize(batch.images[spread]))
+        labels.append(batch.labels[spread])
+    order = torch.randperm(sum(map(len, labels)), generator=torch.Generator().manual_seed(0))
+    chosen = order[:images]
+    return measure_run(model.network, torch.cat(pixels)[chosen], torch.cat(labels)[chosen])
