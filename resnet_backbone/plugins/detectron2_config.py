@@ -19,6 +19,8 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own bound, which is not far
     "data.on_bad_sample": ("error",),
     "solver.optimizer": ("sgd",),
+    "solver.schedule": tuple(_SCHEDULES),
+    "solver.warmup_until_error": (None,),
     "solver.accumulate": (1,),
     "solver.amp": ("off", "fp16"),
     "solver.ema_decay": (None,),
@@ -196,9 +198,12 @@ def _solver(cfg: Config) -> dict[str, Any]:
     values = {
         "SOLVER.IMS_PER_BATCH": solver.batch_size,
         "SOLVER.BASE_LR": solver.lr,
+        "SOLVER.BASE_LR_END": solver.min_lr,
         "SOLVER.MOMENTUM": solver.momentum,
+        "SOLVER.NESTEROV": solver.nesterov,
         "SOLVER.WEIGHT_DECAY": solver.weight_decay,
         "SOLVER.WEIGHT_DECAY_NORM": solver.weight_decay_norm,
+        "SOLVER.WEIGHT_DECAY_BIAS": solver.weight_decay_bias,
         "SOLVER.LR_SCHEDULER_NAME": _SCHEDULES[solver.schedule],
         "SOLVER.MAX_ITER": solver.max_iter,
         "SOLVER.STEPS": [step for step in solver.milestones if step < solver.max_iter],

@@ -120,6 +120,8 @@ OTHER = {
     "data.flip": 0.3,
     "solver.optimizer": "adamw",
     "solver.schedule": "cosine",
+    "solver.warmup_until_error": 0.8,
+    "solver.weight_decay_bias": 0.0,
     "solver.amp": "bf16",
     "solver.clip_grad_norm": 1.0,
     "solver.ema_decay": 0.9,
@@ -127,10 +129,12 @@ OTHER = {
 }
 # Done before the translation, or by code that the tests below cover; OURS_ALONE is said to users.
 NOT_IN_THEIR_KEYS = {
-    *("name", "imports", "overrides", "device"),
+    *("name", "imports", "overrides", "device", "task"),
     *("data.root", "data.train", "data.val", "data.shapes"),
     *("model.num_classes", "model.weights"),
     *("solver.recipe", "solver.scale", "solver.reference_batch_size"),
+    # Of the schedule "plateau" alone, which is refused.
+    *("solver.plateau_patience", "solver.plateau_threshold", "solver.plateau_drops"),
     *("log_period", "checkpoint.keep"),
 }
 
@@ -187,6 +191,13 @@ def test_every_key_of_ours_is_translated_or_refused_by_name(path):
         assert str(error).startswith(f"{path}: found")
     else:
         assert after != before
+
+
+def test_a_schedule_that_it_has_not_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"solver.schedule: found 'plateau', expected 'm"):
+        to_detectron2(
+            changed(base_config(), "solver.schedule", "plateau"), num_classes=80, device="cpu"
+        )
 
 
 def test_what_is_not_in_detectron2s_keys_are_keys_of_ours():
