@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from resnet_backbone.engine import storage
-from resnet_backbone.engine.state import FILES, MODEL_FILE, TrainState, pack
+from resnet_backbone.engine.state import FILES, MODEL_FILE, TrainState
 from resnet_backbone.errors import DivergedError, StorageError
 from resnet_backbone.utils import distributed, seed
 from resnet_backbone.utils.text import listing
-from resnet_backbone.weights.files import is_finite
+from resnet_backbone.weights.files import is_finite, pack
 
 _STEP = re.compile(r"step_(\d{8,})")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resnet_backbone.engine.optimizer import AveragedWeights
 from resnet_backbone.errors import StorageError
+from resnet_backbone.weights.files import pack
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -164,16 +165,6 @@ class TrainState:
 def read_record(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Returns what is not tensors: "progress", "scaler", and "about" as given to `to_files`."""
     return json.loads(files[STATE_FILE])
-
-
-def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Returns tensors as the content of a safetensors file."""
-    # Copies: safetensors stores neither strided views nor two names of the same memory.
-    plain = {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
-    return safetensors.torch.save(plain, None if metadata is None else dict(metadata))
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,15 +67,25 @@ def save_weights(
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise WeightsError(f"{path}: not saved, NaN or infinity in {listing(broken)}")
+    try:
+        replace_file(Path(path), pack(tensors, text))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write weights: {error}") from error
+
+
+def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Returns the content of a safetensors file: equal arguments give equal bytes.
+
+    Args:
+        tensors: On any device, of any memory layout.
+        metadata: Text to store along.
+    """
     # Copies: safetensors stores neither strided views nor two names of the same memory.
     plain = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    try:
-        replace_file(Path(path), safetensors.torch.save(plain, text))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write weights: {error}") from error
+    return _with_sorted_text(safetensors.torch.save(plain, dict(metadata) if metadata else None))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -95,6 +106,22 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 def is_finite(tensor: Tensor) -> bool:
     """Tells whether `tensor` holds neither NaN nor infinity."""
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def _with_sorted_text(content: bytes) -> bytes:
+    """Puts the header's text into one order: safetensors writes it in another at every run.
+
+    A file begins with the header's length in 8 bytes and the header, JSON that spaces fill up to a
+    multiple of 8 bytes (https://github.com/huggingface/safetensors, "Format").
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    if "__metadata__" not in header:
+        return content
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _existing(path: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Weight files: what is read, what is refused and why, and that writing is all or nothing."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from resnet_backbone.errors import StorageError, WeightsError
-from resnet_backbone.weights.files import read_metadata, read_state_dict, save_weights
+from resnet_backbone.weights.files import pack, read_metadata, read_state_dict, save_weights
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}
 
@@ -64,6 +65,18 @@ def test_round_trip_with_card(tmp_path):
     )
     assert read_metadata(path) == {"source": "here"}
     assert os.listdir(tmp_path) == ["w.safetensors"]
+
+
+def test_equal_weights_and_text_are_equal_bytes_and_a_file_that_safetensors_reads():
+    """safetensors itself orders the text anew in every run, and even in every call."""
+    text = {f"key {number}": f"\u00fc \\ {number}" for number in range(16)}
+    contents = {pack(STATE, dict(sorted(text.items(), reverse=r))) for r in (False, True) * 4}
+    assert len(contents) == 1
+    (content,) = contents
+    assert_equal(dict(sorted(safetensors.torch.load(content).items(), reverse=True)), STATE)
+    length = int.from_bytes(content[:8], "little")
+    assert length % 8 == 0  # so that tensors are aligned
+    assert json.loads(content[8 : 8 + length])["__metadata__"] == text
 
 
 def test_card_is_empty_where_there_is_none(tmp_path):
