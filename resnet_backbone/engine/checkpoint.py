@@ -12,10 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from resnet_backbone.engine import storage
 from resnet_backbone.engine.state import FILES, MODEL_FILE, TrainState
 from resnet_backbone.errors import DivergedError, StorageError
-from resnet_backbone.utils import distributed, seed
+from resnet_backbone.utils import distributed, seed, storage
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.files import is_finite, pack
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.evaluate import EvaluationResult
 from resnet_backbone.engine.run import Run
-from resnet_backbone.engine.storage import write_file
 from resnet_backbone.report.curves import draw_curves
 from resnet_backbone.report.tables import metrics_table, per_class_table
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.storage import write_file
 from resnet_backbone.weights.files import save_weights
 
 logger = logging.getLogger(__name__)

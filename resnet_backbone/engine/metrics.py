@@ -15,9 +15,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from resnet_backbone.engine.storage import write_file
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils.logging import PACKAGE
+from resnet_backbone.utils.storage import write_file
 
 logger = logging.getLogger(__name__)
 

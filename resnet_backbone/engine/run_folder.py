@@ -19,10 +19,10 @@ import torch
 
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.config.run_schema import RunConfig
-from resnet_backbone.engine import storage
 from resnet_backbone.engine.checkpoint import Checkpoints, step_folders
 from resnet_backbone.engine.state import FILES
 from resnet_backbone.errors import ConfigError, StorageError
+from resnet_backbone.utils import storage
 
 try:
     import fcntl

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_backbone.engine import storage
 from resnet_backbone.errors import StorageError
+from resnet_backbone.utils import storage
 
 FILES = {"a.bin": bytes(range(256)) * 4, "b.json": b'{"x": 1}', "empty": b""}
 
