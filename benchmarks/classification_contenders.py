@@ -23,12 +23,12 @@ from training_step import captured, finished, make_step, repeated, sgd
 
 import resnet_backbone as rb
 from resnet_backbone.classification.image_classifier import ImageClassifier
-from resnet_backbone.data.classification import ClassificationDataset, collate
-from resnet_backbone.data.crops import RandomFlip, RandomResizedCrop
-from resnet_backbone.data.image_folder import ImageFolder
-from resnet_backbone.data.loader import BatchLoader, TrainingBatches, make_loader
-from resnet_backbone.data.order import TrainingOrder
-from resnet_backbone.data.resident import ResidentImages, ResidentTraining
+from resnet_backbone.data.labelled.crops import RandomFlip, RandomResizedCrop
+from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate
+from resnet_backbone.data.labelled.image_folder import ImageFolder
+from resnet_backbone.data.labelled.in_memory import ResidentImages, ResidentTraining
+from resnet_backbone.data.loading.loader import BatchLoader, TrainingBatches, make_loader
+from resnet_backbone.data.loading.order import TrainingOrder
 from resnet_backbone.utils.allocator import keep_freed_memory
 
 OURS = "ours"

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 import resnet_backbone as rb
-from resnet_backbone.data.crops import CentreCrop
-from resnet_backbone.data.image_folder import ImageFolder
-from resnet_backbone.data.jpeg import decode
+from resnet_backbone.data.labelled.crops import CentreCrop
+from resnet_backbone.data.labelled.image_folder import ImageFolder
+from resnet_backbone.data.loading.jpeg import decode
 
 BATCH, SIZE = 4, 64  # of ResNet-50's comparison
 FLOAT, DOUBLE = 1e-5, 1e-8  # relative: of the loss in float32, of loss and gradients in float64

@@ -49,7 +49,7 @@ OTHERS = {
 ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}
 SCHEMAS = ("config.run_schema", "config.schema", "config.classification_schema")
 READS_CONFIG = (
-    *("config", "engine", "plugins", "data.build", "data.build_classification"),
+    *("config", "engine", "plugins", "data.coco.build", "data.labelled.build"),
     *("detection.build", "detection.trunk", "detection.contract", "classification.from_config"),
 )
 

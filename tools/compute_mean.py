@@ -9,10 +9,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resnet_backbone.config.load import load_classification_config
-from resnet_backbone.data.build_classification import training_images
-from resnet_backbone.data.classification import collate
-from resnet_backbone.data.loader import BatchLoader, EvaluationBatches, make_loader
-from resnet_backbone.data.mean_image import mean_of, write_mean_image
+from resnet_backbone.data.labelled.build import training_images
+from resnet_backbone.data.labelled.dataset import collate
+from resnet_backbone.data.labelled.mean_image import mean_of, write_mean_image
+from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, make_loader
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.structures import ImageBatch
 from resnet_backbone.utils import cli

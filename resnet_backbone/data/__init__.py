@@ -1,1 +1,1 @@
-"""COCO-format datasets: validation, decoding, augmentation, batches."""
+"""From files to batches: annotated images, labelled images, and the loading that serves both."""

@@ -14,9 +14,9 @@ from torch import Tensor
 from resnet_backbone.classification.from_config import build_image_classifier, settled_pixels
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.config.classification_schema import ClassificationConfig
-from resnet_backbone.data.build_classification import build_images
-from resnet_backbone.data.labelled_images import Color, LabelledImages, Steps
-from resnet_backbone.data.mean_image import read_mean_image
+from resnet_backbone.data.labelled.build import build_images
+from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages, Steps
+from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.engine.evaluate import EvaluationResult
 from resnet_backbone.engine.evaluate_classifier import evaluate_classifier
 from resnet_backbone.engine.hand_over import backbone_weights, classifier_card

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.build import (
+from resnet_backbone.data.coco.build import (
     build_dataset,
     build_test_loader,
     build_train_loader,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnet_backbone.classification.testing import Testing, make_testing
 from resnet_backbone.config.classification_schema import ClassificationConfig
-from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.evaluate import EvaluationResult
 from resnet_backbone.engine.evaluate_classifier import evaluate_classifier
 from resnet_backbone.engine.evaluate_weights import RESULTS

@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.build import build_dataset, build_test_loader, draw_shapes_dataset
-from resnet_backbone.data.coco import CocoDataset
+from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
+from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.pictures import write_pictures

@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.batch import collate
-from resnet_backbone.data.images import read_image, to_rgb
-from resnet_backbone.data.transforms import resize_image, target_size
+from resnet_backbone.data.coco.batch import collate
+from resnet_backbone.data.coco.transforms import resize_image, target_size
+from resnet_backbone.data.loading.images import read_image, to_rgb
 from resnet_backbone.engine.trained import load_trained
 from resnet_backbone.errors import DataError
 from resnet_backbone.report.draw import draw_detections

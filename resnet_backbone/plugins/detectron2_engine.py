@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from resnet_backbone.backbone.build import get_variant
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.build import build_dataset, draw_shapes_dataset
-from resnet_backbone.data.coco import CocoDataset
+from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
+from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.contract import settle, warn_about_recipe
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch

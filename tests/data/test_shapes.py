@@ -6,7 +6,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from resnet_backbone.data import shapes
-from resnet_backbone.data.annotations import load_annotations
+from resnet_backbone.data.coco.annotations import load_annotations
 from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset, draw_image
 from resnet_backbone.errors import DataError
 

@@ -2,7 +2,7 @@ import pytest
 import tiny_classifier
 import torch
 
-from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine import measure_classifier as measuring
 from resnet_backbone.engine.measure_classifier import measure_classifier
 from resnet_backbone.engine.train import train

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from resnet_backbone.classification.build import create_classifier
-from resnet_backbone.data.build_classification import build_images
+from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.evaluate_classifier_weights import evaluate_classifier_weights
 from resnet_backbone.engine.train import train
 from resnet_backbone.engine.trained_classifier import check_labels, load_trained_classifier

@@ -5,7 +5,7 @@ from load_tool import load_tool
 from PIL import Image
 
 from resnet_backbone.config.load import dump_config
-from resnet_backbone.data.mean_image import read_mean_image
+from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.errors import ConfigError
 
 

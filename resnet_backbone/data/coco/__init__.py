@@ -1,0 +1,1 @@
+"""Annotated images in COCO's format: validation, augmentation, padded batches."""

@@ -1,0 +1,148 @@
+"""A COCO-format annotation file, validated as a whole and packed into a few arrays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_backbone.data.coco.defects import DefectReport
+from resnet_backbone.data.coco.image_files import ImageFolder
+from resnet_backbone.data.coco.validate import ImageRecord, Instance, Validator
+from resnet_backbone.errors import DataError
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Images and instances, those of image i at `first[i]:first[i + 1]` of the other arrays.
+
+    Arrays rather than Python objects: loader processes share an array's memory, while every look at
+    an object writes its reference count and so copies its page.
+
+    Attributes:
+        class_names: Name of class k.
+        category_ids: COCO id of class k, ascending; not necessarily contiguous.
+        images: By ascending id.
+        first: int64[I + 1].
+        boxes: float32[N, 4], (x0, y0, x1, y1), clipped to the image.
+        classes: int64[N].
+        crowd: bool[N].
+        corners: float64[K, 2], of all polygons, one after the other.
+        polygon_ends: int64[Q], where each polygon's corners end.
+        instance_polygons: int64[N + 1], where each instance's polygons begin and end.
+        rles: Compressed run-length encodings, by instance, of those that have one.
+        report: What was dropped.
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: tuple[ImageRecord, ...]
+    first: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+    crowd: np.ndarray
+    corners: np.ndarray
+    polygon_ends: np.ndarray
+    instance_polygons: np.ndarray
+    rles: dict[int, dict[str, Any]]
+    report: DefectReport
+
+    def instances(self, image: int) -> np.ndarray:
+        """Returns the numbers, int64[n], of an image's instances that are not crowds."""
+        numbers = np.arange(self.first[image], self.first[image + 1])
+        return numbers[~self.crowd[numbers]]
+
+    def segmentation(self, instance: int) -> list[np.ndarray] | dict[str, Any]:
+        """Returns polygons, each float64[V, 2], or a compressed RLE."""
+        if instance in self.rles:
+            return self.rles[instance]
+        polygons = range(self.instance_polygons[instance], self.instance_polygons[instance + 1])
+        starts = [self.polygon_ends[p - 1] if p else 0 for p in polygons]
+        return [
+            self.corners[start : self.polygon_ends[p]]
+            for start, p in zip(starts, polygons, strict=True)
+        ]
+
+
+def load_annotations(
+    file: Path, images: Path, *, with_masks: bool, skip_bad_samples: bool = False
+) -> Annotations:
+    """Reads, validates and packs an annotation file.
+
+    Args:
+        file: JSON in COCO's format.
+        images: The folder that `file_name` is relative to.
+        with_masks: Whether instances need an outline; those without are dropped.
+        skip_bad_samples: Leave out, count and list images and annotations with a defect of their
+            own, instead of refusing the file.
+
+    Raises:
+        DataError: all defects of the file, together.
+    """
+    source = _read(file)
+    folder = ImageFolder(images)
+    validator = Validator(file, folder, with_masks=with_masks, skip=skip_bad_samples)
+    categories = validator.categories(source["categories"])
+    records = validator.images(source["images"])
+    instances = validator.instances(source["annotations"], records, categories)
+    validator.report.raise_if_fatal()
+    if not records:
+        raise DataError(f"{file}: no usable image")
+    names = dict(sorted(categories.items()))
+    return _pack(names, sorted(records.values(), key=lambda r: r.id), instances, validator.report)
+
+
+def _read(file: Path) -> dict[str, list[Any]]:
+    try:
+        source = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such annotation file; is data.root right?") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise DataError(f"{file}: nested too deeply to be COCO annotations") from None
+    except ValueError as error:  # not JSON, or not text
+        raise DataError(f"{file}: not JSON, or cut short: {error}") from None
+    keys = ("images", "annotations", "categories")
+    missing = [
+        key for key in keys if not isinstance(source, dict) or not isinstance(source.get(key), list)
+    ]
+    if missing:
+        raise DataError(
+            f"{file}: expected COCO's format, an object with the lists {', '.join(keys)};"
+            f" missing: {', '.join(missing)}"
+        )
+    return source
+
+
+def _pack(
+    categories: dict[int, str],
+    images: list[ImageRecord],
+    instances: dict[int, list[Instance]],
+    report: DefectReport,
+) -> Annotations:
+    class_of = {category: number for number, category in enumerate(categories)}
+    per_image = [instances.get(image.id, []) for image in images]
+    flat = [instance for group in per_image for instance in group]
+    polygons = [polygon for instance in flat for polygon in instance.polygons]
+    return Annotations(
+        class_names=tuple(categories.values()),
+        category_ids=tuple(categories),
+        images=tuple(images),
+        first=_ends([len(group) for group in per_image], leading_zero=True),
+        boxes=np.array([i.box for i in flat], dtype=np.float32).reshape(-1, 4),
+        classes=np.array([class_of[i.category_id] for i in flat], dtype=np.int64),
+        crowd=np.array([i.crowd for i in flat], dtype=bool),
+        corners=np.concatenate([*polygons, np.empty((0, 2))]),
+        polygon_ends=_ends([len(polygon) for polygon in polygons]),
+        instance_polygons=_ends([len(i.polygons) for i in flat], leading_zero=True),
+        rles={number: i.rle for number, i in enumerate(flat) if i.rle is not None},
+        report=report,
+    )
+
+
+def _ends(counts: list[int], leading_zero: bool = False) -> np.ndarray:
+    return np.cumsum([0] * leading_zero + counts, dtype=np.int64)

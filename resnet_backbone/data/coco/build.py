@@ -1,0 +1,153 @@
+"""From the configuration to datasets and loaders: the only module here that reads it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from resnet_backbone.config.schema import DataConfig
+from resnet_backbone.data.coco.annotations import Annotations, load_annotations
+from resnet_backbone.data.coco.batch import collate
+from resnet_backbone.data.coco.dataset import Augmentation, CocoDataset
+from resnet_backbone.data.loading.loader import (
+    BatchLoader,
+    EvaluationBatches,
+    TrainingBatches,
+    make_loader,
+)
+from resnet_backbone.data.loading.order import TrainingOrder, shares
+from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset
+from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.structures import Batch
+
+logger = logging.getLogger(__name__)
+
+
+def build_dataset(
+    cfg: DataConfig, split: Literal["train", "val"], *, with_masks: bool, seed: int
+) -> CocoDataset:
+    """Returns one split, its annotations validated.
+
+    Args:
+        cfg: Where it lies and how it becomes samples.
+        split: "train" leaves out images without boxes unless `cfg.keep_empty`; "val" has all.
+        with_masks: Whether samples carry masks.
+        seed: Of the augmentation.
+
+    Raises:
+        DataError: every defect of the annotation file, together; or no image is left.
+    """
+    paths = cfg.train if split == "train" else cfg.val
+    root = Path(cfg.root)
+    file, folder = root / paths.annotations, root / paths.images
+    annotations = load_annotations(
+        file, folder, with_masks=with_masks, skip_bad_samples=cfg.on_bad_sample == "skip"
+    )
+    selected, empty = _select(annotations, paths.limit, split == "val" or cfg.keep_empty)
+    if not selected:
+        raise DataError(f"{file}: no image has a box; data.keep_empty=true trains on those too")
+    dataset = CocoDataset(
+        file,
+        folder,
+        annotations,
+        selected,
+        with_masks=with_masks,
+        augmentation=Augmentation(cfg.min_sizes, cfg.max_size, cfg.flip),
+        test_size=(cfg.test_min_size, cfg.test_max_size),
+        seed=seed,
+        exif=cfg.exif,
+        max_pixels=cfg.max_pixels,
+    )
+    fate = "kept" if split == "val" or cfg.keep_empty else "left out"
+    logger.info(
+        "%s: %d images, %d classes; %d images without boxes %s",
+        file,
+        len(dataset),
+        len(dataset.class_names),
+        empty,
+        fate,
+    )
+    if summary := annotations.report.summary():
+        logger.warning(summary)
+    return dataset
+
+
+def build_train_loader(
+    cfg: DataConfig,
+    dataset: CocoDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    accumulate: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+) -> BatchLoader[Batch]:
+    """Returns endless micro-batches of one rank, `accumulate` of them per step.
+
+    Args:
+        cfg: Workers, grouping, policy for bad samples.
+        dataset: The training split.
+        batch_size: Images per step over all ranks and micro-batches.
+        seed: Of the order.
+        start_step: The first step to yield; those before cost nothing.
+        accumulate: Micro-batches per step.
+        rank: Which share of each global batch.
+        world_size: How many shares.
+
+    Raises:
+        ConfigError: the batch cannot be divided.
+    """
+    parts = world_size * accumulate
+    if batch_size % parts:
+        raise ConfigError(
+            f"solver.batch_size is {batch_size}, which {world_size} ranks x {accumulate}"
+            f" accumulated passes do not divide; expected a multiple of {parts}"
+        )
+    order = TrainingOrder(
+        dataset.landscape, batch_size=batch_size, seed=seed, group=cfg.aspect_grouping
+    )
+    keys = shares(
+        order, start_step=start_step, accumulate=accumulate, rank=rank, world_size=world_size
+    )
+    batches = TrainingBatches(dataset, collate, seed, cfg.on_bad_sample)
+    return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
+
+
+def build_test_loader(
+    cfg: DataConfig, dataset: CocoDataset, *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> BatchLoader[Batch]:
+    """Returns the batches of the images `dataset.image_ids[rank::world_size]`, with targets."""
+    own = list(range(rank, len(dataset), world_size))
+    keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    batches = EvaluationBatches(dataset, collate, 0, cfg.on_bad_sample)
+    return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
+
+
+def draw_shapes_dataset(cfg: DataConfig) -> None:
+    """Draws the dataset that `cfg.shapes` describes below `cfg.root`, unless it is there already.
+
+    Raises:
+        ConfigError: `cfg.shapes` is not set.
+        DataError: the folder holds something that this function did not draw.
+    """
+    if cfg.shapes is None:
+        raise ConfigError("data.shapes is not set: there is nothing to draw")
+    settings = ShapesSettings(**cfg.shapes.model_dump())
+    splits = {
+        "train": Paths(cfg.train.images, cfg.train.annotations),
+        "val": Paths(cfg.val.images, cfg.val.annotations),
+    }
+    draw_dataset(Path(cfg.root), splits, settings)
+
+
+def _select(annotations: Annotations, limit: int | None, keep_empty: bool) -> tuple[list[int], int]:
+    """Returns the numbers of the images to use, and how many of all have no boxes."""
+    filled = np.array(
+        [len(annotations.instances(n)) > 0 for n in range(len(annotations.images))], dtype=bool
+    )
+    usable = np.arange(len(filled)) if keep_empty else np.flatnonzero(filled)
+    return usable[:limit].tolist(), int((~filled).sum())

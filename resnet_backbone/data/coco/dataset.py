@@ -1,0 +1,151 @@
+"""A COCO-format dataset: what is annotated, and the samples for training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+
+from resnet_backbone.data.coco.annotations import Annotations
+from resnet_backbone.data.coco.transforms import Annotated, augment, resize
+from resnet_backbone.data.loading.images import ExifPolicy, read_image
+from resnet_backbone.structures import InstanceMask, Sample
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images vary; see config.schema.DataConfig."""
+
+    short_sides: tuple[int, ...]
+    max_side: int
+    flip: float
+
+
+class CocoDataset:
+    """Images and instances of one split.
+
+    Args:
+        annotations_file: Where `annotations` came from.
+        folder: Where the images are.
+        annotations: Validated.
+        selected: Numbers of the images to use.
+        with_masks: Whether samples carry masks.
+        augmentation: Of training samples.
+        test_size: (short side, longest long side) of evaluation samples.
+        seed: Of everything random.
+        exif: See `images.read_image`.
+        max_pixels: Likewise.
+    """
+
+    def __init__(
+        self,
+        annotations_file: Path,
+        folder: Path,
+        annotations: Annotations,
+        selected: Sequence[int],
+        *,
+        with_masks: bool,
+        augmentation: Augmentation,
+        test_size: tuple[int, int],
+        seed: int,
+        exif: ExifPolicy = "auto",
+        max_pixels: int = 100_000_000,
+    ) -> None:
+        self.annotations = annotations_file
+        self.folder = folder
+        self.class_names = annotations.class_names
+        self.category_ids = annotations.category_ids
+        self.defects = annotations.report
+        self._annotations = annotations
+        self._records = [annotations.images[number] for number in selected]
+        self._numbers = list(selected)
+        self.image_ids = tuple(record.id for record in self._records)
+        self._with_masks = with_masks
+        self._augmentation = augmentation
+        self._test_size = test_size
+        self._seed = seed
+        self.skipped: list[str] = []  # a line per image that loaders could not read
+        self._exif = exif
+        self._max_pixels = max_pixels
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def description(self) -> str:
+        """What to call the dataset in messages."""
+        return str(self.annotations)
+
+    @property
+    def landscape(self) -> np.ndarray:
+        """bool[len(self)]: which images are wider than high."""
+        return np.array([record.width > record.height for record in self._records], dtype=bool)
+
+    def image_path(self, image_id: int) -> Path:
+        """Returns the file of an image."""
+        return self.folder / self._records[self.image_ids.index(image_id)].file_name
+
+    def training_sample(self, index: int, epoch: int, position: int) -> Sample:
+        """Returns image `index`, augmented: a function of the arguments and the seed alone.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        rng = np.random.default_rng((self._seed, epoch, position))
+        options = self._augmentation
+        sample = augment(
+            self._read(index),
+            rng,
+            short_sides=options.short_sides,
+            max_side=options.max_side,
+            flip=options.flip,
+        )
+        return self._finish(sample, index, key=int(rng.integers(2**62)))
+
+    def test_sample(self, index: int) -> Sample:
+        """Returns image `index` at evaluation size, not augmented.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        sample = resize(self._read(index), *self._test_size)
+        return self._finish(sample, index, key=self._records[index].id & (2**62 - 1))
+
+    def _read(self, index: int) -> Annotated:
+        record = self._records[index]
+        image = read_image(
+            self.folder / record.file_name,
+            size=(record.height, record.width),
+            exif=self._exif,
+            max_pixels=self._max_pixels,
+        )
+        instances = self._annotations.instances(self._numbers[index])
+        masks = [self._mask(instance) for instance in instances] if self._with_masks else ()
+        return Annotated(
+            image,
+            self._annotations.boxes[instances],
+            self._annotations.classes[instances],
+            masks,
+        )
+
+    def _mask(self, instance: int) -> InstanceMask:
+        segmentation = self._annotations.segmentation(instance)
+        if isinstance(segmentation, list):
+            return segmentation
+        return coco_mask.decode(segmentation).astype(bool)
+
+    def _finish(self, sample: Annotated, index: int, key: int) -> Sample:
+        record = self._records[index]
+        return Sample(
+            image=sample.image,
+            image_id=record.id,
+            original_size=(record.height, record.width),
+            key=key,
+            boxes=torch.from_numpy(sample.boxes),
+            classes=torch.from_numpy(sample.classes),
+            masks=sample.masks,
+        )

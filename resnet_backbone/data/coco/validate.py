@@ -1,0 +1,277 @@
+"""The rules for COCO-format files: what is an error, what is dropped, what is clipped.
+
+Errors are what cannot be meant: ids that do not exist, numbers that are no coordinates, boxes that
+lie nowhere in their image. Dropped or clipped, and counted, is what official COCO itself holds:
+boxes of no width, boxes past the border, polygons of fewer than three corners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_backbone.data.coco.defects import Defect, DefectReport
+from resnet_backbone.data.coco.image_files import ImageFolder
+from resnet_backbone.data.coco.segmentation import (
+    MAX_OVERSHOOT,
+    BadSegmentation,
+    finite_numbers,
+    parse_polygons,
+    parse_rle,
+)
+
+Record = Mapping[str, Any]
+Box = tuple[float, float, float, float]
+
+# COCO rounds to two decimals, so its boxes pass the border by less than a pixel. What passes it by
+# more is clipped all the same, but listed.
+BORDER_TOLERANCE = 1.0
+# A box in the wrong format seldom shows it alone; most boxes of so many running past the border do.
+ENOUGH_BOXES = 10
+MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
+MAX_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of the file: its id, its name below the image folder, and its size in pixels."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One annotation: box (x0, y0, x1, y1) in pixels; polygons or an RLE, or neither."""
+
+    box: Box
+    category_id: int
+    crowd: bool
+    polygons: list[np.ndarray]
+    rle: dict[str, Any] | None
+
+
+class Rejected(Exception):
+    """Raised inside a check to leave one record; carries the defect's kind and detail."""
+
+    def __init__(self, kind: str, detail: str, *, harmless: bool = False) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail, self.harmless = kind, detail, harmless
+
+
+class Validator:
+    """Checks the three lists of a file, in the order of the methods, and fills `report`.
+
+    Args:
+        file: The annotation file, for messages.
+        folder: Where the images are.
+        with_masks: Whether an instance without an outline is of no use.
+        skip: Whether defects of single images and annotations are dropped instead of fatal.
+            Duplicate ids and broken categories stay fatal: no single record is to blame.
+    """
+
+    def __init__(self, file: Path, folder: ImageFolder, *, with_masks: bool, skip: bool) -> None:
+        self.report = DefectReport(file)
+        self.folder = folder
+        self.with_masks = with_masks
+        self.skip = skip
+        # All ids, the unusable images' too: their annotations are checked where a size is known.
+        self._images: dict[int, ImageRecord | None] = {}
+        self._boxes = self._overrunning = 0
+
+    def categories(self, records: Iterable[Record]) -> dict[int, str]:
+        """Returns names by id."""
+        names: dict[int, str] = {}
+        for number, record in enumerate(records):
+            where = f"categories[{number}]"
+            key, name = _get(record, "id"), _get(record, "name")
+            if not _is_id(key) or not isinstance(name, str):
+                detail = f"got {record!r:.80}, expected an integer id from 0 on and a name"
+                self._fatal("bad category", where, detail)
+            elif key in names:
+                self._fatal("duplicate category id", where, f"{key} is {names[key]!r} and {name!r}")
+            elif name in names.values():
+                self._fatal("duplicate category name", where, f"{name!r} has another id already")
+            else:
+                names[key] = name
+        if not names:
+            self._fatal("no categories", "categories", "no usable one is in the list")
+        return names
+
+    def images(self, records: Iterable[Record]) -> dict[int, ImageRecord]:
+        """Returns the usable images by id."""
+        usable: dict[int, ImageRecord] = {}
+        names: dict[int, object] = {}
+        for number, record in enumerate(records):
+            key, name = _get(record, "id"), _get(record, "file_name")
+            where = f"image {key} ({name})"
+            if not _is_id(key):
+                detail = f"got {key!r}, expected an integer from 0 on"
+                self._fatal("bad image id", f"images[{number}]", detail)
+                continue
+            if key in names:
+                self._fatal("duplicate image id", where, f"it is also {names[key]}'s")
+                continue
+            names[key] = name
+            self._images[key] = None
+            try:
+                self._images[key] = image = _image(key, record)
+                self._check_file(image)
+            except Rejected as rejected:
+                self._reject(rejected, where)
+            else:
+                usable[key] = image
+        if not names:
+            self._fatal("no images", "images", "no usable one is in the list")
+        return usable
+
+    def instances(
+        self,
+        records: Iterable[Record],
+        images: Mapping[int, ImageRecord],
+        categories: Mapping[int, str],
+    ) -> dict[int, list[Instance]]:
+        """Returns the usable instances of `images` by image id, in the order of the file."""
+        found: dict[int, list[Instance]] = {}
+        seen: dict[int, object] = {}
+        for number, record in enumerate(records):
+            key, image_id = _get(record, "id"), _get(record, "image_id")
+            where = f"annotation {key} of image {image_id}"
+            if not _is_id(key):
+                detail = f"got {key!r}, expected an integer from 0 on"
+                self._fatal("bad annotation id", f"annotations[{number}]", detail)
+                continue
+            if key in seen:
+                detail = f"one of image {seen[key]} has it too"
+                self._fatal("duplicate annotation id", where, detail)
+                continue
+            seen[key] = image_id
+            try:
+                instance = self._instance(record, categories, where)
+            except Rejected as rejected:
+                if not rejected.harmless:
+                    self.report.rejected.add(key)
+                self._reject(rejected, where)
+            else:
+                if instance is not None and image_id in images:
+                    found.setdefault(record["image_id"], []).append(instance)
+        self._suspect_format()
+        return found
+
+    def _check_file(self, image: ImageRecord) -> None:
+        if refusal := self.folder.refusal(image.file_name):
+            raise Rejected(*refusal)
+
+    def _instance(
+        self, record: Record, categories: Mapping[int, str], where: str
+    ) -> Instance | None:
+        image_id, category = _required(record, "image_id"), _required(record, "category_id")
+        if not _is_id(image_id) or image_id not in self._images:
+            raise Rejected("unknown image", f"image_id {image_id!r} is not in images")
+        if not _is_id(category) or category not in categories:
+            raise Rejected("unknown category", f"category_id {category!r} is not in categories")
+        image = self._images[image_id]
+        if image is None:
+            return None  # nothing to check coordinates against; the image's defect is reported
+        crowd = record.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise Rejected("bad iscrowd", f"got {crowd!r}, expected 0 or 1")
+        area = record.get("area", 0)
+        if not finite_numbers([area]) or area < 0:
+            raise Rejected("bad area", f"got {area!r}, expected a number from 0 on")
+        box = self._box(_required(record, "bbox"), image, where)
+        try:
+            polygons, rle = self._outline(record.get("segmentation"), image, where)
+        except BadSegmentation as error:
+            raise Rejected("bad segmentation", str(error)) from error
+        if self.with_masks and not crowd and rle is None and not polygons:
+            raise Rejected("no outline", "there is no usable polygon or RLE", harmless=True)
+        return Instance(box, category, bool(crowd), polygons, rle)
+
+    def _box(self, numbers: list[float], image: ImageRecord, where: str) -> Box:
+        """Returns (x0, y0, x1, y1), clipped to the image, of COCO's x, y, width, height."""
+        if not finite_numbers(numbers) or len(numbers) != 4:
+            detail = f"got {numbers!r:.80}, expected four finite numbers x, y, width, height"
+            raise Rejected("bad box", detail)
+        x, y, width, height = numbers
+        found = f"(x, y, width, height) = {numbers} in an image of {image.width} x {image.height}"
+        if width < 0 or height < 0:
+            raise Rejected("negative box", found)
+        right, bottom = x + width, y + height
+        overshoot = max(-x, -y, right - image.width, bottom - image.height)
+        self._boxes += 1
+        self._overrunning += overshoot > BORDER_TOLERANCE
+        if overshoot > BORDER_TOLERANCE:
+            if x >= image.width or y >= image.height or right <= 0 or bottom <= 0:
+                raise Rejected("box outside its image", found)
+            if overshoot > MAX_OVERSHOOT * max(image.width, image.height):
+                raise Rejected("huge box", found)
+        x0, y0 = max(x, 0), max(y, 0)
+        x1, y1 = min(right, image.width), min(bottom, image.height)
+        if x1 <= x0 or y1 <= y0:
+            raise Rejected("box without area", found, harmless=True)
+        if overshoot > BORDER_TOLERANCE:
+            self.report.dropped.append(Defect("box clipped", where, found))
+        return x0, y0, x1, y1
+
+    def _outline(
+        self, segmentation: object, image: ImageRecord, where: str
+    ) -> tuple[list[np.ndarray], dict[str, Any] | None]:
+        if segmentation is None:
+            return [], None
+        if isinstance(segmentation, dict):
+            return [], parse_rle(segmentation, image.height, image.width)
+        if not isinstance(segmentation, list):
+            raise BadSegmentation(f"got {segmentation!r:.60}, expected polygons or an RLE")
+        polygons, short = parse_polygons(segmentation, image.height, image.width)
+        if short:
+            detail = f"{short} of fewer than 6 numbers"
+            self.report.dropped.append(Defect("short polygon", where, detail))
+        return polygons, None
+
+    def _suspect_format(self) -> None:
+        if self._boxes < ENOUGH_BOXES or 2 * self._overrunning <= self._boxes:
+            return
+        detail = (
+            f"{self._overrunning} of {self._boxes} do; were they given as (x0, y0, x1, y1)?"
+            " COCO's are (x, y, width, height)"
+        )
+        # First, because it explains many of the others.
+        self.report.fatal.insert(0, Defect("boxes run past the border", "annotations", detail))
+
+    def _fatal(self, kind: str, where: str, detail: str) -> None:
+        self.report.fatal.append(Defect(kind, where, detail))
+
+    def _reject(self, rejected: Rejected, where: str) -> None:
+        harmless = rejected.harmless or self.skip
+        defects = self.report.dropped if harmless else self.report.fatal
+        defects.append(Defect(rejected.kind, where, rejected.detail))
+
+
+def _image(key: int, record: Record) -> ImageRecord:
+    name, height, width = (_required(record, field) for field in ("file_name", "height", "width"))
+    sizes_fit = type(height) is int and type(width) is int and height > 0 and width > 0
+    if not sizes_fit or height * width >= MAX_PIXELS:
+        detail = f"got width {width!r} and height {height!r}, expected positive integers of pixels"
+        raise Rejected("bad image size", detail)
+    return ImageRecord(key, name, height, width)
+
+
+def _get(record: object, key: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    return record.get(key) if isinstance(record, dict) else None
+
+
+def _required(record: Record, key: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    if key not in record:
+        raise Rejected("missing key", f"there is no {key!r}")
+    return record[key]
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_ID

@@ -1,0 +1,1 @@
+"""Images with one class each: where they are kept, crops and augmentation, batches."""

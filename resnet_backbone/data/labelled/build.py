@@ -1,0 +1,155 @@
+"""From the configuration to labelled images and their batches: the only module that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from resnet_backbone.config.classification_schema import ImageDataConfig
+from resnet_backbone.data.labelled.auto_augment import RandomErase, make_auto_augment
+from resnet_backbone.data.labelled.color import PCAColor
+from resnet_backbone.data.labelled.crops import (
+    CentreCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    ScaleJitterCrop,
+    Transform,
+)
+from resnet_backbone.data.labelled.dataset import ClassificationDataset, Source, Subset
+from resnet_backbone.data.labelled.drawn_classes import draw_classes
+from resnet_backbone.data.labelled.image_folder import ImageFolder
+from resnet_backbone.data.labelled.in_memory import ResidentImages
+from resnet_backbone.data.labelled.in_memory_sources import read_cifar, read_class_folders
+from resnet_backbone.data.labelled.labelled_images import (
+    Color,
+    FileData,
+    LabelledImages,
+    ResidentData,
+)
+from resnet_backbone.data.labelled.shards import Shards
+from resnet_backbone.data.labelled.splits import held_out, hold_out
+from resnet_backbone.errors import DataError
+
+Split = Literal["train", "val"]
+
+
+def build_images(
+    cfg: ImageDataConfig, *, batch_size: int, seed: int, fill: Color | None
+) -> LabelledImages:
+    """Returns the training and validation images that `cfg` describes.
+
+    Args:
+        cfg: Where they are and how they become batches.
+        batch_size: Images per step over all ranks, by which steps become epochs.
+        seed: Of the order, of the augmentation, and of what is held out.
+        fill: The colour of what is outside of an image; None: the training images' mean.
+
+    Raises:
+        DataError: they cannot be read, or the splits do not fit each other.
+        ConfigError: a transform cannot be made.
+    """
+    if cfg.in_memory:
+        train, val = _load_resident(cfg, seed)
+        _check_classes(train.class_names, cfg)
+        return ResidentData(train, val, seed=seed, padding=cfg.padding, flip=cfg.flip, fill=fill)
+    sources = _find_files(cfg, seed)
+    _check_classes(sources[0].class_names, cfg)
+    epoch = max(1, len(sources[0]) // batch_size)
+    stages = [(step // epoch, size) for step, size in cfg.progressive]
+    if not stages or stages[0][0] > 0:
+        stages.insert(0, (0, cfg.size))
+    training = [(first, _training(cfg, size, fill or (0, 0, 0))) for first, size in stages]
+    centre = CentreCrop(cfg.test_resize, cfg.test_size, cfg.interpolation)
+    dataset = partial(ClassificationDataset, seed=seed, max_pixels=cfg.max_pixels)
+    return FileData(
+        dataset(sources[0], training=training),
+        dataset(sources[1], testing=(centre,)),
+        dataset(sources[1]),
+        seed=seed,
+        repeats=cfg.repeats,
+        workers=cfg.workers,
+        on_bad_sample=cfg.on_bad_sample,
+    )
+
+
+def training_images(cfg: ImageDataConfig) -> ClassificationDataset:
+    """Returns the training images in order, their middle squares of `cfg.size`, for their mean.
+
+    Raises:
+        DataError: they cannot be found.
+    """
+    centre = CentreCrop(max(cfg.size, cfg.test_resize), cfg.size, cfg.interpolation)
+    source = _files(cfg, "train")
+    return ClassificationDataset(source, testing=(centre,), max_pixels=cfg.max_pixels)
+
+
+def _check_classes(names: Sequence[str], cfg: ImageDataConfig) -> None:
+    if len(names) < 2:
+        raise DataError(
+            f"{cfg.root}: there is one class only, {', '.join(names)}; data.root holds the folders "
+            "of data.train and data.val, and these hold a folder for each class"
+        )
+
+
+def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:
+    """What is done to an image, in the order in which timm does it."""
+    crop: Transform
+    if cfg.crop == "scale_jitter":
+        crop = ScaleJitterCrop(size, cfg.short_side, interpolation=cfg.interpolation)
+    else:
+        crop = RandomResizedCrop(size, cfg.area, cfg.ratio, interpolation=cfg.interpolation)
+    transforms: list[Transform] = [crop, RandomFlip(cfg.flip)]
+    if cfg.auto_augment is not None:
+        transforms.append(make_auto_augment(cfg.auto_augment, size=size, fill=fill))
+    if cfg.pca_color:
+        transforms.append(PCAColor(cfg.pca_color))
+    if cfg.random_erase:
+        transforms.append(RandomErase(cfg.random_erase, fill))
+    return transforms
+
+
+def _find_files(cfg: ImageDataConfig, seed: int) -> tuple[Source, Source]:
+    train = _files(cfg, "train")
+    if not cfg.hold_out:
+        return train, _files(cfg, "val", train.class_names)
+    kept, held = held_out(len(train), cfg.hold_out, seed)
+    return Subset(train, kept), Subset(train, held)
+
+
+def _files(cfg: ImageDataConfig, split: Split, classes: Sequence[str] | None = None) -> Source:
+    root, names = Path(cfg.root), cfg.train if split == "train" else cfg.val
+    if cfg.format == "shards":
+        return Shards(root, names, class_names=classes)
+    labels = cfg.val_labels if split == "val" else None
+    return ImageFolder(
+        [root / name for name in names],
+        class_names=classes,
+        labels=None if labels is None else root / labels,
+    )
+
+
+def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[ResidentImages, ResidentImages]:
+    train = _read(cfg, "train")
+    if cfg.hold_out:
+        return hold_out(train, cfg.hold_out, seed)
+    return train, _read(cfg, "val", train.class_names)
+
+
+def _read(
+    cfg: ImageDataConfig, split: Split, classes: Sequence[str] | None = None
+) -> ResidentImages:
+    root = Path(cfg.root)
+    if cfg.format == "shapes":
+        drawn = cfg.drawn
+        count = drawn.train_images if split == "train" else drawn.val_images
+        return draw_classes(count, split, side=drawn.image_size, seed=drawn.seed)
+    if cfg.format == "resident":
+        return read_class_folders(
+            [root / source for source in (cfg.train if split == "train" else cfg.val)],
+            class_names=classes,
+            on_bad_sample=cfg.on_bad_sample,
+            max_pixels=cfg.max_pixels,
+        )
+    return read_cifar(root, split, 10 if cfg.format == "cifar10" else 100)

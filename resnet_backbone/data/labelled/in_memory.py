@@ -1,0 +1,202 @@
+"""Labelled images that are all held in memory, cropped and flipped a whole batch at once.
+
+For images of one small size, as CIFAR's: reading, decoding and augmenting them one by one would
+take longer than training on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resnet_backbone.structures import ImageBatch
+
+
+@dataclass(frozen=True)
+class ResidentImages:
+    """A split in memory.
+
+    Attributes:
+        images: uint8[N, 3, H, W], RGB.
+        labels: int64[N].
+        names: What to call each image in messages.
+        class_names: By label.
+        skipped: A line per image that could not be read and was left out.
+    """
+
+    images: Tensor
+    labels: Tensor
+    names: Sequence[str]
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: np.ndarray) -> ResidentImages:
+        """Returns the images of these numbers, in their order."""
+        chosen = torch.from_numpy(indices)
+        names = [self.names[index] for index in indices]
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], names=names)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of pixels and labels."""
+        found = hashlib.sha256(self.labels.numpy().tobytes())
+        found.update(self.images.contiguous().numpy().data)
+        return found.hexdigest()
+
+    def mean_image(self) -> Tensor:
+        """Returns float32[3, H, W], the mean over the images, 0 to 255."""
+        total = torch.zeros(self.images.shape[1:], dtype=torch.float64)
+        for part in self.images.split(4096):
+            total += part.sum(dim=0, dtype=torch.int64)
+        return (total / len(self)).float()
+
+
+class ResidentTraining:
+    """Endless random batches: every epoch a permutation, each image padded, cropped and flipped.
+
+    What a step sees is a function of (seed, step) alone, whatever the number of ranks. An epoch
+    goes over all images; its last batch is filled up from the next one's permutation, as the
+    paper's 64,000 steps of 128 are no whole number of epochs anyway.
+
+    Args:
+        split: The images; moved to `device` once.
+        batch_size: Images per step over all ranks.
+        seed: Of the order and of the augmentation.
+        padding: Zeros around the image before it is cropped to its own size again. They are put
+            where the subtracted mean makes them zeros: pixels of value `fill`.
+        flip: Probability of a horizontal flip.
+        fill: uint8[3], the colour of the padding.
+        device: Where batches are made.
+    """
+
+    def __init__(
+        self,
+        split: ResidentImages,
+        *,
+        batch_size: int,
+        seed: int,
+        padding: int,
+        flip: float,
+        fill: Tensor,
+        device: torch.device,
+    ) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+        self.padding = padding
+        self.flip = flip
+        self.height, self.width = split.images.shape[2:]
+        self._names = split.names
+        self._labels = split.labels.to(device)
+        # [N, H, W, 3], so that a pixel's channels are gathered together: channels_last for free.
+        self._padded = _padded(split.images, padding, fill).permute(0, 2, 3, 1).contiguous()
+        self._padded = self._padded.to(device)
+        self._epochs: dict[int, _Epoch] = {}
+
+    def batch(self, step: int) -> ImageBatch:
+        """Returns the whole global batch of a step, counted from 0."""
+        count = len(self._names)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = [self._epoch(number) for number in np.unique(positions // count)]
+        draws = [epoch.draws(positions % count, positions // count) for epoch in epochs]
+        index, top, left, flipped = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+        device = self._padded.device
+        rows, columns = (
+            torch.from_numpy(first).to(device)[:, None] + torch.arange(side, device=device)
+            for first, side in ((top, self.height), (left, self.width))
+        )
+        mirrored = torch.from_numpy(flipped).to(device)[:, None]
+        columns = torch.where(mirrored, columns.flip(1), columns)
+        chosen = torch.from_numpy(index).to(device)
+        images = self._padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return ImageBatch(
+            images=images.permute(0, 3, 1, 2),
+            labels=self._labels[chosen],
+            keys=torch.from_numpy(positions).to(device),
+            image_ids=[self._names[number] for number in index],
+        )
+
+    def shares(
+        self, *, start_step: int, accumulate: int, rank: int, world_size: int
+    ) -> Iterator[ImageBatch]:
+        """Yields one rank's micro-batches, `accumulate` per step, without end."""
+        micro = self.batch_size // world_size // accumulate
+        step = start_step
+        while True:
+            batch = self.batch(step)
+            for part in range(accumulate):
+                yield _slice(batch, (rank * accumulate + part) * micro, micro)
+            step += 1
+
+    def _epoch(self, number: int) -> _Epoch:
+        if number not in self._epochs:
+            self._epochs = {key: e for key, e in self._epochs.items() if key == number - 1}
+            self._epochs[number] = _Epoch(int(number), len(self._names), self)
+        return self._epochs[number]
+
+
+class _Epoch:
+    """The draws of one epoch, all made at once."""
+
+    def __init__(self, number: int, count: int, settings: ResidentTraining) -> None:
+        rng = np.random.default_rng((settings.seed, number))
+        self.number = number
+        self.order = rng.permutation(count)
+        self.top, self.left = rng.integers(2 * settings.padding + 1, size=(2, count))
+        self.flipped = rng.random(count) < settings.flip
+
+    def draws(self, positions: np.ndarray, epochs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Returns index, top, left and flip of those positions that are in this epoch."""
+        own = positions[epochs == self.number]
+        return self.order[own], self.top[own], self.left[own], self.flipped[own]
+
+
+class ResidentTest:
+    """The images of a rank in order, as they are, batch by batch.
+
+    Args:
+        split: The images.
+        batch_size: Images per batch.
+        rank: This rank's number; it takes every `world_size`-th image from there on.
+        world_size: Number of ranks.
+    """
+
+    def __init__(
+        self, split: ResidentImages, *, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.split = split.select(np.arange(rank, len(split), world_size))
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        whole = ImageBatch(
+            images=self.split.images,
+            labels=self.split.labels,
+            keys=torch.arange(len(self.split)),
+            image_ids=self.split.names,
+        )
+        for start in range(0, len(self.split), self.batch_size):
+            batch = _slice(whole, start, self.batch_size)
+            channels_last = batch.images.contiguous(memory_format=torch.channels_last)
+            yield replace(batch, images=channels_last)
+
+
+def _padded(images: Tensor, padding: int, fill: Tensor) -> Tensor:
+    """Returns uint8[N, 3, H + 2 padding, W + 2 padding]."""
+    around = F.pad(images, (padding,) * 4)
+    outside = F.pad(torch.zeros(images.shape[2:], dtype=torch.bool), (padding,) * 4, value=True)
+    return torch.where(outside, fill[:, None, None].to(torch.uint8), around)
+
+
+def _slice(batch: ImageBatch, start: int, count: int) -> ImageBatch:
+    own = slice(start, start + count)
+    return ImageBatch(batch.images[own], batch.labels[own], batch.keys[own], batch.image_ids[own])

@@ -1,0 +1,168 @@
+"""Labelled images in tar shards, as webdataset writes them.
+
+A sample is the files of one name: an image (`000017.jpg`) and its label (`000017.cls`, a number as
+text). webdataset's own readers are streams, whose order is a state that no checkpoint has; here
+shards are indexed by their headers once, and read at any place, so that which image stands where is
+the same function of (seed, epoch, position) as for folders.
+"""
+
+from __future__ import annotations
+
+import logging
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_backbone.data.labelled.image_folder import SUFFIXES
+from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.utils.text import listing
+
+LABEL = ".cls"
+NAMES = "classes.txt"  # beside the shards, a line per class; without it classes are numbers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """Where the bytes of an image lie."""
+
+    shard: int
+    offset: int
+    size: int
+
+
+class Shards:
+    """The samples of local tar files; see `Source` for what they are used by.
+
+    Args:
+        root: What patterns are relative to.
+        patterns: Names, with braces for many: "train-{000000..000146}.tar".
+        class_names: What the classes are, by label; None: the lines of classes.txt in `root`, or
+            else the numbers themselves.
+
+    Attributes:
+        class_names: By label.
+        names: Of each image, for messages.
+        labels: Of each image.
+
+    Raises:
+        ConfigError: webdataset is not installed.
+        DataError: a shard is missing, cut short or no tar file, a sample has no label or no image,
+            or a label is none of the classes.
+    """
+
+    def __init__(
+        self, root: Path, patterns: Sequence[str], *, class_names: Sequence[str] | None = None
+    ) -> None:
+        self._files = [root / name for pattern in patterns for name in _expanded(pattern)]
+        self._members: list[_Member] = []
+        self.names: list[str] = []
+        self.labels: list[int] = []
+        for number, file in enumerate(self._files):
+            self._index(number, file)
+        if not self.names:
+            raise DataError(f"{root}: no samples in {', '.join(patterns)}")
+        self.class_names = tuple(class_names or _class_names(root, max(self.labels) + 1))
+        strange = [n for n, label in enumerate(self.labels) if label >= len(self.class_names)]
+        if strange:
+            raise DataError(
+                f"{self.names[strange[0]]}: label {self.labels[strange[0]]}, but there are "
+                f"{len(self.class_names)} classes"
+            )
+        used = set(self.labels)
+        unused = [name for label, name in enumerate(self.class_names) if label not in used]
+        if unused:
+            logger.warning(
+                "%s: %d of %d classes have no images: %s",
+                *(", ".join(patterns), len(unused), len(self.class_names), listing(unused)),
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        """Returns the bytes of an image.
+
+        Raises:
+            DataError: they cannot be read, or are not all there.
+        """
+        member = self._members[index]
+        try:
+            # Opened anew each time: loader processes would share a handle, and with it its place.
+            with self._files[member.shard].open("rb") as file:
+                file.seek(member.offset)
+                content = file.read(member.size)
+        except OSError as error:
+            raise DataError(f"{self.names[index]}: cannot be read: {error.strerror}") from error
+        if len(content) < member.size:
+            raise DataError(f"{self.names[index]}: the shard has been cut short")
+        return content
+
+    def _index(self, number: int, file: Path) -> None:
+        images: dict[str, _Member] = {}
+        labels: dict[str, int] = {}
+        try:
+            size = file.stat().st_size
+            with tarfile.open(file, "r:") as archive:
+                for entry in archive:
+                    if entry.offset_data + entry.size > size:
+                        raise DataError(f"{file}: cut short within {entry.name}")
+                    key, suffix = _split(entry.name)
+                    if entry.isreg() and suffix == LABEL:
+                        labels[key] = _label(archive, entry, file)
+                    elif entry.isreg() and suffix in SUFFIXES:
+                        images[key] = _Member(number, entry.offset_data, entry.size)
+                if size < archive.offset + tarfile.BLOCKSIZE:
+                    raise DataError(f"{file}: cut short: the end of the archive is missing")
+        except OSError as error:
+            raise DataError(
+                f"{file}: cannot be read: {error.strerror}; data.train and data.val list tar "
+                "files below data.root, not URLs"
+            ) from error
+        except tarfile.TarError as error:
+            raise DataError(f"{file}: no tar file, or damaged: {error}") from error
+        if images.keys() != labels.keys():
+            odd = min(images.keys() ^ labels.keys())
+            raise DataError(f"{file}: sample {odd} has no {'label' if odd in images else 'image'}")
+        for key in images:
+            self._members.append(images[key])
+            self.names.append(f"{file}/{key}")
+            self.labels.append(labels[key])
+
+
+def _expanded(pattern: str) -> list[str]:
+    try:
+        from webdataset.shardlists import expand_urls
+    except ImportError:
+        raise ConfigError(
+            "data.format shards needs webdataset: pip install 'resnet-backbone[shards]'"
+        ) from None
+    return list(expand_urls(pattern))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Returns what the files of a sample share, and the rest: all from the first dot on."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, suffix = base.partition(".")
+    return folder + slash + stem, f".{suffix}".lower()
+
+
+def _label(archive: tarfile.TarFile, entry: tarfile.TarInfo, file: Path) -> int:
+    stream = archive.extractfile(entry)
+    text = stream.read(20) if stream is not None else b""
+    try:
+        label = int(text)
+    except ValueError:
+        label = -1
+    if label < 0:
+        raise DataError(f"{file}: {entry.name} holds {text!r}, expected the number of a class")
+    return label
+
+
+def _class_names(root: Path, count: int) -> list[str]:
+    file = root / NAMES
+    if file.is_file():
+        return file.read_text(encoding="utf-8").splitlines()
+    return [str(number) for number in range(count)]

@@ -1,0 +1,30 @@
+"""Which of the training images are held out to validate on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resnet_backbone.data.labelled.in_memory import ResidentImages
+from resnet_backbone.errors import DataError
+
+
+def hold_out(
+    images: ResidentImages, count: int, seed: int
+) -> tuple[ResidentImages, ResidentImages]:
+    """Returns the images without `count` of them, drawn by the seed, and those; see `held_out`."""
+    kept, held = held_out(len(images), count, seed)
+    return images.select(kept), images.select(held)
+
+
+def held_out(total: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers of the images to train on, and of `count` others, both ascending.
+
+    The paper's 45k/5k split (section 4.2).
+
+    Raises:
+        DataError: there are not more than `count` images.
+    """
+    if count >= total:
+        raise DataError(f"data.hold_out is {count}, but there are {total} training images")
+    drawn = np.random.default_rng((seed, count)).permutation(total)
+    return np.sort(drawn[count:]), np.sort(drawn[:count])

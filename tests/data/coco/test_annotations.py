@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from coco_files import SQUARE, good, write
+
+from resnet_backbone.data.coco.annotations import load_annotations
+
+
+@pytest.fixture
+def packed(tmp_path):
+    content = good()
+    first, second = content["annotations"]
+    rle = {"size": [30, 40], "counts": [200, 10, 990]}
+    content["annotations"] = [
+        second,
+        first | {"id": 1, "segmentation": [SQUARE, [1, 1, 4, 1, 4, 4]]},
+        first | {"id": 2, "segmentation": rle},
+        first | {"id": 3, "segmentation": rle, "iscrowd": 1},
+        first | {"id": 4, "segmentation": [[2, 2, 8, 2, 8, 8]]},
+    ]
+    content["images"].reverse()
+    return load_annotations(*write(tmp_path, content), with_masks=True)
+
+
+def test_instances_are_found_by_image_and_crowds_left_out(packed):
+    assert [image.id for image in packed.images] == [1, 2]
+    assert packed.instances(0).tolist() == [0, 1, 3]
+    assert packed.crowd.tolist() == [False, False, True, False, False]
+    assert packed.instances(1).tolist() == [4]
+
+
+def test_outlines_are_unpacked_as_they_were(packed):
+    square, triangle = packed.segmentation(0)
+    assert square.ravel().tolist() == SQUARE
+    assert triangle.tolist() == [[1, 1], [4, 1], [4, 4]]
+    assert packed.segmentation(1)["size"] == [30, 40]
+    assert packed.segmentation(3)[0].tolist() == [[2, 2], [8, 2], [8, 8]]
+    assert packed.segmentation(4)[0].ravel().tolist() == SQUARE
+
+
+def test_types(packed):
+    assert packed.boxes.dtype == np.float32 and packed.boxes.shape == (5, 4)
+    assert packed.classes.dtype == np.int64
+    assert packed.boxes[0].tolist() == [5, 5, 15, 15]
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "instances", "crowds"),
+    [("train2017", 80, 739, 8), ("val2017", 79, 624, 5)],
+)
+def test_real_coco_is_read_whole(coco_mini, split, images, instances, crowds):
+    """The counts are those of the files, taken by hand."""
+    file = coco_mini / "annotations" / f"instances_{split}.json"
+    packed = load_annotations(file, coco_mini / split, with_masks=True)
+    assert len(packed.images) == images
+    assert len(packed.boxes) == instances
+    assert packed.crowd.sum() == crowds == len(packed.rles)
+    assert len(packed.class_names) == 80
+    assert (packed.class_names[0], packed.category_ids[79]) == ("person", 90)
+    assert packed.report.fatal == packed.report.dropped == []
+    assert (packed.boxes[:, 2:] > packed.boxes[:, :2]).all()
