@@ -22,7 +22,7 @@ _PUBLIC = {
     "WeightsCard": "resnet_backbone.weights.card",
     "load_config": "resnet_backbone.config.load",
     "build_detector": "resnet_backbone.detection.build",
-    "Predictor": "resnet_backbone.engine.predictor",
+    "Predictor": "resnet_backbone.tasks.detection.predictor",
     "Batch": "resnet_backbone.structures",
     "Detections": "resnet_backbone.structures",
     "Sample": "resnet_backbone.structures",

@@ -1,10 +1,12 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from toy_server import Server
 
 # Beside the checkout, where real images are kept; they are never part of the project.
 DEFAULT_COCO_MINI = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco_mini"
@@ -22,3 +24,11 @@ def coco_mini() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Starts runs, kills them, and tells how they ended."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()

@@ -40,15 +40,17 @@ OTHERS = {
     "paper": ("backbone", "classification", "config.strict_yaml", "paper", "report"),
     "evaluation": ("evaluation", "utils"),
     "report": ("report", "utils"),
+    "tasks": ("",),
     "engine": (
         *("backbone", "classification", "config", "data", "detection", "engine", "evaluation"),
-        *("paper.measure", "report", "utils", "weights"),
+        *("paper.measure", "report", "tasks", "utils", "weights"),
     ),
     "plugins": ("",),
 }
 ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}
 SCHEMAS = ("config.run_schema", "config.schema", "config.classification_schema")
 READS_CONFIG = (
+    "tasks",
     *("config", "engine", "plugins", "data.coco.build", "data.labelled.build"),
     *("detection.build", "detection.trunk", "detection.contract", "classification.from_config"),
 )

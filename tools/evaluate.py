@@ -6,9 +6,9 @@ from pathlib import Path
 
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.load import load_any_config
-from resnet_backbone.engine.evaluate_classifier_weights import evaluate_classifier_weights
-from resnet_backbone.engine.evaluate_weights import RESULTS, evaluate_weights
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_weights
+from resnet_backbone.tasks.detection.evaluate_file import RESULTS, evaluate_weights
 from resnet_backbone.utils import cli, distributed, logging
 from resnet_backbone.utils.device import pick_device
 

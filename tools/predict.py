@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from resnet_backbone.config.load import load_config
-from resnet_backbone.engine.predict_files import PREDICTIONS, predict_files
-from resnet_backbone.engine.predictor import Predictor
 from resnet_backbone.errors import DataError
+from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
+from resnet_backbone.tasks.detection.predictor import Predictor
 from resnet_backbone.utils import cli, logging
 
 EPILOG = """\

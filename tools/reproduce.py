@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_backbone.engine.measure_classifier import measure_classifier
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.paper.record import record_run
 from resnet_backbone.paper.record_schema import Record, read_records
 from resnet_backbone.paper.reproduce import EXHIBITS, reproduce
 from resnet_backbone.paper.rows import Section
 from resnet_backbone.report.tables import align
+from resnet_backbone.tasks.classification.measure import measure_classifier
 from resnet_backbone.utils import cli
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

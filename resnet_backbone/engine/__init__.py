@@ -1,1 +1,1 @@
-"""Training, evaluation and prediction: where the parts meet."""
+"""A run of any task: the loop, its state on disk, and what it reports."""

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from resnet_backbone.engine import run_folder
-from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run import Run
 from resnet_backbone.report.curves import draw_curves
 from resnet_backbone.report.tables import metrics_table, per_class_table

@@ -16,14 +16,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.checkpoint import Checkpoints, Found, step_name
-from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.state import TrainState, read_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
-from resnet_backbone.engine.tasks import AnyConfig, make_task
 from resnet_backbone.errors import DataError
+from resnet_backbone.tasks.dispatch import AnyConfig, make_task
 from resnet_backbone.utils import distributed, seed
 from resnet_backbone.utils.logging import release
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from resnet_backbone.engine.evaluate import EvaluationResult
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.structures import Batch, ImageBatch
 
 

@@ -13,8 +13,8 @@ from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
 from resnet_backbone.engine.run import Run
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
-from resnet_backbone.engine.tasks import AnyConfig, settle, warn
 from resnet_backbone.errors import ConfigError, Interrupted
+from resnet_backbone.tasks.dispatch import AnyConfig, settle, warn
 from resnet_backbone.utils import distributed, logging
 from resnet_backbone.utils.allocator import keep_freed_memory
 from resnet_backbone.utils.device import pick_device

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import toy
 
 from resnet_backbone.config.schema import SolverConfig
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
@@ -9,13 +10,13 @@ from resnet_backbone.errors import DivergedError
 
 
 @pytest.fixture(autouse=True)
-def clean_options(toy):
+def clean_options():
     toy.OPTIONS.clear()
     yield
     toy.OPTIONS.clear()
 
 
-def make_stepper(toy, solver=None, *, coupled=False, seed=0, average=None):
+def make_stepper(solver=None, *, coupled=False, seed=0, average=None):
     torch.manual_seed(seed)
     solver = solver or SolverConfig(lr=0.1, weight_decay=0.0)
     model = toy.ToyModel(coupled=coupled)
@@ -33,9 +34,9 @@ def weights(stepper):
     return {name: p.detach().clone() for name, p in stepper.state.model.named_parameters()}
 
 
-def test_a_step_is_what_it_says(toy):
+def test_a_step_is_what_it_says():
     """Against plain SGD written out: losses are summed, the gradient is applied once."""
-    stepper = make_stepper(toy)
+    stepper = make_stepper()
     before, batch = weights(stepper), toy.batch_of([1, 2, 3])
     losses = stepper.state.model.losses(batch)
     model = stepper.state.model
@@ -49,10 +50,10 @@ def test_a_step_is_what_it_says(toy):
         torch.testing.assert_close(new, old - 0.5 * gradient, rtol=1e-6, atol=1e-8)
 
 
-def test_accumulated_passes_equal_one_large_batch(toy):
+def test_accumulated_passes_equal_one_large_batch():
     """For a model whose images do not influence each other, up to float32 rounding."""
     keys = list(range(8))
-    large, small = make_stepper(toy), make_stepper(toy)
+    large, small = make_stepper(), make_stepper()
     for _ in range(3):
         one = large.step([toy.batch_of(keys)], 0.1, stop=False)
         parts = [toy.batch_of(keys[:4]), toy.batch_of(keys[4:])]
@@ -62,35 +63,35 @@ def test_accumulated_passes_equal_one_large_batch(toy):
         torch.testing.assert_close(weights(small)[name], weight, rtol=1e-4, atol=1e-6)
 
 
-def test_the_stop_flag_comes_back(toy):
-    assert make_stepper(toy).step([toy.batch_of([1])], 0.1, stop=True).stop
+def test_the_stop_flag_comes_back():
+    assert make_stepper().step([toy.batch_of([1])], 0.1, stop=True).stop
 
 
-def test_clipping_bounds_the_step(toy):
-    stepper = make_stepper(toy, SolverConfig(clip_grad_norm=1e-3, weight_decay=0.0, momentum=0.0))
+def test_clipping_bounds_the_step():
+    stepper = make_stepper(SolverConfig(clip_grad_norm=1e-3, weight_decay=0.0, momentum=0.0))
     before = weights(stepper)
     stepper.step([toy.batch_of([1, 2])], 1.0, stop=False)
     moved = torch.cat([(weights(stepper)[name] - w).flatten() for name, w in before.items()])
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_the_average_follows_every_step(toy):
-    stepper = make_stepper(toy, average=0.5)
+def test_the_average_follows_every_step():
+    stepper = make_stepper(average=0.5)
     start = weights(stepper)["head.weight"]
     stepper.step([toy.batch_of([1])], 0.5, stop=False)
     expected = 0.5 * start + 0.5 * weights(stepper)["head.weight"]
     torch.testing.assert_close(stepper.state.average.tensors["head.weight"], expected)
 
 
-def test_of_a_large_batch_some_images_are_named(toy):
-    stepper = make_stepper(toy)
+def test_of_a_large_batch_some_images_are_named():
+    stepper = make_stepper()
     toy.OPTIONS["nan_at"] = 1
     with pytest.raises(DivergedError, match=r"images 0, .*, 7 and 120 more\nA lower solver.lr"):
         stepper.step([toy.batch_of(list(range(128)))], 0.25, stop=False)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_change(toy):
-    stepper = make_stepper(toy)
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
+    stepper = make_stepper()
     stepper.state.progress.step = 41
     toy.OPTIONS["nan_at"] = 2
     before = weights(stepper)

@@ -8,6 +8,7 @@ import signal
 import pytest
 import safetensors.torch
 import torch
+import toy
 
 from resnet_backbone.engine import run
 from resnet_backbone.engine.train import train
@@ -70,7 +71,7 @@ def uninterrupted(server, tmp_path_factory):
 AVERAGED = {"solver": {"ema_decay": 0.9}}
 
 
-def test_a_run_leaves_everything_that_was_promised(toy, tmp_path, caplog):
+def test_a_run_leaves_everything_that_was_promised(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     output = tmp_path / "run"
     with toy.toy_task(skipped=["image 7 cannot be read"]):
@@ -100,7 +101,7 @@ def test_a_run_leaves_everything_that_was_promised(toy, tmp_path, caplog):
     assert json.loads(card["config"])["solver"]["batch_size"] == 4
 
 
-def test_lines_of_metrics_have_the_promised_names(toy, tmp_path):
+def test_lines_of_metrics_have_the_promised_names(tmp_path):
     with toy.toy_task():
         train(toy.config(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -212,7 +213,7 @@ def test_resuming_a_finished_run_repeats_its_end(uninterrupted, server, tmp_path
     assert final_state(tmp_path) == uninterrupted
 
 
-def test_a_run_can_be_made_longer_and_shorter(toy, tmp_path):
+def test_a_run_can_be_made_longer_and_shorter(tmp_path):
     with toy.toy_task():
         train(toy.config(tmp_path))
         train(toy.config(tmp_path, solver={"max_iter": 14}), resume=True)
@@ -235,7 +236,7 @@ def test_a_damaged_newest_checkpoint_costs_steps_but_not_the_result(
     assert final_state(tmp_path) == uninterrupted
 
 
-def test_weights_that_are_not_finite_are_never_saved(toy, tmp_path):
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     with toy.toy_task(coupled=False, nan_at=6):
         with pytest.raises(DivergedError, match="loss of step 6 is not finite"):
             train(toy.config(tmp_path))
@@ -260,7 +261,7 @@ def test_a_full_disk_ends_with_its_code_and_the_old_checkpoint(server, tmp_path)
     assert server.run(tmp_path, resume=True) == 0
 
 
-def test_a_second_start_needs_a_decision(toy, tmp_path):
+def test_a_second_start_needs_a_decision(tmp_path):
     with toy.toy_task():
         train(toy.config(tmp_path))
         with pytest.raises(StorageError, match="holds another run"):
@@ -271,7 +272,7 @@ def test_a_second_start_needs_a_decision(toy, tmp_path):
             train(toy.config(tmp_path), resume=True)
 
 
-def test_an_earlier_run_is_there_until_the_new_one_can_begin(toy, tmp_path, monkeypatch):
+def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path, monkeypatch):
     def absent(*arguments):
         raise DataError("no images")
 
@@ -288,13 +289,13 @@ def test_an_earlier_run_is_there_until_the_new_one_can_begin(toy, tmp_path, monk
     assert text.count("the earlier run is removed") == 1 and "no images" not in text
 
 
-def test_where_nothing_is_to_be_resumed_it_is_said(toy, tmp_path, caplog):
+def test_where_nothing_is_to_be_resumed_it_is_said(tmp_path, caplog):
     with toy.toy_task():
         train(toy.config(tmp_path), resume=True)
     assert f"{tmp_path}: nothing to resume; this run begins at step 0" in caplog.messages
 
 
-def test_other_data_are_refused_on_resuming(toy, tmp_path):
+def test_other_data_are_refused_on_resuming(tmp_path):
     with toy.toy_task(signal_at=2), pytest.raises(Interrupted):
         train(toy.config(tmp_path))
     with toy.toy_task(more_classes=["star"]):
@@ -305,7 +306,7 @@ def test_other_data_are_refused_on_resuming(toy, tmp_path):
             train(toy.config(tmp_path), resume=True)
 
 
-def test_training_stops_early_when_evaluations_stop_improving(toy, tmp_path):
+def test_training_stops_early_when_evaluations_stop_improving(tmp_path):
     settings = {"evaluation": {"period": 2, "patience": 2}}
     with toy.toy_task(ap=[0.1, 0.3, 0.2, 0.3, 0.9, 0.9]):
         train(toy.config(tmp_path, **settings))
@@ -315,7 +316,7 @@ def test_training_stops_early_when_evaluations_stop_improving(toy, tmp_path):
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["step_00000004"]
 
 
-def test_an_undefined_score_is_no_improvement(toy, tmp_path):
+def test_an_undefined_score_is_no_improvement(tmp_path):
     with toy.toy_task(ap=[float("nan")] * 3):
         train(toy.config(tmp_path))
     assert json.loads((tmp_path / "results.json").read_text())["best"]["value"] is None
@@ -323,7 +324,7 @@ def test_an_undefined_score_is_no_improvement(toy, tmp_path):
     assert metrics(tmp_path)[-1]["bbox/AP"] is None
 
 
-def test_averaged_weights_are_what_is_evaluated_and_exported(toy, tmp_path):
+def test_averaged_weights_are_what_is_evaluated_and_exported(tmp_path):
     with toy.toy_task():
         train(toy.config(tmp_path, solver={"ema_decay": 0.5}))
     (last,) = sorted((tmp_path / "checkpoints").iterdir())[-1:]
@@ -336,7 +337,7 @@ def test_averaged_weights_are_what_is_evaluated_and_exported(toy, tmp_path):
     assert not torch.equal(exported["head.weight"], model["head.weight"])
 
 
-def test_the_learning_rate_of_every_step_is_the_schedules(toy, tmp_path):
+def test_the_learning_rate_of_every_step_is_the_schedules(tmp_path):
     with toy.toy_task():
         train(toy.config(tmp_path))
     rates = {line["step"]: line["lr"] for line in metrics(tmp_path) if "lr" in line}
@@ -344,14 +345,14 @@ def test_the_learning_rate_of_every_step_is_the_schedules(toy, tmp_path):
     assert rates[4] == rates[12] == 0.05
 
 
-def test_settings_that_need_a_gpu_are_refused_without_one(toy, tmp_path):
+def test_settings_that_need_a_gpu_are_refused_without_one(tmp_path):
     for section in ({"solver": {"amp": "bf16"}}, {"model": {"backbone": {"norm": "SyncBN"}}}):
         with pytest.raises(ConfigError, match="needs? a? ?GPU"):
             train(toy.config(tmp_path, device="cpu", **section))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frozen_random_weights_are_warned_about(toy, tmp_path, caplog):
+def test_frozen_random_weights_are_warned_about(tmp_path, caplog):
     with toy.toy_task():
         train(toy.config(tmp_path / "a", model={"backbone": {"norm": "GN", "freeze_at": 0}}))
         assert "backbone.weights is not set" not in caplog.text

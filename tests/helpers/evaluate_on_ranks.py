@@ -6,8 +6,8 @@ import os
 import torch
 from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, Seer, tiny_annotations, tiny_batch
 
-from resnet_backbone.engine.evaluate import evaluate
 from resnet_backbone.evaluation import CocoEvaluator
+from resnet_backbone.tasks.detection.evaluate import evaluate
 from resnet_backbone.utils import distributed
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ import torch
 from parity_cases import CASES, assert_same, our_numbers
 
 from resnet_backbone.config.load import load_config
-from resnet_backbone.engine.trained import load_trained
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.tasks.detection.trained import load_trained
 
 pytest.importorskip(
     "detectron2", reason="detectron2 is not on PYTHONPATH; it has no package, see README"

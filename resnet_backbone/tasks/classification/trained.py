@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from resnet_backbone.classification.from_config import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.config.classification_schema import ClassificationConfig, ClassifierConfig
-from resnet_backbone.engine.classification_task import MEAN_IMAGE
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.tasks.classification.task import MEAN_IMAGE
 from resnet_backbone.weights.files import read_metadata, read_state_dict
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import read_weights

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from tiny_rcnn import CLASS_NAMES, SIDE, Seer, tiny_batch, tiny_detector
 
-from resnet_backbone.engine.pictures import true_detections, write_pictures
 from resnet_backbone.errors import StorageError
+from resnet_backbone.tasks.detection.pictures import true_detections, write_pictures
 
 CPU = torch.device("cpu")
 

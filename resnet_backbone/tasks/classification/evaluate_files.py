@@ -10,12 +10,12 @@ from pathlib import Path
 from resnet_backbone.classification.testing import Testing, make_testing
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.labelled.build import build_images
-from resnet_backbone.engine.evaluate import EvaluationResult
-from resnet_backbone.engine.evaluate_classifier import evaluate_classifier
-from resnet_backbone.engine.evaluate_weights import RESULTS
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
-from resnet_backbone.engine.trained_classifier import check_labels, load_trained_classifier
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
+from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
+from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
+from resnet_backbone.tasks.detection.evaluate_file import RESULTS
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
 from resnet_backbone.data.coco.dataset import CocoDataset
-from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
-from resnet_backbone.engine.pictures import write_pictures
-from resnet_backbone.engine.trained import Trained, check_classes, load_trained
 from resnet_backbone.evaluation import CocoEvaluator
+from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.pictures import write_pictures
+from resnet_backbone.tasks.detection.trained import Trained, check_classes, load_trained
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 import torch
+import toy
 
-from resnet_backbone.engine.detection_task import DetectionTask
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
+from resnet_backbone.tasks.detection.task import DetectionTask
 
 SIDE = 64
 MODEL = {
@@ -61,7 +62,7 @@ def sections(data):
     }
 
 
-def config(toy, output, data, **changes):
+def config(output, data, **changes):
     tree = sections(data)
     for name, change in changes.items():
         tree[name] = tree[name] | change if isinstance(change, dict) else change
@@ -74,9 +75,9 @@ def losses(output):
 
 
 @pytest.fixture(scope="module")
-def whole(toy, data, tmp_path_factory):
+def whole(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
-    train(config(toy, output, data))
+    train(config(output, data))
     return output
 
 
@@ -89,7 +90,7 @@ def test_the_results_are_all_there(whole):
     assert (whole / "curves.png").stat().st_size > 1000
 
 
-def test_stopped_and_resumed_it_is_the_same_bit_for_bit(toy, whole, data, tmp_path, monkeypatch):
+def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole, data, tmp_path, monkeypatch):
     original = DetectionTask.training_batches
 
     def interrupted(task, start_step):
@@ -99,7 +100,7 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(toy, whole, data, tmp_pa
             yield batch
 
     # Another number of workers, so that this makes no difference either.
-    cfg = config(toy, tmp_path, data | {"workers": 1})
+    cfg = config(tmp_path, data | {"workers": 1})
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match="step 2 is saved"):
         patch.setattr(DetectionTask, "training_batches", interrupted)
         train(cfg)
@@ -112,7 +113,7 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(toy, whole, data, tmp_pa
     assert results[0] == results[1]
 
 
-def test_two_ranks_have_the_losses_of_one_process(toy, server, whole, data, tmp_path):
+def test_two_ranks_have_the_losses_of_one_process(server, whole, data, tmp_path):
     """With SGD at a small rate: rounding differs between the two, and what a step magnifies of it
     soon decides which of two equal proposals survives, after which nothing is comparable."""
     tree = sections(data)
@@ -127,39 +128,39 @@ def test_two_ranks_have_the_losses_of_one_process(toy, server, whole, data, tmp_
     assert results[1]["loss"] == pytest.approx(results[0]["loss"], rel=1e-4)
 
 
-def test_the_task_knows_its_classes_and_data(toy, data, tmp_path):
-    cfg = config(toy, tmp_path, data)
+def test_the_task_knows_its_classes_and_data(data, tmp_path):
+    cfg = config(tmp_path, data)
     task = DetectionTask(cfg, torch.device("cpu"))
     assert len(task.class_names) == len(task.category_ids) == task.model.num_classes
     assert task.score == "segm/AP"
     assert {len(digest) for digest in task.fingerprint.values()} == {64}
-    boxes_only = config(toy, tmp_path, data, model={"mask": False})
+    boxes_only = config(tmp_path, data, model={"mask": False})
     assert DetectionTask(boxes_only, torch.device("cpu")).score == "bbox/AP"
 
 
-def test_faster_rcnn_runs_to_the_end(toy, data, tmp_path):
-    train(config(toy, tmp_path, data, model={"mask": False}))
+def test_faster_rcnn_runs_to_the_end(data, tmp_path):
+    train(config(tmp_path, data, model={"mask": False}))
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["metrics"]) == {"bbox"}
     assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
 
 
-def test_another_class_count_is_refused_with_both_numbers(toy, whole, data, tmp_path):
+def test_another_class_count_is_refused_with_both_numbers(whole, data, tmp_path):
     with pytest.raises(ConfigError, match="model.num_classes is 7, .* name 4 classes"):
-        train(config(toy, tmp_path, data, model={"num_classes": 7}))
+        train(config(tmp_path, data, model={"num_classes": 7}))
 
 
-def test_an_unreadable_image_is_an_error_or_a_listed_skip(toy, whole, data, tmp_path):
+def test_an_unreadable_image_is_an_error_or_a_listed_skip(whole, data, tmp_path):
     root = tmp_path / "data"
     copied = data | {"root": str(root)}
-    DetectionTask(config(toy, tmp_path, copied), torch.device("cpu"))  # draws
+    DetectionTask(config(tmp_path, copied), torch.device("cpu"))  # draws
     broken = sorted((root / "train").iterdir())[0]
     broken.write_bytes(broken.read_bytes()[:100])
     copied["shapes"] = None
     with pytest.raises(DataError, match=broken.name):
-        train(config(toy, tmp_path / "strict", copied, solver={"max_iter": 5}))
+        train(config(tmp_path / "strict", copied, solver={"max_iter": 5}))
     lenient = copied | {"on_bad_sample": "skip"}
-    train(config(toy, tmp_path / "lenient", lenient, solver={"max_iter": 5}))
+    train(config(tmp_path / "lenient", lenient, solver={"max_iter": 5}))
     skipped = json.loads((tmp_path / "lenient" / "skipped_samples.json").read_text())
     assert len(skipped["train"]) == 1 and broken.name in skipped["train"][0]
     assert skipped["val"] == []

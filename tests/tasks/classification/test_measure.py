@@ -3,10 +3,10 @@ import tiny_classifier
 import torch
 
 from resnet_backbone.data.labelled.build import build_images
-from resnet_backbone.engine import measure_classifier as measuring
-from resnet_backbone.engine.measure_classifier import measure_classifier
 from resnet_backbone.engine.train import train
-from resnet_backbone.engine.trained_classifier import load_trained_classifier
+from resnet_backbone.tasks.classification import measure as measuring
+from resnet_backbone.tasks.classification.measure import measure_classifier
+from resnet_backbone.tasks.classification.trained import load_trained_classifier
 
 
 def test_responses_and_gradients_are_those_of_the_runs_weights_on_its_images(tmp_path):

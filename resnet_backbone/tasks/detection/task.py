@@ -19,12 +19,13 @@ from resnet_backbone.data.coco.build import (
 )
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
-from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
-from resnet_backbone.engine.pictures import write_pictures
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run_folder import PICTURES
 from resnet_backbone.engine.task import Task
 from resnet_backbone.evaluation.coco import CocoEvaluator
 from resnet_backbone.structures import Batch
+from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.utils import distributed
 from resnet_backbone.weights.card import WeightsCard
 

@@ -14,10 +14,10 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.batch import collate
 from resnet_backbone.data.coco.transforms import resize_image, target_size
 from resnet_backbone.data.loading.images import read_image, to_rgb
-from resnet_backbone.engine.trained import load_trained
 from resnet_backbone.errors import DataError
 from resnet_backbone.report.draw import draw_detections
 from resnet_backbone.structures import Batch, Detections, Sample
+from resnet_backbone.tasks.detection.trained import load_trained
 from resnet_backbone.utils.device import pick_device
 
 # A file, a PIL image, an array uint8[H, W, 3] or a tensor uint8[3, H, W], the latter two in RGB.

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.classification.build import create_classifier
-from resnet_backbone.engine.classification_task import ClassificationTask
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
+from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.weights.stored import read_card
 
 CPU = torch.device("cpu")

@@ -22,10 +22,11 @@ from torch.nn import functional as F
 from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import run as run_module
 from resnet_backbone.engine import state as state_module
-from resnet_backbone.engine.detection_task import DetectionTask
-from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.train import train
 from resnet_backbone.structures import Batch, Detections, Targets
+from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.task import DetectionTask
 from resnet_backbone.utils import cli, distributed, seed
 
 SIDE = 8

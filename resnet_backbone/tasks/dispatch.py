@@ -11,9 +11,9 @@ from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.contract import settle as settle_detector
 from resnet_backbone.detection.contract import warn_about_recipe
-from resnet_backbone.engine.classification_task import ClassificationTask
-from resnet_backbone.engine.detection_task import DetectionTask
 from resnet_backbone.engine.task import Task
+from resnet_backbone.tasks.classification.task import ClassificationTask
+from resnet_backbone.tasks.detection.task import DetectionTask
 
 AnyConfig: TypeAlias = Config | ClassificationConfig
 

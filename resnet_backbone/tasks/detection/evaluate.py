@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from resnet_backbone.detection.rcnn import RCNN
-from resnet_backbone.errors import Interrupted
+from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_batches
 from resnet_backbone.evaluation import Evaluator
-from resnet_backbone.report.tables import metrics_table, per_class_table
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
-
-LOG_LINES = 10
-
-B = TypeVar("B", covariant=True)
-
-logger = logging.getLogger(__name__)
-
-
-class Loader(Protocol[B]):
-    """A finite, sized source of batches."""
-
-    def __iter__(self) -> Iterator[B]: ...
-
-    def __len__(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """What an evaluation found, over all ranks; as text it is the tables that people read.
-
-    Attributes:
-        metrics: {task: {metric: value}}; NaN where there is no ground truth for it.
-        loss: Mean per image of each loss and of their sum, "loss"; None if not asked for.
-        explanation: Why an AP is zero or undefined; None otherwise.
-        per_class: AP by task and class name; NaN where a class has no instance.
-    """
-
-    metrics: dict[str, dict[str, float]]
-    loss: dict[str, float] | None = None
-    explanation: str | None = None
-    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        parts = [per_class_table(self.per_class), metrics_table(self.metrics)]
-        if self.loss:
-            parts.append("  ".join(f"{name} {value:.4f}" for name, value in self.loss.items()))
-        if self.explanation:
-            parts.append(self.explanation)
-        return "\n\n".join(parts)
-
-    def flat(self) -> dict[str, float | None]:
-        """Returns one line of metrics: "bbox/AP", ..., "val_loss", "val_loss_cls", ...
-
-        Undefined values are None, as JSON has no NaN.
-        """
-        line = {
-            f"{task}/{name}": v for task, row in self.metrics.items() for name, v in row.items()
-        }
-        line |= {f"val_{name}": value for name, value in (self.loss or {}).items()}
-        return {name: _json_number(value) for name, value in line.items()}
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns everything as plain JSON values, undefined numbers as None."""
-        return {
-            "metrics": _json_table(self.metrics),
-            "per_class": _json_table(self.per_class),
-            "loss": self.loss and {key: _json_number(value) for key, value in self.loss.items()},
-            "explanation": self.explanation,
-        }
 
 
 def evaluate(
@@ -168,34 +103,6 @@ class _Tally:
         return {"loss": sum(means.values())} | means
 
 
-def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Iterator[B]:
-    """Yields this rank's batches, asking `should_stop` as often as the rank with the most does.
-
-    Raises:
-        Interrupted: `should_stop` said so.
-    """
-    rounds = max(distributed.all_gather_object(len(loader)))
-    iterator = iter(loader)
-    for done in _progress(rounds):
-        if should_stop():
-            raise Interrupted(f"evaluation stopped by a signal after {done} of {rounds} batches")
-        batch = next(iterator, None)
-        if batch is not None:
-            yield batch
-
-
-def _progress(rounds: int) -> Iterator[int]:
-    """Counts to `rounds`: a bar on a terminal, else about ten lines in the log."""
-    if distributed.is_main() and sys.stderr.isatty():
-        yield from tqdm(range(rounds), desc="evaluating", unit="batch", leave=False)
-        return
-    every = math.ceil(rounds / LOG_LINES)
-    for done in range(rounds):
-        yield done
-        if (done + 1) % every == 0 or done + 1 == rounds:
-            logger.info("evaluated %d of %d batches", done + 1, rounds)
-
-
 def _describe_scores(model: RCNN, batch: Batch | None, device: torch.device) -> str:
     """Says how far the best score of each rank's first batch is from the threshold."""
     best = max(distributed.all_gather_object(_highest_score(model, batch, device)))
@@ -214,14 +121,3 @@ def _highest_score(model: RCNN, batch: Batch | None, device: torch.device) -> fl
     finally:
         model.roi_heads.settings = settings
     return max((float(image.scores.max()) for image in found if len(image)), default=0.0)
-
-
-def _json_number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _json_table(table: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {
-        row: {name: _json_number(value) for name, value in columns.items()}
-        for row, columns in table.items()
-    }

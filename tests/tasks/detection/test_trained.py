@@ -6,8 +6,8 @@ from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, tiny_batch, tiny_config, tiny_d
 
 from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.detection.contract import settle
-from resnet_backbone.engine.trained import check_classes, load_trained
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.tasks.detection.trained import check_classes, load_trained
 from resnet_backbone.weights.files import save_weights
 
 

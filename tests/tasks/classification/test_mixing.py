@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from resnet_backbone.engine.mixing import Mixing
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.structures import ImageBatch
+from resnet_backbone.tasks.classification.mixing import Mixing
 
 pytest.importorskip("timm", reason="mixing is timm's")
 CLASSES = 4

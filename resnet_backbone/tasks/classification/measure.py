@@ -11,8 +11,8 @@ from torch import Tensor
 from resnet_backbone.config.load import load_classification_config
 from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.run_folder import CONFIG, WEIGHTS
-from resnet_backbone.engine.trained_classifier import load_trained_classifier
 from resnet_backbone.paper.measure import Measured, measure_run
+from resnet_backbone.tasks.classification.trained import load_trained_classifier
 
 
 def measure_classifier(run_folder: Path, *, images: int = 1000) -> Measured:

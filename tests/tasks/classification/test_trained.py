@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 
 from resnet_backbone.classification.build import create_classifier
 from resnet_backbone.data.labelled.build import build_images
-from resnet_backbone.engine.evaluate_classifier_weights import evaluate_classifier_weights
 from resnet_backbone.engine.train import train
-from resnet_backbone.engine.trained_classifier import check_labels, load_trained_classifier
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_weights
+from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import read_metadata, save_weights
 

@@ -1,4 +1,5 @@
-import importlib.util
+"""Runs of the toy task in processes of their own."""
+
 import json
 import os
 import signal
@@ -8,18 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 TOY = Path(__file__).with_name("toy.py")
-
-
-@pytest.fixture(scope="session")
-def toy():
-    """The module toy.py, which test files cannot import by name."""
-    spec = importlib.util.spec_from_file_location("toy", TOY)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Server:
@@ -76,10 +66,3 @@ class Server:
     def close(self):
         self.process.stdin.close()
         self.process.wait(timeout=30)
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.classification.testing import Testing, classify_images
-from resnet_backbone.engine.evaluate import EvaluationResult, Loader, checked_batches
+from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_batches
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.structures import ImageBatch
 from resnet_backbone.utils import distributed

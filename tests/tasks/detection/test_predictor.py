@@ -5,8 +5,8 @@ from PIL import Image
 from tiny_rcnn import CLASS_NAMES, SIDE, save_tiny_weights, tiny_config, write_tiny_dataset
 
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader
-from resnet_backbone.engine.predictor import Predictor
 from resnet_backbone.errors import DataError, WeightsError
+from resnet_backbone.tasks.detection.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

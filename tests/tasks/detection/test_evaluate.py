@@ -9,8 +9,9 @@ import torch
 from evaluate_on_ranks import IMAGE_IDS, batches, coco_evaluator, evaluate_share
 from tiny_rcnn import CLASS_NAMES, Seer, tiny_config, tiny_detector
 
-from resnet_backbone.engine.evaluate import EvaluationResult, evaluate
+from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.errors import Interrupted
+from resnet_backbone.tasks.detection.evaluate import evaluate
 
 CPU = torch.device("cpu")
 

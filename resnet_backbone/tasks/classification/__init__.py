@@ -1,0 +1,1 @@
+"""Classifiers: training, judging and measuring them, and handing their backbones over."""

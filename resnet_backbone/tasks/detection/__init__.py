@@ -1,0 +1,1 @@
+"""Detectors: training, judging and using them."""
