@@ -25,11 +25,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import peers
 import torch
 import torchvision
 
 from resnet_backbone.structures import Batch
+
+# The peers' models with our weights, which the parity tests build too.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
+import peers
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 OURS = "ours"

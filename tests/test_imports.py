@@ -12,48 +12,58 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "resnet_backbone"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# The leaves import nothing of the package besides the errors; utils is one of several files.
-LEAVES = {
-    "utils": ("utils", "errors"),
-    "registry": ("errors",),
+# What each room may import besides itself. The first name that fits a module holds.
+ALLOWED = {
     "errors": (),
-    "structures": ("errors",),
-    "config.run_schema": ("errors",),
-    "config.schema": ("config.run_schema", "errors"),
-    "config.classification_schema": ("config.run_schema", "errors"),
-    "backbone.spec": ("errors",),
-}
-EVERYBODY = ("registry", "errors", "structures", "backbone.spec")  # may be imported by all others
-# The first name that fits a module holds. SCHEMAS are treated apart, see READS_CONFIG.
-OTHERS = {
-    "backbone.build": ("backbone", "weights"),  # weights inside a function: they lie further out
-    "classification": ("backbone", "classification", "utils", "weights"),
-    "detection.build": ("backbone", "detection", "utils", "weights"),
-    "detection.trunk": ("backbone", "detection", "weights"),
-    "detection.contract": ("backbone", "weights"),
-    "config": ("config",),
-    "backbone": ("backbone", "utils.processor"),
-    "weights": ("backbone", "utils.text", "weights"),
-    "detection": ("backbone", "detection", "utils"),
-    "data": ("data", "utils"),
-    # Outermost but for plugins: it reads what runs have left, and measures networks.
-    "paper": ("backbone", "classification", "config.strict_yaml", "paper", "report"),
-    "evaluation": ("evaluation", "utils"),
-    "report": ("report", "utils"),
-    "tasks": ("",),
-    "engine": (
-        *("backbone", "classification", "config", "data", "detection", "engine", "evaluation"),
-        *("paper.measure", "report", "tasks", "utils", "weights"),
+    "registry": (),
+    "structures": (),
+    "utils": (),
+    "config": ("utils",),
+    "backbone": ("utils",),
+    "weights": ("backbone", "utils"),
+    "create": ("backbone", "weights"),
+    "classification.create": ("backbone", "classification", "weights"),
+    "classification.build": ("backbone", "classification", "config", "weights"),
+    "classification": ("backbone", "utils"),
+    "detection.build": ("backbone", "config", "create", "utils", "weights"),
+    "detection.trunk": ("backbone", "config", "create", "weights"),
+    "detection.contract": ("backbone", "config", "weights"),
+    "detection": ("backbone", "utils"),
+    # Beside the models: neither knows them, nor the other.
+    "data.coco.build": ("config", "data.loading", "data.shapes", "utils"),
+    "data.labelled.build": ("config", "data.loading", "utils"),
+    "data.coco": ("data.loading", "utils"),
+    "data.labelled": ("data.loading", "data.shapes", "utils"),
+    "data.loading": ("utils",),
+    "data": ("utils",),
+    "evaluation": ("utils",),
+    "report": ("utils",),
+    # A run of any task: no model, no data.
+    "engine": ("config", "report", "tasks.dispatch", "utils", "weights.files"),
+    # It reads what runs have left, and measures networks.
+    "paper": ("backbone", "classification", "config.strict_yaml", "report"),
+    # Where all of these meet; the two tasks share no arrow.
+    "tasks.detection": (
+        *("backbone", "config", "data", "detection", "engine", "evaluation", "report"),
+        *("utils", "weights"),
     ),
+    "tasks.classification": (
+        *("backbone", "classification", "config", "data", "engine", "evaluation"),
+        *("paper.measure", "report", "utils", "weights"),
+    ),
+    "tasks": ("",),
+    # Outermost.
     "plugins": ("",),
 }
-ALLOWED = LEAVES | {name: (*inner, *EVERYBODY) for name, inner in OTHERS.items()}
+BY_ALL = ("errors", "registry", "structures")
+# Settings stop here; everything else takes plain arguments.
 SCHEMAS = ("config.run_schema", "config.schema", "config.classification_schema")
-READS_CONFIG = (
-    "tasks",
-    *("config", "engine", "plugins", "data.coco.build", "data.labelled.build"),
-    *("detection.build", "detection.trunk", "detection.contract", "classification.from_config"),
+READS_SCHEMAS = (
+    *("config", "engine", "plugins", "tasks"),
+    *("data.coco.build", "data.labelled.build"),
+    *("detection.build", "detection.trunk", "detection.contract", "classification.build"),
 )
+BENCHMARKS = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
 
 
 def module_name(path: Path) -> str:
@@ -69,19 +79,21 @@ def within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.") or package == ""
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Yields the modules of this package that are imported, functions' own imports included."""
+def all_imports(tree: ast.AST) -> Iterator[str]:
+    """Yields the dotted names of what is imported, functions' own imports included."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] == "resnet_backbone":
-                inner = name.removeprefix("resnet_backbone").removeprefix(".")
-                yield inner if inner in MODULES else inner.rpartition(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yields the modules of this package that are imported."""
+    for name in all_imports(tree):
+        if name.split(".")[0] == "resnet_backbone":
+            inner = name.removeprefix("resnet_backbone").removeprefix(".")
+            yield inner if inner in MODULES else inner.rpartition(".")[0]
 
 
 TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
@@ -93,17 +105,31 @@ def test_the_source_was_found():
     assert "config.schema" in GRAPH["detection.build"]
 
 
+def rule_for(module: str) -> tuple[str, ...]:
+    found = next((name for name in ALLOWED if within(module, name)), None)
+    assert found is not None, f"no rule says what {module} may import"
+    own = found if "." not in found else found.rpartition(".")[0]
+    return (*ALLOWED[found], *BY_ALL, own)
+
+
 @pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
 def test_imports_point_inwards(module):
-    rule = next((name for name in ALLOWED if within(module, name)), None)
-    assert rule is not None, f"no rule says what {module} may import"
+    allowed = rule_for(module)
     for imported in GRAPH[module]:
-        if imported in SCHEMAS and module not in SCHEMAS:
-            assert any(within(module, reader) for reader in READS_CONFIG), (
-                f"{module} reads the configuration; only build modules, config and engine do"
-            )
-            continue
-        assert any(within(imported, name) for name in ALLOWED[rule]), f"{module} imports {imported}"
+        assert any(within(imported, name) for name in allowed), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
+def test_settings_stop_at_the_builders(module):
+    reads = [imported for imported in GRAPH[module] if imported in SCHEMAS]
+    assert not reads or any(within(module, reader) for reader in READS_SCHEMAS)
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_every_rule_is_of_a_room_that_is_there(name):
+    assert any(within(module, name) for module in MODULES)
+    for allowed in ALLOWED[name]:
+        assert allowed == "" or any(within(module, allowed) for module in MODULES), allowed
 
 
 def test_there_are_no_cycles():
@@ -129,12 +155,13 @@ def _is_definition(node: ast.stmt) -> bool:
     return isinstance(node, (ast.FunctionDef, ast.ClassDef))
 
 
-def test_nobody_imports_plugins_or_tools():
-    for name, imported in GRAPH.items():
-        outermost = [i for i in imported if within(i, "plugins")]
-        assert not outermost or within(name, "plugins")
-        text = MODULES[name].read_text()
-        assert "from tools" not in text and "import tools" not in text
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
+def test_nobody_imports_what_is_outermost(module):
+    for imported in GRAPH[module]:
+        rooms = [room for room in ("cli", "plugins") if within(imported, room)]
+        assert all(within(module, room) for room in rooms), f"{module} imports {imported}"
+    names = {name.partition(".")[0] for name in all_imports(TREES[module])}
+    assert not names & {"tools", "benchmarks", "tests"}
 
 
 def test_importing_the_package_is_cheap():
@@ -244,3 +271,10 @@ def test_each_banned_construct_would_be_noticed(code):
 )
 def test_their_harmless_relatives_are_not(code):
     assert list(findings(ast.parse(code))) == []
+
+
+@pytest.mark.parametrize("folder", ["resnet_backbone", "tools", "tests"])
+def test_benchmarks_are_imported_by_nobody(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        names = {name.partition(".")[0] for name in all_imports(ast.parse(path.read_text()))}
+        assert not names & BENCHMARKS, path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnet_backbone.backbone.build import list_backbones
+from resnet_backbone.backbone.variants import list_backbones
 from resnet_backbone.paper.complexity import (
     PAPER_MULTIPLY_ADDS,
     PAPER_PARAMETERS,

@@ -14,6 +14,7 @@ from resnet_backbone.backbone.preactivation import (
     PreActivationBlock,
     PreActivationBottleneck,
 )
+from resnet_backbone.errors import ConfigError
 from resnet_backbone.registry import Registry
 
 
@@ -102,3 +103,23 @@ for _depth in (20, 32, 44, 56, 110, 1202):
     _cifar: dict[str, Any] = {"widths": (16, 32, 64), "stem": "cifar"}
     _add(f"resnet{_depth}_cifar", BasicBlock, _counts, shortcut="A", **_cifar)
     _add(f"plain{_depth}_cifar", BasicBlock, _counts, shortcut="none", **_cifar)
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Returns the registered names that match a shell `pattern`, sorted."""
+    return BACKBONES.names(pattern)
+
+
+def get_variant(name: str) -> Variant:
+    """Returns the numbers of a network.
+
+    Raises:
+        ConfigError: no such network, or one that a user registered and that has no such numbers.
+    """
+    try:
+        entry = BACKBONES.get(name)
+    except KeyError as error:
+        raise ConfigError(error.args[0]) from None
+    if not isinstance(entry, Variant):
+        raise ConfigError(f"backbone {name!r} is not a ResNet of this package")
+    return entry

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from resnet_backbone.backbone.build import get_variant
 from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
 from resnet_backbone.backbone.from_timm import timm_pixels
-from resnet_backbone.backbone.variants import BACKBONES, Variant
+from resnet_backbone.backbone.variants import BACKBONES, Variant, get_variant
 from resnet_backbone.config.schema import Config, ModelConfig
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.card import Recipe, Triple, WeightsCard

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from resnet_backbone.backbone.base import Backbone
-from resnet_backbone.backbone.build import RES5_OPTIONS, create_backbone, create_res5
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.spec import FeatureSpec
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.config.schema import ModelConfig
+from resnet_backbone.create import RES5_OPTIONS, create_backbone, create_res5
 from resnet_backbone.detection.fpn import FPN
 from resnet_backbone.detection.rcnn import TakeStage
 from resnet_backbone.errors import ConfigError

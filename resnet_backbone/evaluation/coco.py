@@ -15,8 +15,8 @@ from pycocotools import mask as mask_api
 from torch import Tensor
 
 from resnet_backbone.errors import DataError
-from resnet_backbone.evaluation.explain import explain
 from resnet_backbone.evaluation.ground_truth import Record, load_ground_truth
+from resnet_backbone.evaluation.zero_ap import explain
 from resnet_backbone.structures import Detections
 from resnet_backbone.utils import distributed
 

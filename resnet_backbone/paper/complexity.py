@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnet_backbone.backbone.build import get_variant
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.backbone.variants import get_variant
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.errors import ConfigError
 
 # He et al. 2016, table 1 and section 3.3, in multiply-adds of one image of 224 x 224.

@@ -31,15 +31,11 @@ from detectron2.modeling.roi_heads import Res5ROIHeads
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.build import (
-    RES5_OPTIONS,
-    create_backbone,
-    create_res5,
-    get_variant,
-)
 from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.explain import describe
 from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, PixelConfig
+from resnet_backbone.create import RES5_OPTIONS, create_backbone, create_res5
 from resnet_backbone.detection.contract import settle
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.load import load_weights

@@ -18,8 +18,8 @@ from detectron2.utils import comm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from resnet_backbone.backbone.build import get_variant
 from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
 from resnet_backbone.data.coco.dataset import CocoDataset

@@ -10,12 +10,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.build import create_backbone, get_variant
 from resnet_backbone.backbone.resnet import NORM_EPS
+from resnet_backbone.backbone.variants import get_variant
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.layouts import from_ours
 from resnet_backbone.weights.load import load_weights
-from resnet_backbone.weights.networks import networks_like
+from resnet_backbone.weights.recognise import networks_like
 from resnet_backbone.weights.stored import Stored
 
 STAGES = ("res2", "res3", "res4", "res5")

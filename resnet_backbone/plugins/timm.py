@@ -31,10 +31,10 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_backbone.backbone.build import get_variant, list_backbones
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.stage import Stage
+from resnet_backbone.backbone.variants import get_variant, list_backbones
 from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.text import listing

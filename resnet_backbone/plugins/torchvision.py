@@ -31,9 +31,10 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelP6P7,
 )
 
-from resnet_backbone.backbone.build import create_backbone, get_variant, list_backbones
 from resnet_backbone.backbone.foreign import is_foreign
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.backbone.variants import get_variant, list_backbones
+from resnet_backbone.classification.create import create_classifier
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import read_state_dict

@@ -8,7 +8,7 @@ akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar.
 
 from __future__ import annotations
 
-from resnet_backbone.weights.names import Rule, rules
+from resnet_backbone.weights.name_rules import Rule, rules
 
 GROUP_NORM = "gn."
 

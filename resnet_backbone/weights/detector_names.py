@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from resnet_backbone.weights.backbone_names import CAFFE2, DETECTRON2, OPENMMLAB, OURS
-from resnet_backbone.weights.names import Rule, rules
+from resnet_backbone.weights.name_rules import Rule, rules
 
 _HEAD = "roi_heads.predictor."
 _RES5 = "roi_heads.box_pooler.res5."

@@ -14,7 +14,7 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights import backbone_names as backbones
 from resnet_backbone.weights import detector_names as detectors
-from resnet_backbone.weights.names import Rule, renamed_from_ours, renamed_to_ours
+from resnet_backbone.weights.name_rules import Rule, renamed_from_ours, renamed_to_ours
 
 Kind = Literal["backbone", "detector"]
 Tensors = Mapping[str, Tensor]

@@ -21,7 +21,7 @@ from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.agreement import refuse_other_network
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import is_finite
-from resnet_backbone.weights.networks import networks_like
+from resnet_backbone.weights.recognise import networks_like
 from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 
 logger = logging.getLogger(__name__)

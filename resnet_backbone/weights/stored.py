@@ -15,8 +15,8 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_metadata, read_state_dict, state_dict_in
 from resnet_backbone.weights.layouts import to_ours
-from resnet_backbone.weights.networks import networks_like
 from resnet_backbone.weights.presets import known_card, torchvision_card, torchvision_weights
+from resnet_backbone.weights.recognise import networks_like
 
 TORCHVISION = "torchvision/"
 BACKBONE = "backbone."  # where our detectors keep theirs

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from resnet_backbone.backbone.blocks import BasicBlock, BlockStyle, Bottleneck, Place
-from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.backbone.preactivation import PreActivationBasicBlock, PreActivationBottleneck
 from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
+from resnet_backbone.create import create_backbone
 
 BLOCKS = [BasicBlock, Bottleneck, PreActivationBasicBlock, PreActivationBottleneck]
 PLAIN = BlockStyle()

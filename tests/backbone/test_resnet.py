@@ -6,8 +6,9 @@ import torchvision
 from comparison import randomise_norms, relative_error
 from torchvision.models._utils import IntermediateLayerGetter
 
-from resnet_backbone.backbone.build import create_backbone, list_backbones
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
+from resnet_backbone.backbone.variants import list_backbones
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError
 
 LAYERS = {"layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from comparison import randomise_norms
 
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.errors import ConfigError
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.structures import ImageBatch
 

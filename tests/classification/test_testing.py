@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.classification.testing import (
     MultiScale,
     SingleCrop,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_backbone.backbone.build import get_variant
+from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.load import list_configs, load_classification_config
 from resnet_backbone.paper import cost, published
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_rcnn import tiny_config
 
-from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.config.load import load_config
 from resnet_backbone.config.schema import Config
+from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard

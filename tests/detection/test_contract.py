@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from resnet_backbone.backbone.build import create_backbone
 from resnet_backbone.config.schema import Config
+from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.contract import settle, warn_about_recipe
 from resnet_backbone.errors import ConfigError

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.paper.gradients import gradient_norms
 

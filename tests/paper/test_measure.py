@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.errors import DataError
 from resnet_backbone.paper import measure
 from resnet_backbone.paper.gradients import gradient_norms

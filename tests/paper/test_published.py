@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnet_backbone.backbone.build import list_backbones
+from resnet_backbone.backbone.variants import list_backbones
 from resnet_backbone.paper import published
 from resnet_backbone.paper.published import (
     CIFAR_SCHEDULE,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_backbone.backbone.build import create_backbone
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.paper.responses import LayerResponse, descending, layer_responses
 

@@ -21,7 +21,7 @@ from detectron2.modeling.backbone import Backbone, build_backbone
 from detectron2_numbers import CONFIGS, their_losses
 
 from resnet_backbone.backbone import variants
-from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.plugins.detectron2 import add_config, create_detectron2_backbone
 from resnet_backbone.weights.card import WeightsCard

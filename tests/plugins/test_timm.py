@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights

@@ -8,7 +8,7 @@ from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.plugins.torchvision import (
     DETECTORS,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from resnet_backbone.backbone.build import create_backbone
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.load import load_weights

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.fold import fold_input

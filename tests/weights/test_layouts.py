@@ -6,8 +6,8 @@ import pytest
 import torch
 import torchvision
 
-from resnet_backbone.backbone.build import create_backbone
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.layouts import BACKBONES, FOLDED_VARIANCE, from_ours, to_ours
 

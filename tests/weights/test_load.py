@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 import resnet_backbone
-from resnet_backbone.backbone.build import create_backbone, create_res5
+from resnet_backbone.create import create_backbone, create_res5
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights

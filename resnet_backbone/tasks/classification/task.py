@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_backbone.classification.from_config import build_image_classifier, settled_pixels
+from resnet_backbone.classification.build import build_image_classifier, settled_pixels
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.labelled.build import build_images

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from resnet_backbone.classification.from_config import build_image_classifier
+from resnet_backbone.classification.build import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.config.classification_schema import ClassificationConfig, ClassifierConfig
 from resnet_backbone.errors import WeightsError

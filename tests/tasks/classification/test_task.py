@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from resnet_backbone.backbone.build import create_backbone
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
+from resnet_backbone.create import create_backbone
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 from resnet_backbone.evaluation.classification import ClassificationEvaluator

@@ -6,7 +6,7 @@ import tiny_classifier
 import torch
 from safetensors.torch import load_file
 
-from resnet_backbone.classification.build import create_classifier
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, WeightsError

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, tiny_batch, tiny_config, tiny_detector
 
-from resnet_backbone.backbone.build import create_backbone
+from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.contract import settle
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.detection.trained import check_classes, load_trained

@@ -1,4 +1,4 @@
-"""Backbones by name."""
+"""Backbones by name, with weights: where networks and weight files meet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_backbone.backbone.foreign import (
 )
 from resnet_backbone.backbone.resnet import NORM_EPS, Options, ResNet, block_style, stage_specs
 from resnet_backbone.backbone.stage import Stage, init_weights
-from resnet_backbone.backbone.variants import BACKBONES, Variant
+from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def create_backbone(
             weights, chosen = _agreed(name, weights, chosen, stride_in_1x1, norm_eps)
         net = ResNet(name, variant, out_features=out_features, options=chosen)
     if weights is not None:
-        # Imported here because reading files is a layer above: `weights` knows backbones.
+        # Imported here, and below, as a backbone without weights needs torch alone.
         from resnet_backbone.weights.load import load_weights
 
         load_weights(net, weights, allow_partial=allow_partial)
@@ -162,23 +162,3 @@ def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401
     )
     init_weights(res5, zero_init_residual=chosen.zero_init_residual)
     return res5.to(memory_format=torch.channels_last)
-
-
-def list_backbones(pattern: str = "*") -> list[str]:
-    """Returns the registered names that match a shell `pattern`, sorted."""
-    return BACKBONES.names(pattern)
-
-
-def get_variant(name: str) -> Variant:
-    """Returns the numbers of a network.
-
-    Raises:
-        ConfigError: no such network, or one that a user registered and that has no such numbers.
-    """
-    try:
-        entry = BACKBONES.get(name)
-    except KeyError as error:
-        raise ConfigError(error.args[0]) from None
-    if not isinstance(entry, Variant):
-        raise ConfigError(f"backbone {name!r} is not a ResNet of this package")
-    return entry

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from resnet_backbone.backbone.build import create_backbone, create_res5, list_backbones
+from resnet_backbone.backbone.variants import list_backbones
+from resnet_backbone.create import create_backbone, create_res5
 from resnet_backbone.errors import ConfigError
 
 
@@ -47,7 +48,7 @@ def test_res5_head_takes_the_stride_where_it_is_told():
 
 def test_the_backbone_needs_torch_alone():
     code = (
-        "import sys, resnet_backbone.backbone.build\n"
+        "import sys, resnet_backbone.create\n"
         "heavy = {'torchvision', 'pydantic', 'safetensors', 'PIL', 'yaml', 'pycocotools'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

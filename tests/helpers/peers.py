@@ -115,7 +115,7 @@ def _polygon(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def build_detectron2(
     name: str, model: RCNN, configs: str, options: tuple[Any, ...] = (), device: str = "cpu"
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Returns detectron2's model of the same detector, holding the weights of ours.
 
     Args:
@@ -147,9 +147,6 @@ def build_detectron2(
         )
     peer.load_state_dict(state, strict=False)
     return peer
-
-
-# Our names, as regular expressions, and detectron2's.
 
 
 def detectron2_inputs(batch: Batch, *, training: bool) -> list[dict[str, Any]]:
@@ -195,7 +192,7 @@ def build_torchvision(model: RCNN) -> nn.Module:
     return peer
 
 
-def _frozen_norm() -> Any:  # noqa: ANN401
+def _frozen_norm() -> Any:
     from torchvision.ops import FrozenBatchNorm2d
 
     return FrozenBatchNorm2d

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from resnet_backbone.evaluation.explain import explain
+from resnet_backbone.evaluation.zero_ap import explain
 
 NAN = float("nan")
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from resnet_backbone.backbone.build import create_backbone, list_backbones
-from resnet_backbone.weights.networks import networks_like
+from resnet_backbone.backbone.variants import list_backbones
+from resnet_backbone.create import create_backbone
+from resnet_backbone.weights.recognise import networks_like
 
 SMALL = [name for name in list_backbones() if not any(n in name for n in ("1202", "110", "152"))]
 # Strides, shortcuts without parameters and none at all leave no trace in the names.
