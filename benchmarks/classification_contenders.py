@@ -24,9 +24,9 @@ from training_step import captured, finished, make_step, repeated, sgd
 import resnet_backbone as rb
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.data.labelled.crops import RandomFlip, RandomResizedCrop
-from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate
+from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate_images
 from resnet_backbone.data.labelled.image_folder import ImageFolder
-from resnet_backbone.data.labelled.in_memory import ResidentImages, ResidentTraining
+from resnet_backbone.data.labelled.in_memory import InMemoryImages, InMemoryTraining
 from resnet_backbone.data.loading.loader import BatchLoader, TrainingBatches, make_loader
 from resnet_backbone.data.loading.order import TrainingOrder
 from resnet_backbone.utils.allocator import keep_freed_memory
@@ -63,7 +63,7 @@ def our_loader(settings: Settings) -> Run:
     """The loader of tools/pretrain.py with the same augmentation as `torchvision_loader`."""
     files = ImageFolder([loader_folder(settings)])
     dataset = ClassificationDataset(files, training=[(0, (RandomResizedCrop(), RandomFlip()))])
-    batches = TrainingBatches(dataset, collate, seed=0, on_bad_sample="error")
+    batches = TrainingBatches(dataset, collate_images, seed=0, on_bad_sample="error")
     order = TrainingOrder(
         np.zeros(len(dataset), dtype=bool), batch_size=LOADER_BATCH, seed=0, group=False
     )
@@ -92,7 +92,7 @@ def our_cifar(settings: Settings) -> Run:
     keep_freed_memory()
     device = torch.device(settings.device)
     model = cifar_classifier().to(device).train()
-    data = ResidentTraining(
+    data = InMemoryTraining(
         _resident(settings.cifar_images),
         batch_size=CIFAR_BATCH,
         seed=0,
@@ -182,10 +182,10 @@ def imagenet_batch(settings: Settings) -> tuple[Tensor, Tensor]:
     return images, torch.randint(1000, (settings.batch,), device=settings.device)
 
 
-def _resident(count: int) -> ResidentImages:
+def _resident(count: int) -> InMemoryImages:
     """Pixels at random: what they show does not change the time."""
     generator = torch.Generator().manual_seed(0)
-    return ResidentImages(
+    return InMemoryImages(
         torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator),
         torch.randint(10, (count,), generator=generator),
         [str(number) for number in range(count)],

@@ -17,7 +17,7 @@ from torchvision import transforms
 import resnet_backbone as rb
 from resnet_backbone.data.labelled.crops import CentreCrop
 from resnet_backbone.data.labelled.image_folder import ImageFolder
-from resnet_backbone.data.loading.jpeg import decode
+from resnet_backbone.data.loading.jpeg import decode_image
 
 BATCH, SIZE = 4, 64  # of ResNet-50's comparison
 FLOAT, DOUBLE = 1e-5, 1e-8  # relative: of the loss in float32, of loss and gradients in float64
@@ -43,7 +43,7 @@ def _loader(settings: Settings) -> str:
     )
     worst = 0
     for index in range(0, len(files), max(1, len(files) // 20)):
-        found = ours(decode(files.read(index), files.names[index], max_pixels=10**8)).int()
+        found = ours(decode_image(files.read(index), files.names[index], max_pixels=10**8)).int()
         expected = theirs(Image.open(files.names[index]).convert("RGB")).int()
         worst = max(worst, int((found - expected).abs().max()))
     assert worst <= 2, worst

@@ -164,6 +164,21 @@ def test_nobody_imports_what_is_outermost(module):
     assert not names & {"tools", "benchmarks", "tests"}
 
 
+# What every module of a kind has.
+EVERYWHERE = {"main"}
+TO_COME = {"Pixels", "settle", "settled_pixels"}
+
+
+def test_a_name_means_one_thing_in_the_whole_package():
+    homes: dict[str, list[str]] = {}
+    for module, tree in TREES.items():
+        for node in tree.body:
+            if _is_definition(node) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    twice = {name: found for name, found in homes.items() if len(found) > 1}
+    assert twice.keys() <= EVERYWHERE | TO_COME, twice
+
+
 def test_importing_the_package_is_cheap():
     """`import resnet_backbone` loads nothing; a backbone then needs torch alone."""
     heavy = "torch torchvision pydantic pycocotools matplotlib timm detectron2 yaml PIL".split()

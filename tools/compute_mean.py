@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from resnet_backbone.config.load import load_classification_config
 from resnet_backbone.data.labelled.build import training_images
-from resnet_backbone.data.labelled.dataset import collate
+from resnet_backbone.data.labelled.dataset import collate_images
 from resnet_backbone.data.labelled.mean_image import mean_of, write_mean_image
 from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, make_loader
 from resnet_backbone.errors import ConfigError
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
             f"data.format is {cfg.data.format}: model.mean_image=auto computes it as it reads"
         )
     dataset = training_images(cfg.data)
-    batches = EvaluationBatches(dataset, collate, 0, cfg.data.on_bad_sample)
+    batches = EvaluationBatches(dataset, collate_images, 0, cfg.data.on_bad_sample)
     numbers = range(len(dataset))
     keys = [numbers[start : start + BATCH] for start in range(0, len(dataset), BATCH)]
     loader = BatchLoader(make_loader(batches, keys, cfg.data.workers), dataset.skipped)

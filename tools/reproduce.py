@@ -9,7 +9,7 @@ from resnet_backbone.errors import ConfigError
 from resnet_backbone.paper.record import record_run
 from resnet_backbone.paper.record_schema import Record, read_records
 from resnet_backbone.paper.reproduce import EXHIBITS, reproduce
-from resnet_backbone.paper.rows import Section
+from resnet_backbone.paper.rows import ComparisonTable
 from resnet_backbone.report.tables import align
 from resnet_backbone.tasks.classification.measure import measure_classifier
 from resnet_backbone.utils import cli
@@ -60,7 +60,7 @@ def _help() -> str:
     return f"some of {', '.join(KEYS)}"
 
 
-def _text(section: Section) -> str:
+def _text(section: ComparisonTable) -> str:
     """Returns aligned lines, below them the notes."""
     cells = [(row.label, row.paper, row.ours, row.difference) for row in section.rows]
     table = align([("", "paper", "ours", "difference"), *cells]).split("\n")

@@ -51,7 +51,7 @@ def _detectron2_engine() -> Callable[..., Path]:
             " works uncompiled: git clone https://github.com/facebookresearch/detectron2 and put"
             " it on PYTHONPATH"
         ) from None
-    from resnet_backbone.plugins.detectron2_engine import train as train_with_detectron2
+    from resnet_backbone.plugins.detectron2_engine import train_with_detectron2
 
     return train_with_detectron2
 

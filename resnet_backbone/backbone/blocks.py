@@ -53,8 +53,8 @@ class BlockStyle:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a block owes to its place in the network.
+class BlockPosition:
+    """What depends on where in the network a block stands.
 
     Attributes:
         stride: Of the block.
@@ -78,19 +78,21 @@ class ResidualBlock(nn.Module):
     Args:
         in_channels: Channels of the input.
         width: Output channels / `expansion`.
-        place: Where the block stands.
+        position: Where the block stands.
         style: What it has in common with all others.
     """
 
     expansion: int  # channels of the output per unit of width
 
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
+    def __init__(
+        self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
+    ) -> None:
         super().__init__()
         out_channels = width * self.expansion
         self.out_channels = out_channels
-        self.drop_rate = place.drop_rate
+        self.drop_rate = position.drop_rate
         self.has_shortcut = style.shortcut != "none"
-        self.downsample = _shortcut(in_channels, out_channels, place, style)
+        self.downsample = _shortcut(in_channels, out_channels, position, style)
         self.se = SqueezeExcite(out_channels) if style.squeeze_excite else None
 
     def residual(self, x: Tensor) -> Tensor:
@@ -122,11 +124,13 @@ class BasicBlock(ResidualBlock):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
-        self.conv1 = conv3x3(in_channels, width, place, stride=place.stride)
+    def __init__(
+        self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
+    ) -> None:
+        super().__init__(in_channels, width, position, style)
+        self.conv1 = conv3x3(in_channels, width, position, stride=position.stride)
         self.bn1 = style.make_norm(width)
-        self.conv2 = conv3x3(width, width, second_place(place))
+        self.conv2 = conv3x3(width, width, second_position(position))
         self.bn2 = style.make_norm(width)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -144,13 +148,15 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
+    def __init__(
+        self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
+    ) -> None:
+        super().__init__(in_channels, width, position, style)
         inner = inner_width(width, style)
-        stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
+        stride1, stride2 = (position.stride, 1) if style.stride_in_1x1 else (1, position.stride)
         self.conv1 = PointwiseConv2d(in_channels, inner, stride1)
         self.bn1 = style.make_norm(inner)
-        self.conv2 = conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
+        self.conv2 = conv3x3(inner, inner, position, stride=stride2, groups=style.groups)
         self.bn2 = style.make_norm(inner)
         self.conv3 = PointwiseConv2d(inner, self.out_channels)
         self.bn3 = style.make_norm(self.out_channels)
@@ -166,16 +172,16 @@ class Bottleneck(ResidualBlock):
         return self.bn3
 
 
-def second_place(place: Place) -> Place:
-    """Returns the place of a basic block's second convolution, which never strides."""
-    return replace(place, dilation=place.stage_dilation)
+def second_position(position: BlockPosition) -> BlockPosition:
+    """Returns the position of a basic block's second convolution, which never strides."""
+    return replace(position, dilation=position.stage_dilation)
 
 
 def _shortcut(
-    in_channels: int, out_channels: int, place: Place, style: BlockStyle
+    in_channels: int, out_channels: int, position: BlockPosition, style: BlockStyle
 ) -> nn.Module | None:
     """Returns what the shortcut does to its input; None leaves it as it is."""
-    stride = place.stride
+    stride = position.stride
     same = stride == 1 and in_channels == out_channels
     if style.shortcut == "none" or (same and style.shortcut != "C"):
         return None
@@ -188,16 +194,21 @@ def _shortcut(
         stride,
         norm,
         average=style.avg_down,
-        dilated=place.stage_dilation > 1,
+        dilated=position.stage_dilation > 1,
     )
 
 
 def conv3x3(
-    in_channels: int, out_channels: int, place: Place, *, stride: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    position: BlockPosition,
+    *,
+    stride: int = 1,
+    groups: int = 1,
 ) -> nn.Conv2d:
     """Returns a convolution without bias, which the norm behind it would cancel."""
-    dilation = place.dilation
-    if place.deformable:
+    dilation = position.dilation
+    if position.deformable:
         return DeformConv2d(
             in_channels, out_channels, stride=stride, dilation=dilation, groups=groups
         )

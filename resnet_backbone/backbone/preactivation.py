@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_backbone.backbone.blocks import (
+    BlockPosition,
     BlockStyle,
-    Place,
     ResidualBlock,
     conv3x3,
     inner_width,
-    second_place,
+    second_position,
 )
 from resnet_backbone.backbone.norm import conv_norm
 from resnet_backbone.backbone.pointwise import PointwiseConv2d
@@ -26,8 +26,10 @@ class PreActivationBlock(ResidualBlock):
 
     bn1: nn.Module
 
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
+    def __init__(
+        self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
+    ) -> None:
+        super().__init__(in_channels, width, position, style)
         if isinstance(self.downsample, Projection):
             self.downsample = self.downsample.without_norm()
 
@@ -44,12 +46,14 @@ class PreActivationBasicBlock(PreActivationBlock):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
+    def __init__(
+        self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
+    ) -> None:
+        super().__init__(in_channels, width, position, style)
         self.bn1 = style.make_norm(in_channels)
-        self.conv1 = conv3x3(in_channels, width, place, stride=place.stride)
+        self.conv1 = conv3x3(in_channels, width, position, stride=position.stride)
         self.bn2 = style.make_norm(width)
-        self.conv2 = conv3x3(width, width, second_place(place))
+        self.conv2 = conv3x3(width, width, second_position(position))
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F of the activated `x`."""
@@ -65,14 +69,16 @@ class PreActivationBottleneck(PreActivationBlock):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, place: Place, style: BlockStyle) -> None:
-        super().__init__(in_channels, width, place, style)
+    def __init__(
+        self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
+    ) -> None:
+        super().__init__(in_channels, width, position, style)
         inner = inner_width(width, style)
-        stride1, stride2 = (place.stride, 1) if style.stride_in_1x1 else (1, place.stride)
+        stride1, stride2 = (position.stride, 1) if style.stride_in_1x1 else (1, position.stride)
         self.bn1 = style.make_norm(in_channels)
         self.conv1 = PointwiseConv2d(in_channels, inner, stride1)
         self.bn2 = style.make_norm(inner)
-        self.conv2 = conv3x3(inner, inner, place, stride=stride2, groups=style.groups)
+        self.conv2 = conv3x3(inner, inner, position, stride=stride2, groups=style.groups)
         self.bn3 = style.make_norm(inner)
         self.conv3 = PointwiseConv2d(inner, self.out_channels)
 

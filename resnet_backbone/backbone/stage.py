@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from resnet_backbone.backbone.blocks import BlockStyle, Place, ResidualBlock
+from resnet_backbone.backbone.blocks import BlockPosition, BlockStyle, ResidualBlock
 from resnet_backbone.backbone.deform import DeformConv2d
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 
@@ -65,14 +65,14 @@ class Stage(nn.Sequential):
         super().__init__()
         self.out_channels = spec.width * block.expansion
         self.activation_checkpointing = activation_checkpointing
-        later = Place(
+        later = BlockPosition(
             dilation=spec.dilation, stage_dilation=spec.dilation, deformable=spec.deformable
         )
         first = replace(later, stride=spec.stride, dilation=spec.first_dilation)
         channels = spec.in_channels
         for index, rate in enumerate(spec.drop_rates):
-            place = replace(first if index == 0 else later, drop_rate=rate)
-            self.append(block(channels, spec.width, place, style))
+            position = replace(first if index == 0 else later, drop_rate=rate)
+            self.append(block(channels, spec.width, position, style))
             channels = self.out_channels
 
     def forward(self, x: Tensor) -> Tensor:

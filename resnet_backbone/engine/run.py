@@ -20,7 +20,7 @@ from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
-from resnet_backbone.engine.state import TrainState, read_record
+from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.errors import DataError
 from resnet_backbone.tasks.dispatch import AnyConfig, make_task
@@ -54,7 +54,7 @@ class Run:
         self.checkpoints = Checkpoints(output, cfg.checkpoint.keep)
         found = distributed.on_main(lambda: self._find_checkpoint(resume))
         if found is not None:
-            saved = read_record(found.files)["about"]["config"]
+            saved = read_state_record(found.files)["about"]["config"]
             run_folder.check_same_config(saved, cfg, found.folder)
         seed.seed_everything(cfg.seed)
         self.task = make_task(cfg, device)
@@ -177,7 +177,7 @@ class Run:
             self.checkpoints.prepare()
         release()
         run_folder.check_space(self.output, 2 * self.state.size())
-        run_folder.describe(self.output, self.cfg, distributed.world_size())
+        run_folder.write_description(self.output, self.cfg, distributed.world_size())
         self._log = MetricsLog(
             self.output / run_folder.METRICS,
             self.output / run_folder.TENSORBOARD,
@@ -202,7 +202,7 @@ class Run:
             DataError: the dataset is not the one that the run began with.
             StorageError: the checkpoint does not fit the model.
         """
-        about = read_record(found.files)["about"]
+        about = read_state_record(found.files)["about"]
         self._check_dataset(about, found)
         self.state.from_files(found.files)
         generators, rank = about["generators"], distributed.rank()

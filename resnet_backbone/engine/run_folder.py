@@ -177,7 +177,7 @@ def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path
         logger.info("%s: %s before, %s from now on", key, before.get(key), now.get(key))
 
 
-def describe(output: Path, cfg: RunConfig, world_size: int) -> None:
+def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
     """Writes the settings and the environment, from which the run could be repeated.
 
     Raises:

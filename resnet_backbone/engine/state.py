@@ -118,7 +118,7 @@ class TrainState:
         Raises:
             StorageError: the files belong to another model or other settings.
         """
-        record = read_record(files)
+        record = read_state_record(files)
         own = self.tensors()
         _fill(own[MODEL_FILE], safetensors.torch.load(files[MODEL_FILE]), MODEL_FILE)
         if self.average is not None and AVERAGE_FILE in files:
@@ -162,7 +162,7 @@ class TrainState:
             self.optimizer.state[parameter][slot] = value
 
 
-def read_record(files: Mapping[str, bytes]) -> dict[str, Any]:
+def read_state_record(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Returns what is not tensors: "progress", "scaler", and "about" as given to `to_files`."""
     return json.loads(files[STATE_FILE])
 

@@ -15,7 +15,7 @@ from resnet_backbone.paper.published_figures import (
     RESIDUAL_CIFAR,
 )
 from resnet_backbone.paper.record_schema import Layer, Record
-from resnet_backbone.paper.rows import NOTHING, Row, Section, not_run
+from resnet_backbone.paper.rows import NOTHING, ComparisonTable, Row, not_run
 
 
 def _missing(network: str, label: str, paper: str) -> Row:
@@ -35,7 +35,7 @@ def measured(records: Sequence[Record], network: str, what: str) -> Runs | None:
     return found[0] if found else None
 
 
-def figure_7(records: Sequence[Record]) -> Section:
+def figure_7(records: Sequence[Record]) -> ComparisonTable:
     """Returns the mean response of each network, and whether they stand as in the paper."""
     rows = []
     for network in FIGURE_7_NETWORKS:
@@ -43,13 +43,13 @@ def figure_7(records: Sequence[Record]) -> Section:
         if found is None:
             rows.append(_missing(network, f"{network}, mean std", "drawn"))
         else:
-            mean = f"{mean_of(found.records[0].layer_responses or ()):.3f}"
+            mean = f"{mean_over_layers(found.records[0].layer_responses or ()):.3f}"
             how = _origin(found)
             rows.append(Row(f"{network}, mean std", "drawn", mean, "-", how, recorded=True))
     rows += [_claim(records, *claim) for claim in FIGURE_7_CLAIMS]
     title = "Figure 7: standard deviation of the 3x3 layers' responses, CIFAR-10"
     notes = ("mean over the layers of a network", *_assumed(rows))
-    return Section("figure7", title, tuple(rows), notes)
+    return ComparisonTable("figure7", title, tuple(rows), notes)
 
 
 def _origin(runs: Runs) -> str:
@@ -66,12 +66,12 @@ def _claim(records: Sequence[Record], smaller: str, larger: str) -> Row:
     pair = find_pair(_with(records, "layer_responses"), (smaller, larger), CIFAR_SCHEDULE)
     if pair is None:
         return Row(label, "yes", NOTHING, "-", "needs both, run under the same conditions")
-    low, high = (mean_of(runs.records[0].layer_responses or ()) for runs in pair)
+    low, high = (mean_over_layers(runs.records[0].layer_responses or ()) for runs in pair)
     how = "; ".join([f"{low:.3f} against {high:.3f}", *pair[0].deviations])
     return Row(label, "yes", "yes" if low < high else "no", "-", how, recorded=True)
 
 
-def gradient_check(records: Sequence[Record]) -> Section:
+def gradient_check(records: Sequence[Record]) -> ComparisonTable:
     """Returns the smallest and the largest gradient of each network."""
     rows = []
     for network in (*PLAIN_CIFAR, *RESIDUAL_CIFAR):
@@ -84,10 +84,10 @@ def gradient_check(records: Sequence[Record]) -> Section:
         rows.append(Row(network, "healthy", ours, "-", _origin(found), recorded=True))
     title = "Section 4.1: L2 norms of the gradients over all convolutions, trained networks"
     note = "the paper gives no numbers: with batch normalisation the norms are healthy"
-    return Section("gradients", title, tuple(rows), (note, *_assumed(rows)))
+    return ComparisonTable("gradients", title, tuple(rows), (note, *_assumed(rows)))
 
 
-def mean_of(layers: Sequence[Layer]) -> float:
+def mean_over_layers(layers: Sequence[Layer]) -> float:
     """Returns the mean over the layers."""
     return statistics.fmean(layer.value for layer in layers)
 

@@ -22,8 +22,8 @@ from resnet_backbone.paper.record_schema import (
 )
 from resnet_backbone.paper.run_files import (
     Environment,
+    RecordedConfig,
     Results,
-    RunConfig,
     errors_of,
     more_tests,
     read_config,
@@ -137,7 +137,7 @@ def _final(steps: list[int], values: list[float], last: int) -> float | None:
     return sum(late) / len(late) if late else None
 
 
-def _data(config: RunConfig) -> Data:
+def _data(config: RecordedConfig) -> Data:
     own = config.data.format in ("cifar10", "cifar100", "shapes")
     return Data(
         name=config.data.format if own else Path(config.data.root).name,
@@ -147,7 +147,7 @@ def _data(config: RunConfig) -> Data:
     )
 
 
-def _machine(config: RunConfig, environment: Environment) -> Machine:
+def _machine(config: RecordedConfig, environment: Environment) -> Machine:
     gpu = None if config.device == "cpu" else environment.gpu
     return Machine(
         device="cuda" if gpu else "cpu",

@@ -16,13 +16,13 @@ Positive = Annotated[int, Field(gt=0)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     """Base of every part: frozen, closed, typed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Training(Part):
+class Training(RecordPart):
     """The schedule that a run followed, scaled to its batch size."""
 
     kind: str = Field(description="multistep, cosine or plateau")
@@ -34,7 +34,7 @@ class Training(Part):
     steps: NonNegative = Field(description="how many were done")
 
 
-class Data(Part):
+class Data(RecordPart):
     """What a run was trained and tested on."""
 
     name: str = Field(description="of torchvision's data set, or of the folder that holds it")
@@ -43,14 +43,14 @@ class Data(Part):
     hold_out: NonNegative = Field(description="training images that were tested on instead")
 
 
-class Test(Part):
+class Test(RecordPart):
     """Errors on the test images at one step."""
 
     top1_error: Error
     top5_error: Error | None = None
 
 
-class Best(Part):
+class Best(RecordPart):
     """The best evaluation of a run, which the test images themselves have chosen."""
 
     metric: str
@@ -58,7 +58,7 @@ class Best(Part):
     step: NonNegative
 
 
-class Curve(Part):
+class Curve(RecordPart):
     """Errors over steps."""
 
     steps: tuple[NonNegative, ...]
@@ -71,14 +71,14 @@ class Curve(Part):
         return self
 
 
-class Layer(Part):
+class Layer(RecordPart):
     """A number for one convolution."""
 
     name: str
     value: Size
 
 
-class Machine(Part):
+class Machine(RecordPart):
     """What computed."""
 
     device: Literal["cpu", "cuda"]
@@ -87,7 +87,7 @@ class Machine(Part):
     torch: str
 
 
-class Record(Part):
+class Record(RecordPart):
     """One finished run.
 
     Errors are fractions; `test` is that of the last step, of one crop per image, and `more_tests`

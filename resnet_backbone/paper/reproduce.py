@@ -13,7 +13,15 @@ from resnet_backbone.paper.matching import ErrorName, Runs, find_pair, find_runs
 from resnet_backbone.paper.published import Published, PublishedTable
 from resnet_backbone.paper.published_figures import PublishedFigure
 from resnet_backbone.paper.record_schema import Record
-from resnet_backbone.paper.rows import COMPUTED, NOTHING, Row, Section, not_run, percent, signed
+from resnet_backbone.paper.rows import (
+    COMPUTED,
+    NOTHING,
+    ComparisonTable,
+    Row,
+    not_run,
+    percent,
+    signed,
+)
 
 Records = Sequence[Record]
 
@@ -33,10 +41,10 @@ class Exhibit:
     """
 
     key: str
-    build: Callable[[Records], Section]
+    build: Callable[[Records], ComparisonTable]
 
 
-def _table_1(_records: Records) -> Section:
+def _table_1(_records: Records) -> ComparisonTable:
     names = {
         "resnet18": "ResNet-18",
         "resnet34": "ResNet-34",
@@ -46,16 +54,20 @@ def _table_1(_records: Records) -> Section:
     }
     rows = tuple(_multiply_adds(network, label) for network, label in names.items())
     note = "with the stride in the bottlenecks' first 1x1 convolution, as in the paper"
-    return Section("table1", "Table 1: 10^9 multiply-adds of an image of 224x224", rows, (note,))
+    return ComparisonTable(
+        "table1", "Table 1: 10^9 multiply-adds of an image of 224x224", rows, (note,)
+    )
 
 
-def _figure_3(_records: Records) -> Section:
+def _figure_3(_records: Records) -> ComparisonTable:
     names = published_figures.FIGURE_3_NETWORKS
     rows = [_multiply_adds(network, label) for network, label in names.items()]
     ours = 100 * cost.total("plain34").multiply_adds / cost.total("vgg19").multiply_adds
     share = published_figures.PLAIN_34_OF_VGG_19
     rows.append(Row("plain-34, % of VGG-19", f"{share:g}", f"{ours:.1f}", signed(ours - share)))
-    return Section("figure3", "Figure 3: 10^9 multiply-adds of an image of 224x224", tuple(rows))
+    return ComparisonTable(
+        "figure3", "Figure 3: 10^9 multiply-adds of an image of 224x224", tuple(rows)
+    )
 
 
 def _multiply_adds(network: str, label: str) -> Row:
@@ -68,7 +80,7 @@ def _is_bottleneck(network: str) -> bool:
     return network in ("resnet50", "resnet101", "resnet152")
 
 
-def _errors(table: PublishedTable, records: Records) -> Section:
+def _errors(table: PublishedTable, records: Records) -> ComparisonTable:
     """Returns a table of errors; `table.schedule` is given."""
     fitting = [record for record in records if record.tested(table.testing) is not None]
     rows = [_error(row, table, fitting) for row in table.rows]
@@ -81,7 +93,9 @@ def _errors(table: PublishedTable, records: Records) -> Section:
         notes.append("of the six, the paper names two; counted are R34 B and C, R50, R101, 2 R152")
     if any(row.ours == NOTHING and "GPU" in row.how for row in rows) and table.schedule:
         notes.append(cost.ASSUMPTIONS[table.schedule.dataset])
-    return Section(table.key, f"{_name(table.key)}: {table.title}", tuple(rows), tuple(notes))
+    return ComparisonTable(
+        table.key, f"{_name(table.key)}: {table.title}", tuple(rows), tuple(notes)
+    )
 
 
 def _error(row: Published, table: PublishedTable, records: Records) -> Row:
@@ -120,13 +134,15 @@ def _parameters(network: str) -> Row:
     return Row(label, f"{paper:g}", f"{ours:.3f}", f"{ours - paper:+.3f}", COMPUTED)
 
 
-def _curves(figure: PublishedFigure, records: Records) -> Section:
+def _curves(figure: PublishedFigure, records: Records) -> ComparisonTable:
     rows = [row for network in figure.networks for row in _ends(network, figure, records)]
     rows += [_claim(claim, figure, records) for claim in figure.claims]
     notes = ["training error: mean over the last twentieth of the steps, of augmented images"]
     if any(row.ours == NOTHING for row in rows):
         notes.append(cost.ASSUMPTIONS[figure.schedule.dataset])
-    return Section(figure.key, f"{_name(figure.key)}: {figure.title}", tuple(rows), tuple(notes))
+    return ComparisonTable(
+        figure.key, f"{_name(figure.key)}: {figure.title}", tuple(rows), tuple(notes)
+    )
 
 
 def _ends(network: str, figure: PublishedFigure, records: Records) -> list[Row]:
@@ -160,7 +176,7 @@ def _claim(claim: published_figures.Claim, figure: PublishedFigure, records: Rec
     return Row(label, "yes", "yes" if holds else "no", "-", how, recorded=True)
 
 
-def _detection(table: PublishedTable, _records: Records) -> Section:
+def _detection(table: PublishedTable, _records: Records) -> ComparisonTable:
     key = {"table7": "voc", "table8": "coco"}[table.key]
     rows = [
         Row(f"{row.label}{_METRICS[row.metric]}", f"{row.value:.1f}", "-", "-", NOT_HERE)
@@ -172,7 +188,7 @@ def _detection(table: PublishedTable, _records: Records) -> Section:
         )
         for row in table.rows
     ]
-    return Section(
+    return ComparisonTable(
         table.key, f"{_name(table.key)}: {table.title}", tuple(rows), (cost.ASSUMPTIONS[key],)
     )
 
@@ -198,7 +214,7 @@ EXHIBITS: tuple[Exhibit, ...] = (
 )
 
 
-def reproduce(records: Records, only: Sequence[str] = ()) -> list[Section]:
+def reproduce(records: Records, only: Sequence[str] = ()) -> list[ComparisonTable]:
     """Returns the tables and figures in the paper's order.
 
     Args:

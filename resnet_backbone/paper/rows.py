@@ -30,7 +30,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class ComparisonTable:
     """One table.
 
     Attributes:

@@ -63,7 +63,7 @@ class SolverSection(BaseModel):
     batch_size: int
 
 
-class RunConfig(BaseModel):
+class RecordedConfig(BaseModel):
     """Of a run's config.yaml, whose schedule is already scaled, what is recorded."""
 
     task: Literal["classification"]
@@ -138,7 +138,7 @@ def more_tests(folder: Path) -> dict[str, Test]:
     return tests
 
 
-def read_config(file: Path) -> RunConfig:
+def read_config(file: Path) -> RecordedConfig:
     """Returns what a run was configured to do.
 
     Raises:
@@ -150,7 +150,7 @@ def read_config(file: Path) -> RunConfig:
     if task != "classification":
         raise ConfigError(f"{file}: task is {task}, expected classification, the only one recorded")
     try:
-        return RunConfig.model_validate(tree | {"extras": _extras(tree)})
+        return RecordedConfig.model_validate(tree | {"extras": _extras(tree)})
     except ValidationError as error:
         raise StorageError(f"{file}: {defects(error)}") from None
 

@@ -81,7 +81,7 @@ class Trainer(DefaultTrainer):
         return hooks
 
 
-def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
+def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Trains what `cfg` describes with detectron2; every rank calls it.
 
     Validation losses, pictures, curves and saving on a signal are our engine's alone; checkpoints
@@ -122,7 +122,7 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
             cfg = scale_to_batch(cfg, distributed.world_size())
             node = _prepare(cfg, device.type)
             if overwrite:  # only now that nothing of this run can be refused
-                distributed.on_main(lambda: detectron2_folder.discard(output))
+                distributed.on_main(lambda: detectron2_folder.discard_any_run(output))
             _train(cfg, node, resume=resume)
     finally:
         distributed.shutdown()
@@ -132,7 +132,7 @@ def train(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path
 
 def _open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool) -> None:
     stack.enter_context(run_folder.locked(output))
-    detectron2_folder.claim(output, resume=resume, overwrite=overwrite)
+    detectron2_folder.claim_for_detectron2(output, resume=resume, overwrite=overwrite)
 
 
 def _prepare(cfg: Config, device: str) -> CfgNode:

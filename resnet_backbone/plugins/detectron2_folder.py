@@ -19,7 +19,7 @@ _BOTH_WRITE = {run_folder.CONFIG, run_folder.LOG}
 logger = logging.getLogger(__name__)
 
 
-def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
+def claim_for_detectron2(output: Path, *, resume: bool, overwrite: bool) -> None:
     """Makes sure that what is in the folder is wanted there.
 
     Raises:
@@ -46,7 +46,7 @@ def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def discard(output: Path) -> None:
+def discard_any_run(output: Path) -> None:
     """Removes what an earlier run of either engine has written, and nothing else.
 
     Raises:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from resnet_backbone.backbone.blocks import BasicBlock, BlockStyle, Bottleneck, Place
+from resnet_backbone.backbone.blocks import BasicBlock, BlockPosition, BlockStyle, Bottleneck
 from resnet_backbone.backbone.preactivation import PreActivationBasicBlock, PreActivationBottleneck
 from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
 from resnet_backbone.create import create_backbone
@@ -20,7 +20,7 @@ PLAIN = BlockStyle()
 def test_gradients_are_those_of_finite_differences(block, stride, norm):
     """In-place ReLU and sum must leave everything that the backward pass needs."""
     in_channels = 32 * block.expansion
-    net = block(in_channels, 32, Place(stride), BlockStyle(norm)).double()
+    net = block(in_channels, 32, BlockPosition(stride), BlockStyle(norm)).double()
     x = torch.randn(2, in_channels, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(net, x, fast_mode=True)
     weight = net.conv1.weight
@@ -34,14 +34,14 @@ def test_gradients_are_those_of_finite_differences(block, stride, norm):
     [(64, 1, False), (64, 2, True), (32, 1, True)],
 )
 def test_projection_where_shapes_differ(in_channels, stride, projected):
-    block = BasicBlock(in_channels, 64, Place(stride), PLAIN)
+    block = BasicBlock(in_channels, 64, BlockPosition(stride), PLAIN)
     assert (block.downsample is not None) == projected
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_the_input_is_not_overwritten(kind):
     width = 64 // kind.expansion
-    block = kind(64, width, Place(), BlockStyle("FrozenBN"))
+    block = kind(64, width, BlockPosition(), BlockStyle("FrozenBN"))
     x = torch.randn(1, 64, 4, 4)
     before = x.clone()
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_frozen_norms_without_statistics_keep_activations_in_range(name):
 def test_zero_init_makes_every_block_its_shortcut(block):
     """Goyal et al. 2017, section 5.1; after the ReLU, the input is not negative anyway."""
     width = 64 // block.expansion
-    net = torch.nn.Sequential(*(block(64, width, Place(), PLAIN) for _ in range(3)))
+    net = torch.nn.Sequential(*(block(64, width, BlockPosition(), PLAIN) for _ in range(3)))
     init_weights(net, zero_init_residual=True)
     x = torch.rand(2, 64, 8, 8)
     with torch.no_grad():
@@ -101,7 +101,7 @@ def test_zero_init_makes_every_block_its_shortcut(block):
 
 
 def test_option_a_is_subsampling_and_zeros():
-    block = BasicBlock(4, 8, Place(stride=2), BlockStyle(shortcut="A"))
+    block = BasicBlock(4, 8, BlockPosition(stride=2), BlockStyle(shortcut="A"))
     init_weights(block, zero_init_residual=True)
     x = torch.rand(1, 4, 6, 6)
     with torch.no_grad():
@@ -112,12 +112,12 @@ def test_option_a_is_subsampling_and_zeros():
 
 
 def test_option_c_projects_where_shapes_agree():
-    block = BasicBlock(8, 8, Place(), BlockStyle(shortcut="C"))
+    block = BasicBlock(8, 8, BlockPosition(), BlockStyle(shortcut="C"))
     assert block.downsample[0].weight.shape == (8, 8, 1, 1)
 
 
 def test_a_plain_block_has_no_shortcut():
-    block = BasicBlock(8, 8, Place(), BlockStyle(shortcut="none")).eval()
+    block = BasicBlock(8, 8, BlockPosition(), BlockStyle(shortcut="none")).eval()
     x = torch.rand(1, 8, 6, 6)
     with torch.no_grad():
         assert torch.equal(block(x), torch.relu(block.residual(x)))
@@ -127,7 +127,7 @@ def test_a_plain_block_has_no_shortcut():
 def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean(block):
     """Huang et al. 2016: with probability 1/4 a sample is its shortcut, otherwise F(x) / (3/4)."""
     width = 8 // block.expansion
-    net = block(8, width, Place(drop_rate=0.25), BlockStyle("FrozenBN"))
+    net = block(8, width, BlockPosition(drop_rate=0.25), BlockStyle("FrozenBN"))
     x = torch.rand(1, 8, 4, 4).expand(2000, -1, -1, -1)
     torch.manual_seed(0)
     with torch.no_grad():

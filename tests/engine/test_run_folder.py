@@ -15,9 +15,9 @@ from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.run_folder import (
     check_same_config,
     check_space,
-    describe,
     locked,
     open_folder,
+    write_description,
 )
 from resnet_backbone.errors import ConfigError, StorageError
 
@@ -187,7 +187,7 @@ def test_what_changes_the_result_may_not(tmp_path, change):
 
 def test_a_run_describes_itself(tmp_path):
     cfg = config(seed=5, output=str(tmp_path))
-    describe(tmp_path, cfg, 2)
+    write_description(tmp_path, cfg, 2)
     assert load_config(tmp_path / "config.yaml") == cfg
     environment = yaml.safe_load((tmp_path / "environment.json").read_text())
     assert environment["ranks"] == 2

@@ -23,7 +23,7 @@ from resnet_backbone.detection.contract import settle
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError, DivergedError, StorageError
 from resnet_backbone.plugins.detectron2_config import OURS_ALONE, to_detectron2
-from resnet_backbone.plugins.detectron2_engine import Trainer, train
+from resnet_backbone.plugins.detectron2_engine import Trainer, train_with_detectron2
 
 NAMES = ("coco_frcnn_r101", "coco_mrcnn_r50_c4", "coco_frcnn_r50_dc5_3x")
 TINY = (
@@ -270,8 +270,8 @@ def test_a_run_is_not_overwritten_unasked_and_can_be_resumed(trained):
     _, places = trained
     cfg = load_config("quickstart", [*TINY, *places, "solver.max_iter=3"])
     with pytest.raises(StorageError, match="holds another run .* continue it with --resume"):
-        train(cfg)
-    folder = train(cfg, resume=True)
+        train_with_detectron2(cfg)
+    folder = train_with_detectron2(cfg, resume=True)
     assert (folder / "last_checkpoint").read_text() == "model_final.pth"
     assert steps(folder) == [1, 2, 2, 3]  # the last one also with its evaluation
 
@@ -286,7 +286,7 @@ def test_an_overwritten_run_leaves_nothing_of_the_first(trained):
     mine = folder / "notes.txt"
     mine.write_text("kept")
     periods = ["solver.max_iter=5", "checkpoint.period=1", "checkpoint.keep=2", "log_period=2"]
-    train(load_config("quickstart", [*TINY, *places, *periods]), overwrite=True)
+    train_with_detectron2(load_config("quickstart", [*TINY, *places, *periods]), overwrite=True)
     assert mine.exists()
     assert steps(folder)[:2] == [1, 3]
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
@@ -303,7 +303,9 @@ def test_what_cannot_work_is_refused_before_an_earlier_run_is_discarded(trained)
         ("model.backbone.name=resnet51", "resnet51"),
     ):
         with pytest.raises(ConfigError, match=message):
-            train(load_config("quickstart", [*TINY, *places, override]), overwrite=True)
+            train_with_detectron2(
+                load_config("quickstart", [*TINY, *places, override]), overwrite=True
+            )
     assert (folder / "model_final.pth").exists()
 
 
@@ -312,4 +314,4 @@ def test_a_loss_that_is_not_finite_ends_as_in_our_engine(trained, tmp_path):
     overrides = ["solver.lr=1e30", "solver.warmup_iters=0", "solver.max_iter=6"]
     cfg = load_config("quickstart", [*TINY, places[0], *overrides, f"output={tmp_path / 'run'}"])
     with pytest.raises(DivergedError, match=r"Checkpoints before that are in .*run"):
-        train(cfg)
+        train_with_detectron2(cfg)

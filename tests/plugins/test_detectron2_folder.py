@@ -3,7 +3,7 @@
 import pytest
 
 from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.plugins.detectron2_folder import claim, discard
+from resnet_backbone.plugins.detectron2_folder import claim_for_detectron2, discard_any_run
 
 THEIRS = (
     *("config.yaml", "log.txt", "metrics.json", "events.out.tfevents.1.host.2.0"),
@@ -28,7 +28,7 @@ def files(folder):
 def test_a_folder_without_a_run_is_free(tmp_path):
     fill(tmp_path, USERS)
     for resume in (False, True):
-        claim(tmp_path, resume=resume, overwrite=False)
+        claim_for_detectron2(tmp_path, resume=resume, overwrite=False)
     assert files(tmp_path) == set(USERS)
 
 
@@ -36,15 +36,15 @@ def test_a_folder_without_a_run_is_free(tmp_path):
 def test_each_file_that_detectron2_writes_is_a_run(tmp_path, found):
     fill(tmp_path, [found])
     with pytest.raises(StorageError, match="holds another run .*--resume.*--overwrite"):
-        claim(tmp_path, resume=False, overwrite=False)
-    claim(tmp_path, resume=True, overwrite=False)
+        claim_for_detectron2(tmp_path, resume=False, overwrite=False)
+    claim_for_detectron2(tmp_path, resume=True, overwrite=False)
     assert files(tmp_path) == {found}
 
 
 def test_discarding_removes_the_run_and_nothing_else(tmp_path):
     fill(tmp_path, (*THEIRS, *USERS))
-    claim(tmp_path, resume=False, overwrite=True)
-    discard(tmp_path)
+    claim_for_detectron2(tmp_path, resume=False, overwrite=True)
+    discard_any_run(tmp_path)
     assert files(tmp_path) == set(USERS)
 
 
@@ -52,19 +52,19 @@ def test_discarding_removes_the_run_and_nothing_else(tmp_path):
 def test_a_run_of_our_own_engine_is_left_alone(tmp_path, resume):
     fill(tmp_path, OURS)
     with pytest.raises(StorageError, match="run of our engine .*metrics.jsonl"):
-        claim(tmp_path, resume=resume, overwrite=False)
+        claim_for_detectron2(tmp_path, resume=resume, overwrite=False)
     assert files(tmp_path) == set(OURS)
 
 
 def test_a_run_of_our_own_engine_can_be_overwritten(tmp_path):
     fill(tmp_path, (*OURS, *USERS))
-    claim(tmp_path, resume=False, overwrite=True)
-    discard(tmp_path)
+    claim_for_detectron2(tmp_path, resume=False, overwrite=True)
+    discard_any_run(tmp_path)
     assert files(tmp_path) == set(USERS)
 
 
 def test_resuming_and_overwriting_contradict_each_other(tmp_path):
     fill(tmp_path, THEIRS)
     with pytest.raises(ConfigError, match="contradict"):
-        claim(tmp_path, resume=True, overwrite=True)
+        claim_for_detectron2(tmp_path, resume=True, overwrite=True)
     assert files(tmp_path) == set(THEIRS)

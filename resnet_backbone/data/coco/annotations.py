@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnet_backbone.data.coco.defects import DefectReport
-from resnet_backbone.data.coco.image_files import ImageFolder
+from resnet_backbone.data.coco.image_files import ImageFiles
 from resnet_backbone.data.coco.validate import ImageRecord, Instance, Validator
 from resnet_backbone.errors import DataError
 
@@ -83,7 +83,7 @@ def load_annotations(
         DataError: all defects of the file, together.
     """
     source = _read(file)
-    folder = ImageFolder(images)
+    folder = ImageFiles(images)
     validator = Validator(file, folder, with_masks=with_masks, skip=skip_bad_samples)
     categories = validator.categories(source["categories"])
     records = validator.images(source["images"])

@@ -12,7 +12,7 @@ from resnet_backbone.structures import Batch, Sample, Targets
 SIZE_DIVISOR = 32  # the coarsest stage's stride: FPN adds maps whose sizes must be exact doubles
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate_samples(samples: Sequence[Sample]) -> Batch:
     """Returns one batch of at least one sample; see `structures.Batch` for the shapes."""
     sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
     return Batch(

@@ -10,7 +10,7 @@ import numpy as np
 
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.data.coco.annotations import Annotations, load_annotations
-from resnet_backbone.data.coco.batch import collate
+from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.dataset import Augmentation, CocoDataset
 from resnet_backbone.data.loading.loader import (
     BatchLoader,
@@ -113,7 +113,7 @@ def build_train_loader(
     keys = shares(
         order, start_step=start_step, accumulate=accumulate, rank=rank, world_size=world_size
     )
-    batches = TrainingBatches(dataset, collate, seed, cfg.on_bad_sample)
+    batches = TrainingBatches(dataset, collate_samples, seed, cfg.on_bad_sample)
     return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
 
 
@@ -123,7 +123,7 @@ def build_test_loader(
     """Returns the batches of the images `dataset.image_ids[rank::world_size]`, with targets."""
     own = list(range(rank, len(dataset), world_size))
     keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-    batches = EvaluationBatches(dataset, collate, 0, cfg.on_bad_sample)
+    batches = EvaluationBatches(dataset, collate_samples, 0, cfg.on_bad_sample)
     return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
 
 

@@ -11,7 +11,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from resnet_backbone.data.coco.annotations import Annotations
-from resnet_backbone.data.coco.transforms import Annotated, augment, resize
+from resnet_backbone.data.coco.transforms import Annotated, augment, resize_sample
 from resnet_backbone.data.loading.images import ExifPolicy, read_image
 from resnet_backbone.structures import InstanceMask, Sample
 
@@ -112,7 +112,7 @@ class CocoDataset:
         Raises:
             DataError: the image cannot be read.
         """
-        sample = resize(self._read(index), *self._test_size)
+        sample = resize_sample(self._read(index), *self._test_size)
         return self._finish(sample, index, key=self._records[index].id & (2**62 - 1))
 
     def _read(self, index: int) -> Annotated:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from resnet_backbone.errors import DataError
 
 
-class ImageFolder:
+class ImageFiles:
     """The regular files below a folder, listed by one walk instead of a question per image.
 
     Args:

@@ -64,11 +64,11 @@ def augment(
         flip: Probability.
     """
     short_side = int(rng.choice(np.asarray(short_sides)))
-    sample = resize(sample, short_side, max_side)
+    sample = resize_sample(sample, short_side, max_side)
     return flip_horizontally(sample) if rng.random() < flip else sample
 
 
-def resize(sample: Annotated, short_side: int, max_side: int) -> Annotated:
+def resize_sample(sample: Annotated, short_side: int, max_side: int) -> Annotated:
     """Resizes bilinearly with antialiasing; instances that lose their size are dropped."""
     height, width = sample.image.shape[1:]
     new_height, new_width = target_size(height, width, short_side, max_side)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from resnet_backbone.data.coco.defects import Defect, DefectReport
-from resnet_backbone.data.coco.image_files import ImageFolder
+from resnet_backbone.data.coco.image_files import ImageFiles
 from resnet_backbone.data.coco.segmentation import (
     MAX_OVERSHOOT,
     BadSegmentation,
@@ -76,7 +76,7 @@ class Validator:
             Duplicate ids and broken categories stay fatal: no single record is to blame.
     """
 
-    def __init__(self, file: Path, folder: ImageFolder, *, with_masks: bool, skip: bool) -> None:
+    def __init__(self, file: Path, folder: ImageFiles, *, with_masks: bool, skip: bool) -> None:
         self.report = DefectReport(file)
         self.folder = folder
         self.with_masks = with_masks

@@ -20,13 +20,13 @@ from resnet_backbone.data.labelled.crops import (
 from resnet_backbone.data.labelled.dataset import ClassificationDataset, Source, Subset
 from resnet_backbone.data.labelled.drawn_classes import draw_classes
 from resnet_backbone.data.labelled.image_folder import ImageFolder
-from resnet_backbone.data.labelled.in_memory import ResidentImages
+from resnet_backbone.data.labelled.in_memory import InMemoryImages
 from resnet_backbone.data.labelled.in_memory_sources import read_cifar, read_class_folders
 from resnet_backbone.data.labelled.labelled_images import (
     Color,
     FileData,
+    InMemoryData,
     LabelledImages,
-    ResidentData,
 )
 from resnet_backbone.data.labelled.shards import Shards
 from resnet_backbone.data.labelled.splits import held_out, hold_out
@@ -53,7 +53,7 @@ def build_images(
     if cfg.in_memory:
         train, val = _load_resident(cfg, seed)
         _check_classes(train.class_names, cfg)
-        return ResidentData(train, val, seed=seed, padding=cfg.padding, flip=cfg.flip, fill=fill)
+        return InMemoryData(train, val, seed=seed, padding=cfg.padding, flip=cfg.flip, fill=fill)
     sources = _find_files(cfg, seed)
     _check_classes(sources[0].class_names, cfg)
     epoch = max(1, len(sources[0]) // batch_size)
@@ -130,7 +130,7 @@ def _files(cfg: ImageDataConfig, split: Split, classes: Sequence[str] | None = N
     )
 
 
-def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[ResidentImages, ResidentImages]:
+def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[InMemoryImages, InMemoryImages]:
     train = _read(cfg, "train")
     if cfg.hold_out:
         return hold_out(train, cfg.hold_out, seed)
@@ -139,7 +139,7 @@ def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[ResidentImages, Res
 
 def _read(
     cfg: ImageDataConfig, split: Split, classes: Sequence[str] | None = None
-) -> ResidentImages:
+) -> InMemoryImages:
     root = Path(cfg.root)
     if cfg.format == "shapes":
         drawn = cfg.drawn

@@ -162,7 +162,7 @@ def _cropped(encoded: EncodedImage, crop: RegionCrop, rng: np.random.Generator) 
     return crop.cut(encoded.pixels(region.top + region.height), region)
 
 
-def collate(samples: Sequence[LabelledImage]) -> ImageBatch:
+def collate_images(samples: Sequence[LabelledImage]) -> ImageBatch:
     """Returns one batch of at least one image, all of one size."""
     height, width = samples[0].image.shape[1:]
     pixels = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from resnet_backbone.data.labelled.in_memory import ResidentImages
+from resnet_backbone.data.labelled.in_memory import InMemoryImages
 from resnet_backbone.data.shapes import CATEGORIES, ShapesSettings, draw_image
 
 SCENE_SIDE = 128
@@ -20,7 +20,7 @@ _STREAMS = {"train": 2, "val": 3}  # 0 and 1 draw the detector's
 
 def draw_classes(
     count: int, split: Literal["train", "val"], *, side: int, seed: int
-) -> ResidentImages:
+) -> InMemoryImages:
     """Returns `count` images uint8[3, side, side], each around one shape, labelled by its kind.
 
     Args:
@@ -49,7 +49,7 @@ def draw_classes(
             images.append(_around(pixels, instance["bbox"], side, rng))
             classes.append(labels[instance["category_id"]])
         scene += 1
-    return ResidentImages(
+    return InMemoryImages(
         images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
         labels=torch.tensor(classes),
         names=[f"drawn {split} {number}" for number in range(count)],

@@ -19,7 +19,7 @@ from resnet_backbone.structures import ImageBatch
 
 
 @dataclass(frozen=True)
-class ResidentImages:
+class InMemoryImages:
     """A split in memory.
 
     Attributes:
@@ -39,7 +39,7 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: np.ndarray) -> ResidentImages:
+    def select(self, indices: np.ndarray) -> InMemoryImages:
         """Returns the images of these numbers, in their order."""
         chosen = torch.from_numpy(indices)
         names = [self.names[index] for index in indices]
@@ -59,7 +59,7 @@ class ResidentImages:
         return (total / len(self)).float()
 
 
-class ResidentTraining:
+class InMemoryTraining:
     """Endless random batches: every epoch a permutation, each image padded, cropped and flipped.
 
     What a step sees is a function of (seed, step) alone, whatever the number of ranks. An epoch
@@ -79,7 +79,7 @@ class ResidentTraining:
 
     def __init__(
         self,
-        split: ResidentImages,
+        split: InMemoryImages,
         *,
         batch_size: int,
         seed: int,
@@ -145,7 +145,7 @@ class ResidentTraining:
 class _Epoch:
     """The draws of one epoch, all made at once."""
 
-    def __init__(self, number: int, count: int, settings: ResidentTraining) -> None:
+    def __init__(self, number: int, count: int, settings: InMemoryTraining) -> None:
         rng = np.random.default_rng((settings.seed, number))
         self.number = number
         self.order = rng.permutation(count)
@@ -158,7 +158,7 @@ class _Epoch:
         return self.order[own], self.top[own], self.left[own], self.flipped[own]
 
 
-class ResidentTest:
+class InMemoryTest:
     """The images of a rank in order, as they are, batch by batch.
 
     Args:
@@ -169,7 +169,7 @@ class ResidentTest:
     """
 
     def __init__(
-        self, split: ResidentImages, *, batch_size: int, rank: int = 0, world_size: int = 1
+        self, split: InMemoryImages, *, batch_size: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self.split = split.select(np.arange(rank, len(split), world_size))
         self.batch_size = batch_size

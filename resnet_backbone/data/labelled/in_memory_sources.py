@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from resnet_backbone.data.labelled.image_folder import SUFFIXES, checked_classes, is_image
-from resnet_backbone.data.labelled.in_memory import ResidentImages
-from resnet_backbone.data.loading.jpeg import decode
+from resnet_backbone.data.labelled.in_memory import InMemoryImages
+from resnet_backbone.data.loading.jpeg import decode_image
 from resnet_backbone.errors import DataError
 
 # Larger files are refused before they are unpacked: a zip can promise anything.
@@ -30,7 +30,7 @@ def read_class_folders(
     class_names: Sequence[str] | None = None,
     on_bad_sample: OnBadSample = "error",
     max_pixels: int = 100_000_000,
-) -> ResidentImages:
+) -> InMemoryImages:
     """Reads all images of folders and zips into memory; the class is the folder an image lies in.
 
     Args:
@@ -51,7 +51,7 @@ def read_class_folders(
             if PurePosixPath(name).parent == PurePosixPath(source):
                 raise DataError(f"{name}: lies in no class folder, by which it would be labelled")
             try:
-                image = decode(_content(name, read), name, max_pixels=max_pixels)
+                image = decode_image(_content(name, read), name, max_pixels=max_pixels)
             except DataError as error:
                 if on_bad_sample == "error":
                     raise
@@ -69,7 +69,7 @@ def read_class_folders(
     where = ", ".join(map(str, sources))
     names = checked_classes({label for label, _ in found}, class_names, where)
     numbers = {name: number for number, name in enumerate(names)}
-    return ResidentImages(
+    return InMemoryImages(
         images=torch.stack(images),
         labels=torch.tensor([numbers[label] for label, _ in found]),
         names=[name for _, name in found],
@@ -80,7 +80,7 @@ def read_class_folders(
 
 def read_cifar(
     root: Path, split: Literal["train", "val"], classes: Literal[10, 100]
-) -> ResidentImages:
+) -> InMemoryImages:
     """Reads CIFAR as torchvision's download leaves it, checksums verified before it is unpickled.
 
     Raises:
@@ -98,7 +98,7 @@ def read_cifar(
             'download=True)"'
         ) from error
     pixels = torch.from_numpy(np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2)))
-    return ResidentImages(
+    return InMemoryImages(
         images=pixels,
         labels=torch.tensor(dataset.targets),
         names=[f"{split}/{number}" for number in range(len(pixels))],

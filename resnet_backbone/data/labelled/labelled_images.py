@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate
-from resnet_backbone.data.labelled.in_memory import ResidentImages, ResidentTest, ResidentTraining
+from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate_images
+from resnet_backbone.data.labelled.in_memory import InMemoryImages, InMemoryTest, InMemoryTraining
 from resnet_backbone.data.loading.loader import (
     BatchLoader,
     EvaluationBatches,
@@ -83,22 +83,22 @@ class LabelledImages(Protocol):
         """Returns by split a line for every image that this rank has left out."""
 
 
-class ResidentData:
+class InMemoryData:
     """Images in memory; see `LabelledImages`.
 
     Args:
         train: Training images.
         val: Validation images.
         seed: Of order and augmentation.
-        padding: See `ResidentTraining`.
+        padding: See `InMemoryTraining`.
         flip: Likewise.
         fill: The padding's colour; None: the mean of the training images.
     """
 
     def __init__(
         self,
-        train: ResidentImages,
-        val: ResidentImages,
+        train: InMemoryImages,
+        val: InMemoryImages,
         *,
         seed: int,
         padding: int,
@@ -116,7 +116,7 @@ class ResidentData:
             fill = self.mean_image().mean(dim=(1, 2)).round()
         else:
             fill = torch.tensor(self._fill)
-        training = ResidentTraining(
+        training = InMemoryTraining(
             self._train,
             batch_size=steps.batch_size,
             seed=self._seed,
@@ -132,14 +132,14 @@ class ResidentData:
             world_size=distributed.world_size(),
         )
 
-    def test_batches(self, batch_size: int) -> ResidentTest:
+    def test_batches(self, batch_size: int) -> InMemoryTest:
         """Returns this rank's share of the validation images, as they are."""
         ranks = distributed.world_size()
-        return ResidentTest(
+        return InMemoryTest(
             self._val, batch_size=batch_size, rank=distributed.rank(), world_size=ranks
         )
 
-    def whole_images(self) -> ResidentTest:
+    def whole_images(self) -> InMemoryTest:
         """Returns this rank's share of the validation images, one by one."""
         return self.test_batches(1)
 
@@ -201,7 +201,7 @@ class FileData:
             rank=distributed.rank(),
             world_size=distributed.world_size(),
         )
-        batches = TrainingBatches(self._train, collate, self._seed, self._on_bad_sample)
+        batches = TrainingBatches(self._train, collate_images, self._seed, self._on_bad_sample)
         return iter(BatchLoader(make_loader(batches, keys, self._workers), self._train.skipped))
 
     def test_batches(self, batch_size: int) -> TestBatches:
@@ -228,7 +228,7 @@ class FileData:
     def _in_order(self, dataset: ClassificationDataset, batch_size: int) -> BatchLoader[ImageBatch]:
         own = list(range(distributed.rank(), len(dataset), distributed.world_size()))
         keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-        batches = EvaluationBatches(dataset, collate, 0, self._on_bad_sample)
+        batches = EvaluationBatches(dataset, collate_images, 0, self._on_bad_sample)
         return BatchLoader(make_loader(batches, keys, self._workers), dataset.skipped)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from resnet_backbone.data.labelled.in_memory import ResidentImages
+from resnet_backbone.data.labelled.in_memory import InMemoryImages
 from resnet_backbone.errors import DataError
 
 
 def hold_out(
-    images: ResidentImages, count: int, seed: int
-) -> tuple[ResidentImages, ResidentImages]:
+    images: InMemoryImages, count: int, seed: int
+) -> tuple[InMemoryImages, InMemoryImages]:
     """Returns the images without `count` of them, drawn by the seed, and those; see `held_out`."""
     kept, held = held_out(len(images), count, seed)
     return images.select(kept), images.select(held)

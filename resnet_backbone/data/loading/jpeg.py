@@ -81,7 +81,7 @@ class EncodedImage:
             raise DataError(f"{self._name}: damaged or cut short: {error}") from error
 
 
-def decode(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> Tensor:
+def decode_image(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> Tensor:
     """Returns uint8[3, H, W], RGB, all of an `EncodedImage`, which says more.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from resnet_backbone.data.loading.order import Place
+from resnet_backbone.data.loading.order import SampleRef
 from resnet_backbone.data.loading.shared_memory import Lender, Lent, borrow, forget
 from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, ImageBatch
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 OnBadSample = Literal["error", "skip"]
 REPLACEMENTS = 10  # images tried in place of an unreadable one before giving up
 
-Key = TypeVar("Key", Place, int)
+Key = TypeVar("Key", SampleRef, int)
 S = TypeVar("S")  # a sample
 S_co = TypeVar("S_co", covariant=True)
 B = TypeVar("B", Batch, ImageBatch)
@@ -177,14 +177,14 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
         raise NotImplementedError
 
 
-class TrainingBatches(_Batches[Place, S, B]):
+class TrainingBatches(_Batches[SampleRef, S, B]):
     """Batches of augmented samples; an unreadable image is replaced by a random other one."""
 
-    def read(self, key: Place) -> S:
+    def read(self, key: SampleRef) -> S:
         """Returns the sample that stands at a place."""
         return self.dataset.training_sample(key.index, key.epoch, key.position)
 
-    def substitute(self, key: Place) -> list[S]:
+    def substitute(self, key: SampleRef) -> list[S]:
         """Returns another image for this place: a function of (seed, epoch, position) too."""
         rng = np.random.default_rng((self.seed, key.epoch, key.position, 1))
         for index in rng.integers(len(self.dataset), size=REPLACEMENTS):
@@ -212,7 +212,7 @@ class EvaluationBatches(_Batches[int, S, B]):
 
 def make_loader(
     batches: Dataset[Loaded[B]],
-    keys: Iterable[Sequence[Place]] | Sequence[Sequence[int]],
+    keys: Iterable[Sequence[SampleRef]] | Sequence[Sequence[int]],
     workers: int,
 ) -> DataLoader[Loaded[B]]:
     """Returns a loader of `batches[key]` for every key, in their order whatever the workers.

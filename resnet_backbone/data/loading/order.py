@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleRef:
     """One sample of a run: image `index` at `position` of `epoch`."""
 
     index: int
@@ -54,14 +54,14 @@ class TrainingOrder:
         """Batches that an epoch makes, at least 1."""
         return max(1, len(self._landscape) // self.batch_size)
 
-    def batch(self, step: int) -> list[Place]:
+    def batch(self, step: int) -> list[SampleRef]:
         """Returns the samples of global step `step`, counted from 0."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if self._cached[0] != epoch:
             self._cached = (epoch, self._deal(epoch))
         first = number * self.batch_size
         return [
-            Place(int(index), epoch, first + slot)
+            SampleRef(int(index), epoch, first + slot)
             for slot, index in enumerate(self._cached[1][number])
         ]
 
@@ -90,7 +90,7 @@ class TrainingOrder:
 
 def shares(
     order: TrainingOrder, *, start_step: int, accumulate: int, rank: int, world_size: int
-) -> Iterator[list[Place]]:
+) -> Iterator[list[SampleRef]]:
     """Yields one rank's micro-batches, `accumulate` per step, without end."""
     share = order.batch_size // world_size
     micro = share // accumulate

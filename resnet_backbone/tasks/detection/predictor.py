@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.coco.batch import collate
+from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.transforms import resize_image, target_size
 from resnet_backbone.data.loading.images import read_image, to_rgb
 from resnet_backbone.errors import DataError
@@ -117,7 +117,7 @@ class Predictor:
             boxes=torch.zeros(0, 4),
             classes=torch.zeros(0, dtype=torch.int64),
         )
-        return replace(collate([sample]), targets=None)
+        return replace(collate_samples([sample]), targets=None)
 
 
 def _checked(image: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from resnet_backbone.data.coco.batch import collate
+from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.structures import Sample
 
 
@@ -22,7 +22,7 @@ def sample(height, width, count, image_id):
 
 def test_images_are_padded_at_the_bottom_and_right():
     samples = [sample(33, 20, 2, 1), sample(10, 65, 0, 2), sample(64, 64, 5, 3)]
-    batch = collate(samples)
+    batch = collate_samples(samples)
     assert batch.images.shape == (3, 3, 64, 96) and batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.sizes.tolist() == [[33, 20], [10, 65], [64, 64]]
@@ -36,7 +36,7 @@ def test_images_are_padded_at_the_bottom_and_right():
 
 def test_targets_are_padded_to_the_most_instances():
     samples = [sample(32, 32, 2, 1), sample(32, 32, 0, 2), sample(32, 32, 3, 3)]
-    targets = collate(samples).targets
+    targets = collate_samples(samples).targets
     assert targets.boxes.shape == (3, 3, 4) and targets.boxes.dtype == torch.float32
     assert targets.classes.dtype == targets.keys.dtype == torch.int64
     assert targets.valid.tolist() == [[True, True, False], [False] * 3, [True] * 3]
@@ -47,10 +47,10 @@ def test_targets_are_padded_to_the_most_instances():
 
 
 def test_there_is_always_room_for_one_instance():
-    targets = collate([sample(32, 32, 0, 1)]).targets
+    targets = collate_samples([sample(32, 32, 0, 1)]).targets
     assert targets.boxes.shape == (1, 1, 4) and not targets.valid.any()
 
 
 def test_a_batch_without_masks_says_so():
     samples = [replace(sample(32, 32, count, count), masks=()) for count in (2, 0)]
-    assert collate(samples).targets.masks == ()
+    assert collate_samples(samples).targets.masks == ()

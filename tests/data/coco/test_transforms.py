@@ -8,7 +8,7 @@ from resnet_backbone.data.coco.transforms import (
     Annotated,
     augment,
     flip_horizontally,
-    resize,
+    resize_sample,
     target_size,
 )
 
@@ -116,7 +116,9 @@ def test_a_white_square_and_its_box_and_masks_are_scaled_alike():
     bitmap = image[0].bool().numpy()
     polygon = np.array([[30.0, 10.0], [50.0, 10.0], [50.0, 20.0], [30.0, 20.0]])
     boxes = np.array([[30, 10, 50, 20]] * 2, dtype=np.float32)
-    out = resize(Annotated(image, boxes, np.zeros(2, np.int64), [bitmap, [polygon]]), 80, 1000)
+    out = resize_sample(
+        Annotated(image, boxes, np.zeros(2, np.int64), [bitmap, [polygon]]), 80, 1000
+    )
     assert out.image.shape == (3, 80, 120)
     assert out.boxes.tolist() == [[60, 20, 100, 40]] * 2
     assert np.array_equal(out.masks[0], out.image[0].numpy() >= 128)
@@ -129,6 +131,6 @@ def test_instances_that_lose_their_size_are_dropped():
     sample = Annotated(
         torch.zeros(3, 30, 30, dtype=torch.uint8), boxes, np.array([3, 4]), [[], [boxes[:1, :2]]]
     )
-    out = resize(sample, 30, 30)
+    out = resize_sample(sample, 30, 30)
     assert out.classes.tolist() == [4] and len(out.masks) == 1
-    assert resize(Annotated(sample.image, boxes, np.array([3, 4])), 30, 30).masks in ([], ())
+    assert resize_sample(Annotated(sample.image, boxes, np.array([3, 4])), 30, 30).masks in ([], ())

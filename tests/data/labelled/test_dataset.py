@@ -15,10 +15,10 @@ from resnet_backbone.data.labelled.crops import (
     RandomResizedCrop,
     ScaleJitterCrop,
 )
-from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate
+from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate_images
 from resnet_backbone.data.labelled.image_folder import ImageFolder
 from resnet_backbone.data.labelled.labelled_images import Steps
-from resnet_backbone.data.loading.jpeg import decode
+from resnet_backbone.data.loading.jpeg import decode_image
 from resnet_backbone.errors import DataError
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def test_samples_are_functions_of_seed_epoch_and_position(root):
 def test_batches_are_uint8_and_channels_last(root):
     dataset = ClassificationDataset(ImageFolder([root / "train"]), testing=(CentreCrop(20, 16),))
     samples = [dataset.test_sample(n) for n in (0, 13)]
-    batch = collate(samples)
+    batch = collate_images(samples)
     assert batch.images.shape == (2, 3, 16, 16) and batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(batch.images[1], samples[1].image)
@@ -75,7 +75,7 @@ def test_crops_are_those_of_the_whole_image(tmp_path, crop):
     Image.fromarray(noise).save(tmp_path / "cat" / "0.jpg", subsampling="4:2:0")
     source, flip = ImageFolder([tmp_path]), RandomFlip()
     dataset = ClassificationDataset(source, training=[(0, (crop, flip))])
-    image = decode(source.read(0), "0.jpg")
+    image = decode_image(source.read(0), "0.jpg")
     for position in range(20):
         rng = np.random.default_rng((0, 0, position))
         rng.integers(2**63)  # the key

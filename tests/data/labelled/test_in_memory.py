@@ -6,23 +6,23 @@ import torch
 from torch.nn import functional as F
 
 from resnet_backbone.data.labelled.in_memory import (
-    ResidentImages,
-    ResidentTest,
-    ResidentTraining,
+    InMemoryImages,
+    InMemoryTest,
+    InMemoryTraining,
 )
 
 CPU = torch.device("cpu")
 
 
-def images(count: int = 20, side: int = 6) -> ResidentImages:
+def images(count: int = 20, side: int = 6) -> InMemoryImages:
     pixels = torch.randint(0, 256, (count, 3, side, side + 1), dtype=torch.uint8)
     names = [f"image {number}" for number in range(count)]
-    return ResidentImages(pixels, torch.arange(count) % 4, names, ("a", "b", "c", "d"))
+    return InMemoryImages(pixels, torch.arange(count) % 4, names, ("a", "b", "c", "d"))
 
 
-def training(split: ResidentImages, **changes) -> ResidentTraining:
+def training(split: InMemoryImages, **changes) -> InMemoryTraining:
     settings = dict(batch_size=8, seed=3, padding=2, flip=0.5, fill=torch.tensor([7, 8, 9]))
-    return ResidentTraining(split, device=CPU, **(settings | changes))
+    return InMemoryTraining(split, device=CPU, **(settings | changes))
 
 
 def all_crops(image: torch.Tensor, padding: int, fill: list[int]) -> dict[bytes, tuple]:
@@ -118,7 +118,7 @@ def test_test_batches_hold_every_image_once_in_order():
     split = images()
     seen = []
     for rank in range(3):
-        batches = ResidentTest(split, batch_size=3, rank=rank, world_size=3)
+        batches = InMemoryTest(split, batch_size=3, rank=rank, world_size=3)
         shares = list(batches)
         assert len(batches) == len(shares)
         for batch in shares:
@@ -152,6 +152,6 @@ def test_digest_notices_another_pixel_and_another_label():
     assert len(split.digest()) == len(hashlib.sha256().hexdigest())
     changed = split.images.clone()
     changed[3, 1, 2, 2] ^= 1
-    assert ResidentImages(changed, split.labels, split.names, ("a",)).digest() != split.digest()
+    assert InMemoryImages(changed, split.labels, split.names, ("a",)).digest() != split.digest()
     labels = F.pad(split.labels[1:], (0, 1), value=3 - int(split.labels[-1]) + 4)
-    assert ResidentImages(split.images, labels, split.names, ("a",)).digest() != split.digest()
+    assert InMemoryImages(split.images, labels, split.names, ("a",)).digest() != split.digest()

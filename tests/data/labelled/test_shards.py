@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from resnet_backbone.data.labelled.shards import Shards
-from resnet_backbone.data.loading.jpeg import decode
+from resnet_backbone.data.loading.jpeg import decode_image
 from resnet_backbone.errors import DataError
 
 webdataset = pytest.importorskip("webdataset", reason="shards are webdataset's")
@@ -39,7 +39,7 @@ def test_samples_are_webdatasets(tmp_path):
     ]
     assert [(found.read(n), found.labels[n]) for n in range(len(found))] == expected
     assert found.class_names == ("0", "1", "2", "3")
-    image = decode(found.read(4), found.names[4])
+    image = decode_image(found.read(4), found.names[4])
     assert np.abs(image[:, 0, 0].int().numpy() - [36, 0, 219]).max() <= 3  # JPEG
     assert found.names[4].endswith("train-0001.tar/000004")
 

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from resnet_backbone.data.labelled.in_memory import ResidentImages
+from resnet_backbone.data.labelled.in_memory import InMemoryImages
 from resnet_backbone.data.labelled.splits import hold_out
 from resnet_backbone.errors import DataError
 
 
-def images(count: int = 20) -> ResidentImages:
+def images(count: int = 20) -> InMemoryImages:
     pixels = torch.randint(0, 256, (count, 3, 6, 7), dtype=torch.uint8)
     names = [f"image {number}" for number in range(count)]
-    return ResidentImages(pixels, torch.arange(count) % 4, names, ("a", "b", "c", "d"))
+    return InMemoryImages(pixels, torch.arange(count) % 4, names, ("a", "b", "c", "d"))
 
 
 def test_held_out_images_are_drawn_by_the_seed_and_disjoint():

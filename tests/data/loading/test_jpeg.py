@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resnet_backbone.data.loading.jpeg import EncodedImage, decode
+from resnet_backbone.data.loading.jpeg import EncodedImage, decode_image
 from resnet_backbone.errors import DataError
 
 
@@ -30,7 +30,7 @@ def pixels(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("options", [{}, {"quality": 75}, {"progressive": True}])
 def test_jpegs_of_all_modes_are_pillows(mode, options):
     content = encoded(picture(mode), **options)
-    found = decode(content, "a.jpg")
+    found = decode_image(content, "a.jpg")
     assert found.dtype == torch.uint8 and found.shape == (3, 24, 40)
     # Both use libjpeg-turbo, of different versions: one level of rounding.
     assert abs(found.permute(1, 2, 0).numpy() - pixels(content)).max() <= 1
@@ -39,7 +39,7 @@ def test_jpegs_of_all_modes_are_pillows(mode, options):
 @pytest.mark.parametrize(("mode", "kind"), [("RGB", "PNG"), ("P", "PNG"), ("RGBA", "WEBP")])
 def test_other_formats_are_read_whatever_they_are_called(mode, kind):
     content = encoded(picture(mode), kind)
-    found = decode(content, "n02105855_2933.JPEG").permute(1, 2, 0).numpy()
+    found = decode_image(content, "n02105855_2933.JPEG").permute(1, 2, 0).numpy()
     assert np.array_equal(found, pixels(content))
 
 
@@ -57,7 +57,7 @@ def test_other_formats_are_read_whatever_they_are_called(mode, kind):
 def test_rows_are_the_same_without_those_below(mode, options):
     noise = np.random.default_rng(0).integers(0, 256, (90, 50, 3), dtype=np.uint8)
     content = encoded(Image.fromarray(noise).convert(mode), **options)
-    image, whole = EncodedImage(content, "a.jpg"), decode(content, "a.jpg")
+    image, whole = EncodedImage(content, "a.jpg"), decode_image(content, "a.jpg")
     for rows in (1, 8, 15, 16, 17, 33, 64, 89, 90):
         found = image.pixels(rows)
         assert torch.equal(found[:, :rows], whole[:, :rows])
@@ -73,13 +73,13 @@ def test_formats_that_do_not_end_early_give_all_rows():
 
 
 def test_one_pixel_is_an_image():
-    assert decode(encoded(picture(size=(1, 1))), "a.jpg").shape == (3, 1, 1)
+    assert decode_image(encoded(picture(size=(1, 1))), "a.jpg").shape == (3, 1, 1)
 
 
 def test_exif_orientation_is_left_alone():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode(encoded(picture(), exif=exif), "a.jpg").shape == (3, 24, 40)
+    assert decode_image(encoded(picture(), exif=exif), "a.jpg").shape == (3, 24, 40)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
@@ -88,28 +88,30 @@ def test_files_that_are_cut_short_are_refused(kept):
     for kind in ("JPEG", "PNG"):
         content = encoded(noise, kind)
         with pytest.raises(DataError, match=r"^cut.jpg: damaged or cut short: \w"):
-            decode(content[: int(len(content) * kept)], "cut.jpg")
+            decode_image(content[: int(len(content) * kept)], "cut.jpg")
 
 
 def test_stray_bytes_before_the_end_are_passed_over():
     """As ImageNet has them, and torchvision and Pillow take them."""
     content = encoded(picture())
-    found = decode(content[:-2] + bytes(40) + content[-2:], "a.jpg")
-    assert torch.equal(found, decode(content, "a.jpg"))
+    found = decode_image(content[:-2] + bytes(40) + content[-2:], "a.jpg")
+    assert torch.equal(found, decode_image(content, "a.jpg"))
 
 
 def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
     content = encoded(picture())
     with_thumbnail = content[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
-    assert torch.equal(decode(with_thumbnail + content[2:], "a.jpg"), decode(content, "a.jpg"))
+    assert torch.equal(
+        decode_image(with_thumbnail + content[2:], "a.jpg"), decode_image(content, "a.jpg")
+    )
     with pytest.raises(DataError, match=r"^a.jpg: damaged or cut short"):
-        decode(with_thumbnail + content[2:-90], "a.jpg")
+        decode_image(with_thumbnail + content[2:-90], "a.jpg")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8", b"\xff\xd8\xff\xe0" * 9])
 def test_what_is_no_image_is_refused(content):
     with pytest.raises(DataError, match=r"^a.jpg: (not an image|damaged)"):
-        decode(content, "a.jpg")
+        decode_image(content, "a.jpg")
 
 
 def test_a_gigapixel_is_refused_by_its_header():
@@ -118,9 +120,9 @@ def test_a_gigapixel_is_refused_by_its_header():
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = struct.pack(">HH", 40_000, 40_000)
     with pytest.raises(DataError, match=r"^big.jpg: (40000 x 40000 pixels|more pixels than)"):
-        decode(bytes(content), "big.jpg")
+        decode_image(bytes(content), "big.jpg")
     with pytest.raises(DataError, match=r"40 x 24 pixels are more than data.max_pixels .*\(959\)"):
-        decode(encoded(picture()), "a.jpg", max_pixels=959)
+        decode_image(encoded(picture()), "a.jpg", max_pixels=959)
 
 
 def test_flipped_bits_never_do_worse_than_an_error():

@@ -7,7 +7,7 @@ import torch
 
 from resnet_backbone.data.loading import shared_memory as slots
 from resnet_backbone.data.loading.loader import BatchLoader, Loaded, TrainingBatches, make_loader
-from resnet_backbone.data.loading.order import Place
+from resnet_backbone.data.loading.order import SampleRef
 from resnet_backbone.data.loading.shared_memory import Lender, borrow, forget
 from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, ImageBatch, Targets
@@ -136,7 +136,7 @@ def collate(indices):
 def test_batches_of_other_processes_stay_as_they_are_as_long_as_they_are_held(held):
     """Far more batches than there are slots; each is looked at again after `held` further ones."""
     batches = TrainingBatches(_Numbers(), collate, 0, "error")
-    keys = [[Place(number, 0, number)] for number in range(60)]
+    keys = [[SampleRef(number, 0, number)] for number in range(60)]
     kept = []
     for number, batch in enumerate(BatchLoader(make_loader(batches, keys, 2), [])):
         kept.append(batch)
@@ -148,6 +148,6 @@ def test_batches_of_other_processes_stay_as_they_are_as_long_as_they_are_held(he
 
 def test_without_other_processes_nothing_is_lent():
     batches = TrainingBatches(_Numbers(), collate, 0, "error")
-    loaded = batches[[Place(5, 0, 0)]]
+    loaded = batches[[SampleRef(5, 0, 0)]]
     assert isinstance(loaded, Loaded) and loaded.lent is None
     assert (loaded.received().images == 5).all()
