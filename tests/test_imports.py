@@ -39,7 +39,7 @@ ALLOWED = {
     "evaluation": ("utils",),
     "report": ("utils",),
     # A run of any task: no model, no data.
-    "engine": ("config", "report", "tasks.dispatch", "utils", "weights.files"),
+    "engine": ("config", "report", "utils", "weights.files"),
     # It reads what runs have left, and measures networks.
     "paper": ("backbone", "classification", "config.strict_yaml", "report"),
     # Where all of these meet; the two tasks share no arrow.
@@ -51,7 +51,7 @@ ALLOWED = {
         *("backbone", "classification", "config", "data", "engine", "evaluation"),
         *("paper.measure", "report", "utils", "weights"),
     ),
-    "tasks": ("",),
+    "tasks": (),
     # Outermost.
     "plugins": ("",),
 }

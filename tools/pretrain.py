@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnet_backbone.config.load import load_classification_config
 from resnet_backbone.engine.train import train
+from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.utils import cli, distributed, logging
 
 EXAMPLES = """examples:
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_intermixed_args(argv)
     logging.setup(rank=distributed.rank())
     cfg = load_classification_config(arguments.config, arguments.overrides)
-    train(cfg, resume=arguments.resume, overwrite=arguments.overwrite)
+    train(ClassificationTask, cfg, resume=arguments.resume, overwrite=arguments.overwrite)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from resnet_backbone.config.load import load_config
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.tasks.detection.task import DetectionTask
 from resnet_backbone.utils import cli, distributed, logging
 
 EXAMPLES = """examples:
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_intermixed_args(argv)
     logging.setup(rank=distributed.rank())
     cfg = load_config(arguments.config, arguments.overrides)
-    engine = train if arguments.engine == "ours" else _detectron2_engine()
+    engine = partial(train, DetectionTask) if arguments.engine == "ours" else _detectron2_engine()
     engine(cfg, resume=arguments.resume, overwrite=arguments.overwrite)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,8 +14,6 @@ from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.card import Recipe, Triple, WeightsCard
 from resnet_backbone.weights.presets import TORCHVISION
 from resnet_backbone.weights.stored import find_card, stored_card
-
-logger = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3  # of mean and std, which people write with three digits
 _RECIPE_BATCH = 16  # images per step that a card's learning rate is for
@@ -76,21 +73,19 @@ def settle(cfg: Config, weights: str | Path | None = None) -> Config:
     return _with_recipe(cfg.model_copy(update={"model": settled}), card.recipe, source)
 
 
-def warn_about_recipe(cfg: Config) -> None:
-    """Logs a warning where a detector by the classic recipe starts from weights of a long one."""
+def recipe_warnings(cfg: Config) -> tuple[str, ...]:
+    """Returns a warning where the classic recipe meets weights that came from a long one."""
     source = _source(cfg.model)
     if source is None or cfg.solver.optimizer != "sgd":
-        return
+        return ()
     card = find_weights_card(cfg.model, source)
-    if card is not None and card.recipe is not None and card.recipe.optimizer == "adamw":
-        logger.warning(
-            "%s came from a long recipe, after which detectors want AdamW (%s): SGD has cost"
-            " 5 points of AP; solver.recipe=from_weights takes lr %g, weight decay %g",
-            source,
-            card.recipe.source,
-            card.recipe.lr,
-            card.recipe.weight_decay,
-        )
+    if card is None or card.recipe is None or card.recipe.optimizer != "adamw":
+        return ()
+    return (
+        f"{source} came from a long recipe, after which detectors want AdamW "
+        f"({card.recipe.source}): SGD has cost 5 points of AP; solver.recipe=from_weights takes "
+        f"lr {card.recipe.lr:g}, weight decay {card.recipe.weight_decay:g}",
+    )
 
 
 class Pixels(NamedTuple):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.checkpoint import Checkpoints, Found, step_name
 from resnet_backbone.engine.evaluation import EvaluationResult
@@ -22,8 +23,8 @@ from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
+from resnet_backbone.engine.task import C, Task
 from resnet_backbone.errors import DataError
-from resnet_backbone.tasks.dispatch import AnyConfig, make_task
 from resnet_backbone.utils import distributed, seed
 from resnet_backbone.utils.logging import release
 
@@ -35,38 +36,31 @@ logger = logging.getLogger(__name__)
 class Run:
     """What the training loop works on. Every rank has one; only the main rank's writes files.
 
+    As a context it keeps its files open; before that it writes nothing.
+
     Args:
+        task: Model and data.
         cfg: Scaled to the batch size.
         output: The run's folder, which is ours already.
         device: This rank's.
-        resume: Whether to go on from the newest checkpoint in `output`, if there is one; otherwise
-            what is there is removed, once all else is ready.
 
     Attributes:
         result: Of the last evaluation.
     """
 
-    def __init__(self, cfg: AnyConfig, output: Path, device: torch.device, *, resume: bool) -> None:
+    def __init__(self, task: Task[Any], cfg: RunConfig, output: Path, device: torch.device) -> None:
         self.cfg = cfg
+        self.task = task
         self.output = output
-        self.device = device
         self.result: EvaluationResult | None = None
         self.checkpoints = Checkpoints(output, cfg.checkpoint.keep)
-        found = distributed.on_main(lambda: self._find_checkpoint(resume))
-        if found is not None:
-            saved = read_state_record(found.files)["about"]["config"]
-            run_folder.check_same_config(saved, cfg, found.folder)
-        seed.seed_everything(cfg.seed)
-        self.task = make_task(cfg, device)
-        self.state = _initial_state(cfg, self.task.model, device)
-        if found is not None:
-            self._restore(found)
-        self.stepper = Stepper(self.state, _parallel(self.task.model, device), cfg.solver, device)
+        self.state = _initial_state(cfg, task.model, device)
+        self.stepper = Stepper(self.state, _parallel(task.model, device), cfg.solver, device)
         self.clock = Clock()
         self._log: MetricsLog | None = None
-        distributed.on_main(lambda: self._open_files(resume))
 
     def __enter__(self) -> Run:
+        distributed.on_main(self._open_files)
         return self
 
     def __exit__(
@@ -77,6 +71,29 @@ class Run:
     ) -> None:
         if self._log is not None:
             self._log.close()
+
+    def restore(self, found: Found) -> None:
+        """Takes over a checkpoint and says what was restored.
+
+        Raises:
+            DataError: the dataset is not the one that the run began with.
+            StorageError: the checkpoint does not fit the model.
+        """
+        about = read_state_record(found.files)["about"]
+        self._check_dataset(about, found)
+        self.state.from_files(found.files)
+        generators, rank = about["generators"], distributed.rank()
+        if rank < len(generators):
+            seed.set_state(generators[rank])
+        progress = self.state.progress
+        logger.info(
+            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %d ranks, "
+            "best %s %s at step %s",
+            *(found.folder, progress.step),
+            "averaged weights, " if self.state.average is not None else "",
+            "loss scale, " if self.state.scaler.is_enabled() else "",
+            *(len(generators), self.task.score, progress.best, progress.best_step),
+        )
 
     @property
     def is_over(self) -> bool:
@@ -162,19 +179,8 @@ class Run:
         step = self.state.progress.step
         return step >= self.cfg.solver.max_iter or (period > 0 and step % period == 0)
 
-    def _find_checkpoint(self, resume: bool) -> Found | None:
-        if not resume:
-            return None
+    def _open_files(self) -> None:
         self.checkpoints.prepare()
-        found = self.checkpoints.newest()
-        if found is None:
-            logger.warning("%s: nothing to resume; this run begins at step 0", self.output)
-        return found
-
-    def _open_files(self, resume: bool) -> None:
-        if not resume:
-            run_folder.discard(self.output)
-            self.checkpoints.prepare()
         release()
         run_folder.check_space(self.output, 2 * self.state.size())
         run_folder.write_description(self.output, self.cfg, distributed.world_size())
@@ -195,29 +201,6 @@ class Run:
     def _about(self) -> dict[str, Any]:
         return {"config": self.cfg.model_dump(mode="json"), **self.task.identity()}
 
-    def _restore(self, found: Found) -> None:
-        """Takes over a checkpoint and says what was restored.
-
-        Raises:
-            DataError: the dataset is not the one that the run began with.
-            StorageError: the checkpoint does not fit the model.
-        """
-        about = read_state_record(found.files)["about"]
-        self._check_dataset(about, found)
-        self.state.from_files(found.files)
-        generators, rank = about["generators"], distributed.rank()
-        if rank < len(generators):
-            seed.set_state(generators[rank])
-        progress = self.state.progress
-        logger.info(
-            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %d ranks, "
-            "best %s %s at step %s",
-            *(found.folder, progress.step),
-            "averaged weights, " if self.state.average is not None else "",
-            "loss scale, " if self.state.scaler.is_enabled() else "",
-            *(len(generators), self.task.score, progress.best, progress.best_step),
-        )
-
     def _check_dataset(self, about: dict[str, Any], found: Found) -> None:
         task = self.task
         if len(about["class_names"]) != len(task.class_names):
@@ -233,7 +216,45 @@ class Run:
                 )
 
 
-def _initial_state(cfg: AnyConfig, model: nn.Module, device: torch.device) -> TrainState:
+def begin_run(
+    task_type: type[Task[C]], cfg: C, output: Path, device: torch.device, *, resume: bool
+) -> Run:
+    """Sets a run up, from the start or from its newest checkpoint; what is in the folder stays.
+
+    Args:
+        task_type: What is trained.
+        cfg: Settled, and scaled to the batch size.
+        output: The run's folder, which is ours already.
+        device: This rank's.
+        resume: Whether to go on from the newest checkpoint in `output`, if there is one.
+
+    Raises:
+        ConfigError: the checkpoint was written with other settings, or the task cannot be built.
+        DataError: the data cannot be used, or are not those that the run began with.
+        WeightsError: the initial weights cannot be loaded.
+        StorageError: all checkpoints are damaged, or the newest does not fit the model.
+    """
+    checkpoints = Checkpoints(output, cfg.checkpoint.keep)
+    found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
+    if found is not None:
+        saved = read_state_record(found.files)["about"]["config"]
+        run_folder.check_same_config(saved, cfg, found.folder)
+    seed.seed_everything(cfg.seed)
+    run = Run(task_type(cfg, device), cfg, output, device)
+    if found is not None:
+        run.restore(found)
+    return run
+
+
+def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:
+    checkpoints.prepare()
+    found = checkpoints.newest()
+    if found is None:
+        logger.warning("%s: nothing to resume; this run begins at step 0", output)
+    return found
+
+
+def _initial_state(cfg: RunConfig, model: nn.Module, device: torch.device) -> TrainState:
     solver = cfg.solver
     return TrainState(
         model=model.train(),

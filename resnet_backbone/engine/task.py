@@ -4,20 +4,42 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.structures import Batch, ImageBatch
 
+C = TypeVar("C", bound=RunConfig)
 
-class Task(ABC):
+
+@dataclass(frozen=True)
+class Settled(Generic[C]):
+    """A configuration that leaves nothing open.
+
+    Attributes:
+        cfg: With everything decided that was left to the initial weights.
+        warnings: What can be trained like this but hardly should be; logged when the log is open.
+    """
+
+    cfg: C
+    warnings: tuple[str, ...] = ()
+
+
+class Task(ABC, Generic[C]):
     """A model, the images to train it on, and those to judge it by.
 
     The model maps a batch in training mode to a dictionary of 0-dim tensors: those called "loss..."
     are summed and minimised, others are only reported.
+
+    Args:
+        cfg: Settled, and scaled to the batch size.
+        device: Where the model goes.
 
     Attributes:
         model: On its device.
@@ -30,6 +52,14 @@ class Task(ABC):
     class_names: tuple[str, ...]
     score: str
     lower_is_better: bool = False
+
+    @classmethod
+    @abstractmethod
+    def settle(cls, cfg: C) -> Settled[C]:
+        """Returns `cfg` with everything decided that it leaves to the weights it starts from."""
+
+    @abstractmethod
+    def __init__(self, cfg: C, device: torch.device) -> None: ...
 
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:

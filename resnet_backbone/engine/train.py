@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
+from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
-from resnet_backbone.engine.run import Run
+from resnet_backbone.engine.run import Run, begin_run
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.engine.task import C, Task
 from resnet_backbone.errors import ConfigError, Interrupted
-from resnet_backbone.tasks.dispatch import AnyConfig, settle, warn
-from resnet_backbone.utils import distributed, logging
+from resnet_backbone.utils import distributed
+from resnet_backbone.utils import logging as log
 from resnet_backbone.utils.allocator import keep_freed_memory
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
 
+logger = logging.getLogger(__name__)
 
-def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> Path:
+
+def train(
+    task_type: type[Task[C]], cfg: C, *, resume: bool = False, overwrite: bool = False
+) -> Path:
     """Trains, evaluates and draws what `cfg` describes; every rank calls it.
 
     Args:
-        cfg: Not yet scaled to the batch size.
+        task_type: `DetectionTask` or `ClassificationTask`, or another of your own.
+        cfg: Of that task; not yet scaled to the batch size.
         resume: Continue the run in the output folder; start it if there is none.
         overwrite: Discard the run in the output folder.
 
     Returns:
         The output folder: config.yaml, log.txt, metrics.jsonl, tensorboard/, checkpoints/, best/,
-        model.safetensors, results.json, curves.png and pictures/.
+        model.safetensors, results.json, curves.png and what the task adds.
 
     Raises:
         ConfigError: settings that cannot work, here or with the checkpoint to resume from.
@@ -47,7 +55,7 @@ def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> P
         keep_freed_memory()
     output = Path(cfg.output)
     import_modules(cfg.imports)
-    cfg = settle(cfg)
+    settled = task_type.settle(cfg)
     distributed.init_from_env(device)
     try:
         with ExitStack() as stack:
@@ -56,10 +64,14 @@ def train(cfg: AnyConfig, *, resume: bool = False, overwrite: bool = False) -> P
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
             # An earlier run, and with it its log, stays until nothing of this one can be refused.
-            logging.setup(output / run_folder.LOG, distributed.rank(), hold_back=True)
-            warn(cfg)
-            cfg = scale_to_batch(cfg, distributed.world_size())
-            run = stack.enter_context(Run(cfg, output, device, resume=resume))
+            log.setup(output / run_folder.LOG, distributed.rank(), hold_back=True)
+            for warning in settled.warnings:
+                logger.warning(warning)
+            cfg = scale_to_batch(settled.cfg, distributed.world_size())
+            run = begin_run(task_type, cfg, output, device, resume=resume)
+            if not resume:
+                distributed.on_main(lambda: run_folder.discard(output))
+            stack.enter_context(run)
             try:
                 _loop(run, stop)
             except Interrupted as interrupted:
@@ -98,7 +110,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
         run.evaluate(stop)
 
 
-def check_device(cfg: AnyConfig, device: torch.device) -> None:
+def check_device(cfg: RunConfig, device: torch.device) -> None:
     """Raises ConfigError for settings that only work on a GPU."""
     if device.type == "cpu" and cfg.solver.amp != "off":
         raise ConfigError(f"solver.amp is {cfg.solver.amp}, which needs a GPU; set solver.amp=off")

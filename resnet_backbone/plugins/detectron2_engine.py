@@ -23,7 +23,7 @@ from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
 from resnet_backbone.data.coco.dataset import CocoDataset
-from resnet_backbone.detection.contract import settle, warn_about_recipe
+from resnet_backbone.detection.contract import recipe_warnings, settle
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.engine.train import check_device
@@ -117,7 +117,8 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
             distributed.on_main(
                 lambda: _open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
-            warn_about_recipe(cfg)
+            for warning in recipe_warnings(cfg):
+                logger.warning(warning)
             logger.info("without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
             cfg = scale_to_batch(cfg, distributed.world_size())
             node = _prepare(cfg, device.type)

@@ -6,7 +6,7 @@ import torch
 from resnet_backbone.config.schema import Config
 from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.detection.contract import settle, warn_about_recipe
+from resnet_backbone.detection.contract import recipe_warnings, settle
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
@@ -94,11 +94,12 @@ def test_basic_blocks_have_no_stride_to_state(tmp_path):
     settle(config(str(path), {"name": "resnet18"}, pixels))
 
 
-def test_the_recipe_of_the_weights(weights, caplog):
+def test_the_recipe_of_the_weights(weights):
     classic = settle(config(weights["long"]))
     assert classic.solver.optimizer == "sgd"
-    warn_about_recipe(classic)
-    assert "detectors want AdamW" in caplog.text
+    (warning,) = recipe_warnings(classic)
+    assert "detectors want AdamW" in warning
+    assert "solver.recipe=from_weights takes lr 0.0002, weight decay 0.05" in warning
     solver = {"recipe": "from_weights", "reference_batch_size": 8}
     chosen = settle(config(weights["long"], solver=solver)).solver
     assert (chosen.optimizer, chosen.lr, chosen.weight_decay) == ("adamw", 1e-4, 0.05)

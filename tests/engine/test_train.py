@@ -4,13 +4,13 @@ import json
 import logging
 import random
 import signal
+from functools import partial
 
 import pytest
 import safetensors.torch
 import torch
 import toy
 
-from resnet_backbone.engine import run
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import (
     ConfigError,
@@ -19,6 +19,8 @@ from resnet_backbone.errors import (
     Interrupted,
     StorageError,
 )
+
+train_toy = partial(train, toy.ToyTask)
 
 TIMES = ("time_data", "time_compute", "eta_s")
 
@@ -75,7 +77,7 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     output = tmp_path / "run"
     with toy.toy_task(skipped=["image 7 cannot be read"]):
-        assert train(toy.config(output)) == output
+        assert train_toy(toy.config(output)) == output
     assert {path.name for path in output.iterdir()} >= {
         "best",
         "checkpoints",
@@ -103,7 +105,7 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path, caplog):
 
 def test_lines_of_metrics_have_the_promised_names(tmp_path):
     with toy.toy_task():
-        train(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     training = [line for line in lines if "lr" in line]
     assert [line["step"] for line in training] == [2, 4, 6, 8, 10, 12]
@@ -215,10 +217,10 @@ def test_resuming_a_finished_run_repeats_its_end(uninterrupted, server, tmp_path
 
 def test_a_run_can_be_made_longer_and_shorter(tmp_path):
     with toy.toy_task():
-        train(toy.config(tmp_path))
-        train(toy.config(tmp_path, solver={"max_iter": 14}), resume=True)
+        train_toy(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path, solver={"max_iter": 14}), resume=True)
         assert metrics(tmp_path)[-1]["step"] == 14
-        train(toy.config(tmp_path, solver={"max_iter": 2}), resume=True)
+        train_toy(toy.config(tmp_path, solver={"max_iter": 2}), resume=True)
     assert json.loads((tmp_path / "results.json").read_text())["step"] == 14
 
 
@@ -239,11 +241,11 @@ def test_a_damaged_newest_checkpoint_costs_steps_but_not_the_result(
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     with toy.toy_task(coupled=False, nan_at=6):
         with pytest.raises(DivergedError, match="loss of step 6 is not finite"):
-            train(toy.config(tmp_path))
+            train_toy(toy.config(tmp_path))
     saved = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert saved == ["step_00000003", "step_00000004"]
     with toy.toy_task(coupled=False):  # the last good checkpoint is intact
-        train(toy.config(tmp_path), resume=True)
+        train_toy(toy.config(tmp_path), resume=True)
 
 
 def test_a_diverged_run_ends_with_its_code_and_names_the_images(server, tmp_path):
@@ -263,27 +265,27 @@ def test_a_full_disk_ends_with_its_code_and_the_old_checkpoint(server, tmp_path)
 
 def test_a_second_start_needs_a_decision(tmp_path):
     with toy.toy_task():
-        train(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path))
         with pytest.raises(StorageError, match="holds another run"):
-            train(toy.config(tmp_path))
-        train(toy.config(tmp_path, seed=3), overwrite=True)
+            train_toy(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path, seed=3), overwrite=True)
         assert metrics(tmp_path)[0]["step"] == 2
         with pytest.raises(ConfigError, match="seed: 3 in the checkpoint, 0 now"):
-            train(toy.config(tmp_path), resume=True)
+            train_toy(toy.config(tmp_path), resume=True)
 
 
-def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path, monkeypatch):
-    def absent(*arguments):
-        raise DataError("no images")
+def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path):
+    class Absent(toy.ToyTask):
+        def __init__(self, *arguments):
+            raise DataError("no images")
 
     with toy.toy_task():
-        train(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path))
         before = contents(tmp_path)
-        with monkeypatch.context() as patch, pytest.raises(DataError, match="no images"):
-            patch.setattr(run, "make_task", absent)
-            train(toy.config(tmp_path, seed=3), overwrite=True)
+        with pytest.raises(DataError, match="no images"):
+            train(Absent, toy.config(tmp_path, seed=3), overwrite=True)
         assert before == contents(tmp_path)
-        train(toy.config(tmp_path, seed=3, solver={"max_iter": 2}), overwrite=True)
+        train_toy(toy.config(tmp_path, seed=3, solver={"max_iter": 2}), overwrite=True)
     assert [line["step"] for line in metrics(tmp_path)][-1] == 2
     text = (tmp_path / "log.txt").read_text()
     assert text.count("the earlier run is removed") == 1 and "no images" not in text
@@ -291,25 +293,25 @@ def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path, monkeypat
 
 def test_where_nothing_is_to_be_resumed_it_is_said(tmp_path, caplog):
     with toy.toy_task():
-        train(toy.config(tmp_path), resume=True)
+        train_toy(toy.config(tmp_path), resume=True)
     assert f"{tmp_path}: nothing to resume; this run begins at step 0" in caplog.messages
 
 
 def test_other_data_are_refused_on_resuming(tmp_path):
     with toy.toy_task(signal_at=2), pytest.raises(Interrupted):
-        train(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path))
     with toy.toy_task(more_classes=["star"]):
         with pytest.raises(DataError, match="trained on 2 classes, but the annotations name 3"):
-            train(toy.config(tmp_path), resume=True)
+            train_toy(toy.config(tmp_path), resume=True)
     with toy.toy_task(fingerprint="changed"):
         with pytest.raises(DataError, match="dataset was .*same.* is .*changed"):
-            train(toy.config(tmp_path), resume=True)
+            train_toy(toy.config(tmp_path), resume=True)
 
 
 def test_training_stops_early_when_evaluations_stop_improving(tmp_path):
     settings = {"evaluation": {"period": 2, "patience": 2}}
     with toy.toy_task(ap=[0.1, 0.3, 0.2, 0.3, 0.9, 0.9]):
-        train(toy.config(tmp_path, **settings))
+        train_toy(toy.config(tmp_path, **settings))
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["step"] == 8
     assert results["best"] == {"metric": "bbox/AP", "value": 0.3, "step": 4}
@@ -318,7 +320,7 @@ def test_training_stops_early_when_evaluations_stop_improving(tmp_path):
 
 def test_an_undefined_score_is_no_improvement(tmp_path):
     with toy.toy_task(ap=[float("nan")] * 3):
-        train(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path))
     assert json.loads((tmp_path / "results.json").read_text())["best"]["value"] is None
     assert list((tmp_path / "best").iterdir()) == []
     assert metrics(tmp_path)[-1]["bbox/AP"] is None
@@ -326,7 +328,7 @@ def test_an_undefined_score_is_no_improvement(tmp_path):
 
 def test_averaged_weights_are_what_is_evaluated_and_exported(tmp_path):
     with toy.toy_task():
-        train(toy.config(tmp_path, solver={"ema_decay": 0.5}))
+        train_toy(toy.config(tmp_path, solver={"ema_decay": 0.5}))
     (last,) = sorted((tmp_path / "checkpoints").iterdir())[-1:]
     exported, average = (
         safetensors.torch.load_file(file)
@@ -339,7 +341,7 @@ def test_averaged_weights_are_what_is_evaluated_and_exported(tmp_path):
 
 def test_the_learning_rate_of_every_step_is_the_schedules(tmp_path):
     with toy.toy_task():
-        train(toy.config(tmp_path))
+        train_toy(toy.config(tmp_path))
     rates = {line["step"]: line["lr"] for line in metrics(tmp_path) if "lr" in line}
     assert rates[2] == pytest.approx(0.05 * (0.001 * (1 - 1 / 3) + 1 / 3))
     assert rates[4] == rates[12] == 0.05
@@ -348,15 +350,21 @@ def test_the_learning_rate_of_every_step_is_the_schedules(tmp_path):
 def test_settings_that_need_a_gpu_are_refused_without_one(tmp_path):
     for section in ({"solver": {"amp": "bf16"}}, {"model": {"backbone": {"norm": "SyncBN"}}}):
         with pytest.raises(ConfigError, match="needs? a? ?GPU"):
-            train(toy.config(tmp_path, device="cpu", **section))
+            train_toy(toy.config(tmp_path, device="cpu", **section))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_frozen_random_weights_are_warned_about(tmp_path, caplog):
     with toy.toy_task():
-        train(toy.config(tmp_path / "a", model={"backbone": {"norm": "GN", "freeze_at": 0}}))
+        train(
+            toy.ToyTask,
+            toy.config(tmp_path / "a", model={"backbone": {"norm": "GN", "freeze_at": 0}}),
+        )
         assert "backbone.weights is not set" not in caplog.text
-        train(toy.config(tmp_path / "b", model={"backbone": {"norm": "GN", "freeze_at": 2}}))
+        train(
+            toy.ToyTask,
+            toy.config(tmp_path / "b", model={"backbone": {"norm": "GN", "freeze_at": 2}}),
+        )
     assert "backbone.weights is not set" in caplog.text
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.engine import run as run_module
 from resnet_backbone.engine import state as state_module
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.train import train
@@ -191,15 +190,12 @@ def config(output, **sections) -> Config:
 
 @contextmanager
 def toy_task(**options) -> Iterator[None]:
-    """Makes `train` use the toy while the block runs."""
-    real = run_module.make_task
-    run_module.make_task = ToyTask
+    """Lets go wrong in a run of the toy what `options` say, while the block runs."""
     OPTIONS.clear()
     OPTIONS.update(options)
     try:
         yield
     finally:
-        run_module.make_task = real
         OPTIONS.clear()
 
 
@@ -250,10 +246,11 @@ def one_run(job: dict) -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], job["file_limit"]))
     if "forget" in job.get("options", {}):
         forget(job["options"]["forget"])
-    toy = nullcontext() if job.get("real") else toy_task(**job.get("options", {}))
-    with toy:
+    task = DetectionTask if job.get("real") else ToyTask
+    with toy_task(**job.get("options", {})):
         cfg = config(job["output"], **job.get("sections", {}))
-        return cli._exit_code(lambda _: train(cfg, resume=job.get("resume", False)) and None)
+        resume = job.get("resume", False)
+        return cli._exit_code(lambda _: train(task, cfg, resume=resume) and None)
 
 
 def serve() -> None:

@@ -9,20 +9,22 @@ from load_tool import TOOLS, load_tool
 
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.tasks.classification.task import ClassificationTask
 
 
 @pytest.fixture
 def tool(monkeypatch):
     tool = load_tool("pretrain")
     calls = []
-    monkeypatch.setattr(tool, "train", lambda cfg, **flags: calls.append((cfg, flags)))
+    monkeypatch.setattr(tool, "train", lambda *run, **flags: calls.append((*run, flags)))
     tool.calls = calls
     return tool
 
 
 def test_the_command_line_reaches_training(tool):
     tool.main(["--config", "pretrain_quickstart.yaml", "--resume", "solver.lr=1e-4", "seed=3"])
-    ((cfg, flags),) = tool.calls
+    ((task, cfg, flags),) = tool.calls
+    assert task is ClassificationTask
     assert flags == {"resume": True, "overwrite": False}
     assert (cfg.task, cfg.name, cfg.solver.lr) == ("classification", "pretrain_quickstart", 1e-4)
 

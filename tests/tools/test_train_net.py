@@ -5,20 +5,22 @@ import pytest
 from load_tool import TOOLS, load_tool
 
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.tasks.detection.task import DetectionTask
 
 
 @pytest.fixture
 def tool(monkeypatch):
     tool = load_tool("train_net")
     calls = []
-    monkeypatch.setattr(tool, "train", lambda cfg, **flags: calls.append((cfg, flags)))
+    monkeypatch.setattr(tool, "train", lambda *run, **flags: calls.append((*run, flags)))
     tool.calls = calls
     return tool
 
 
 def test_the_command_line_reaches_training(tool):
     tool.main(["--config", "quickstart.yaml", "--resume", "solver.lr=1e-4", "seed=3"])
-    ((cfg, flags),) = tool.calls
+    ((task, cfg, flags),) = tool.calls
+    assert task is DetectionTask
     assert flags == {"resume": True, "overwrite": False}
     assert (cfg.name, cfg.solver.lr, cfg.seed) == ("quickstart", 1e-4, 3)
     assert cfg.overrides == ("solver.lr=1e-4", "seed=3")
@@ -26,7 +28,7 @@ def test_the_command_line_reaches_training(tool):
 
 def test_flags_and_overrides_come_in_any_order(tool):
     tool.main(["seed=3", "--overwrite", "--config", "quickstart.yaml", "log_period=1"])
-    ((cfg, flags),) = tool.calls
+    ((_, cfg, flags),) = tool.calls
     assert flags == {"resume": False, "overwrite": True}
     assert (cfg.seed, cfg.log_period) == (3, 1)
 

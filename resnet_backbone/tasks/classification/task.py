@@ -19,7 +19,7 @@ from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages,
 from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run_folder import BACKBONE
-from resnet_backbone.engine.task import Task
+from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.structures import ImageBatch
 from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 MEAN_IMAGE = "pixel_mean"  # the tensor among the weights, where the mean differs between pixels
 
 
-class ClassificationTask(Task):
+class ClassificationTask(Task[ClassificationConfig]):
     """A classifier, the images to train it on, and those to judge it by.
 
     Args:
@@ -49,6 +49,11 @@ class ClassificationTask(Task):
 
     score = "classification/top1_error"
     lower_is_better = True
+
+    @classmethod
+    def settle(cls, cfg: ClassificationConfig) -> Settled[ClassificationConfig]:
+        """Returns `cfg` as it is."""
+        return Settled(cfg)
 
     def __init__(self, cfg: ClassificationConfig, device: torch.device) -> None:
         self.cfg = cfg

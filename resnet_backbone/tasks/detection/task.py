@@ -18,10 +18,11 @@ from resnet_backbone.data.coco.build import (
     draw_shapes_dataset,
 )
 from resnet_backbone.detection.build import build_detector
+from resnet_backbone.detection.contract import recipe_warnings, settle
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run_folder import PICTURES
-from resnet_backbone.engine.task import Task
+from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.evaluation.coco import CocoEvaluator
 from resnet_backbone.structures import Batch
 from resnet_backbone.tasks.detection.evaluate import evaluate
@@ -30,7 +31,7 @@ from resnet_backbone.utils import distributed
 from resnet_backbone.weights.card import WeightsCard
 
 
-class DetectionTask(Task):
+class DetectionTask(Task[Config]):
     """A detector, the images to train it on, and those to judge it by.
 
     Args:
@@ -48,6 +49,12 @@ class DetectionTask(Task):
         ConfigError: model and data do not fit each other.
         WeightsError: the initial weights cannot be loaded.
     """
+
+    @classmethod
+    def settle(cls, cfg: Config) -> Settled[Config]:
+        """Returns `cfg` with what it leaves to the weights, and warnings; see `contract.settle`."""
+        settled = settle(cfg)
+        return Settled(settled, (*recipe_warnings(settled), *_frozen_at_random(settled)))
 
     def __init__(self, cfg: Config, device: torch.device) -> None:
         self.cfg = cfg
@@ -154,6 +161,17 @@ class DetectionTask(Task):
             norm_eps=backbone.norm_eps or 1e-5,
             source=f"resnet_backbone, {self.cfg.name}",
         )
+
+
+def _frozen_at_random(cfg: Config) -> tuple[str, ...]:
+    backbone = cfg.model.backbone
+    drawn = backbone.weights is None and cfg.model.weights is None
+    if not drawn or (backbone.norm != "FrozenBN" and backbone.freeze_at == 0):
+        return ()
+    return (
+        f"model.backbone.weights is not set, but norm is {backbone.norm} and freeze_at is "
+        f"{backbone.freeze_at}: parts of the backbone stay as they were drawn at random",
+    )
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 import tiny_classifier
@@ -15,6 +16,7 @@ from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.weights.stored import read_card
 
 CPU = torch.device("cpu")
+train_classifier = partial(train, ClassificationTask)
 # What makes steps depend on one another and on what a checkpoint has to carry.
 EVERYTHING = {
     "data": {"mixup": 0.2, "cutmix": 1.0},
@@ -42,7 +44,7 @@ def same(one, other):
 
 
 def test_a_run_leaves_weights_results_and_a_backbone(images, tmp_path):
-    output = train(tiny_classifier.config(images, tmp_path / "run"))
+    output = train_classifier(tiny_classifier.config(images, tmp_path / "run"))
     results = json.loads((output / "results.json").read_text())
     assert 0 <= results["metrics"]["classification"]["top1_error"] <= 1
     assert results["best"]["metric"] == "classification/top1_error"
@@ -62,7 +64,7 @@ def test_a_run_leaves_weights_results_and_a_backbone(images, tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_lowest_error(images, tmp_path):
-    output = train(tiny_classifier.config(images, tmp_path / "run"))
+    output = train_classifier(tiny_classifier.config(images, tmp_path / "run"))
     errors = metrics(output, "classification/top1_error")
     best = json.loads((output / "results.json").read_text())["best"]
     assert best["value"] == min(errors)
@@ -70,7 +72,9 @@ def test_the_best_weights_are_those_of_the_lowest_error(images, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_same_bits(images, tmp_path, monkeypatch):
-    straight = train(tiny_classifier.config(images, tmp_path / "straight", **EVERYTHING))
+    straight = train(
+        ClassificationTask, tiny_classifier.config(images, tmp_path / "straight", **EVERYTHING)
+    )
     broken = tiny_classifier.config(images, tmp_path / "broken", **EVERYTHING)
     original = ClassificationTask.training_batches
 
@@ -83,17 +87,17 @@ def test_a_resumed_run_ends_with_the_same_bits(images, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ClassificationTask, "training_batches", interrupted)
         with pytest.raises(Interrupted):
-            train(broken)
-    train(broken, resume=True)
+            train_classifier(broken)
+    train_classifier(broken, resume=True)
     assert same(weights(straight), weights(tmp_path / "broken"))
     assert metrics(straight, "loss") == metrics(tmp_path / "broken", "loss")
 
 
 def test_other_images_are_not_resumed_on(images, tmp_path):
-    train(tiny_classifier.config(images, tmp_path / "run"))
+    train_classifier(tiny_classifier.config(images, tmp_path / "run"))
     other = tiny_classifier.write_images(tmp_path / "other", count=20)
     with pytest.raises(DataError, match="was trained on other annotations: dataset"):
-        train(tiny_classifier.config(other, tmp_path / "run"), resume=True)
+        train_classifier(tiny_classifier.config(other, tmp_path / "run"), resume=True)
 
 
 def test_a_mean_image_is_exported_and_its_colour_is_in_the_card(images, tmp_path):
@@ -101,7 +105,7 @@ def test_a_mean_image_is_exported_and_its_colour_is_in_the_card(images, tmp_path
     task = ClassificationTask(cfg, CPU)
     mean = task.weights()["pixel_mean"]
     assert mean.shape == (3, 12, 12)
-    train(cfg)
+    train_classifier(cfg)
     assert torch.equal(weights(tmp_path / "run")["pixel_mean"], mean)
     card = read_card(tmp_path / "run" / "backbone.safetensors")
     assert card.mean == pytest.approx(mean.mean(dim=(1, 2)).tolist(), abs=1e-3)
@@ -132,7 +136,9 @@ def test_evaluation_equals_a_plain_loop(images, tmp_path):
 def test_warm_up_ends_when_the_training_error_has_fallen(images, tmp_path):
     """The paper's rule for ResNet-110; here the classes are easy, so it ends within the run."""
     solver = {"warmup_until_error": 0.9, "warmup_factor": 0.1, "lr": 0.05, "milestones": ()}
-    output = train(tiny_classifier.config(images, tmp_path / "run", solver=solver))
+    output = train(
+        ClassificationTask, tiny_classifier.config(images, tmp_path / "run", solver=solver)
+    )
     rates = metrics(output, "lr")
     assert rates[0] == pytest.approx(0.005) and rates[-1] == pytest.approx(0.05)
 
@@ -149,7 +155,7 @@ def test_a_plateau_drops_the_rate(images, tmp_path, monkeypatch):
     )
     fixed = {"classification": {"top1_error": 0.5}}
     monkeypatch.setattr(ClassificationEvaluator, "evaluate", lambda self: fixed)
-    rates = metrics(train(cfg), "lr")
+    rates = metrics(train_classifier(cfg), "lr")
     # Best at step 3; no better at 6 and 9: the steps from 7 and from 10 on are ten times slower.
     expected = [0.01] * 6 + [0.001] * 3 + [0.0001] * 3
     assert rates == pytest.approx(expected)

@@ -11,6 +11,7 @@ from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_weights
+from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import read_metadata, save_weights
@@ -29,7 +30,7 @@ def runs(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     first = tiny_classifier.config(images, folder / "first", model=MEAN_IMAGE)
     second = tiny_classifier.config(images, folder / "second", seed=1)
-    return train(first), train(second)
+    return train(ClassificationTask, first), train(ClassificationTask, second)
 
 
 def test_a_file_of_ours_knows_its_network_and_its_pixels(images, runs):

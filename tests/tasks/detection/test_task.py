@@ -77,7 +77,7 @@ def losses(output):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
-    train(config(output, data))
+    train(DetectionTask, config(output, data))
     return output
 
 
@@ -103,8 +103,8 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole, data, tmp_path, m
     cfg = config(tmp_path, data | {"workers": 1})
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match="step 2 is saved"):
         patch.setattr(DetectionTask, "training_batches", interrupted)
-        train(cfg)
-    train(cfg, resume=True)
+        train(DetectionTask, cfg)
+    train(DetectionTask, cfg, resume=True)
     for name in ("model.safetensors", "optimizer.safetensors"):
         one, two = (run / "checkpoints" / "step_00000004" / name for run in (whole, tmp_path))
         assert one.read_bytes() == two.read_bytes()
@@ -119,7 +119,7 @@ def test_two_ranks_have_the_losses_of_one_process(server, whole, data, tmp_path)
     tree = sections(data)
     tree["solver"] |= {"optimizer": "sgd", "lr": 0.0005}
     one, two = tmp_path / "one", tmp_path / "two"
-    train(toy.config(one, **tree))
+    train(DetectionTask, toy.config(one, **tree))
     job = {"real": True, "sections": tree}
     assert server.run_ranks(two, [job, job]) == [0, 0], server.stderr
     # The order of summation over the batch costs float32 roundings of 6e-8 each.
@@ -139,7 +139,7 @@ def test_the_task_knows_its_classes_and_data(data, tmp_path):
 
 
 def test_faster_rcnn_runs_to_the_end(data, tmp_path):
-    train(config(tmp_path, data, model={"mask": False}))
+    train(DetectionTask, config(tmp_path, data, model={"mask": False}))
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["metrics"]) == {"bbox"}
     assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
@@ -147,7 +147,7 @@ def test_faster_rcnn_runs_to_the_end(data, tmp_path):
 
 def test_another_class_count_is_refused_with_both_numbers(whole, data, tmp_path):
     with pytest.raises(ConfigError, match="model.num_classes is 7, .* name 4 classes"):
-        train(config(tmp_path, data, model={"num_classes": 7}))
+        train(DetectionTask, config(tmp_path, data, model={"num_classes": 7}))
 
 
 def test_an_unreadable_image_is_an_error_or_a_listed_skip(whole, data, tmp_path):
@@ -158,9 +158,9 @@ def test_an_unreadable_image_is_an_error_or_a_listed_skip(whole, data, tmp_path)
     broken.write_bytes(broken.read_bytes()[:100])
     copied["shapes"] = None
     with pytest.raises(DataError, match=broken.name):
-        train(config(tmp_path / "strict", copied, solver={"max_iter": 5}))
+        train(DetectionTask, config(tmp_path / "strict", copied, solver={"max_iter": 5}))
     lenient = copied | {"on_bad_sample": "skip"}
-    train(config(tmp_path / "lenient", lenient, solver={"max_iter": 5}))
+    train(DetectionTask, config(tmp_path / "lenient", lenient, solver={"max_iter": 5}))
     skipped = json.loads((tmp_path / "lenient" / "skipped_samples.json").read_text())
     assert len(skipped["train"]) == 1 and broken.name in skipped["train"][0]
     assert skipped["val"] == []
