@@ -16,7 +16,8 @@ from resnet_backbone.backbone.foreign import (
     is_foreign,
     weights_are_timms,
 )
-from resnet_backbone.backbone.resnet import NORM_EPS, Options, ResNet, block_style, stage_specs
+from resnet_backbone.backbone.norm import NORM_EPS
+from resnet_backbone.backbone.resnet import Options, ResNet, block_style, stage_specs
 from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.errors import ConfigError
@@ -62,7 +63,7 @@ def create_backbone(
         out_features: Which of "stem", "res2" to "res5" to return; later stages are not built. None:
             all but the stem.
         norm: "BN", "FrozenBN", "SyncBN" or "GN".
-        norm_eps: Added to the variance; None: as the weights' card says, or 1e-5.
+        norm_eps: Added to the variance; None: as the weights' card says, or `NORM_EPS`.
         freeze_at: How many stages to freeze, see `ResNet.freeze`.
         stride_in_1x1: True for the paper's bottleneck, False for torchvision's, see `BlockStyle`.
             None: as the weights' card says, which must say it; False without weights.
@@ -126,12 +127,13 @@ def _agreed(
     norm_eps: float | None,
 ) -> tuple[Stored, Options]:
     """Reads the weights, and returns the options with what their card decides."""
-    from resnet_backbone.weights.agreement import agreed
+    from resnet_backbone.weights.agreement import agree, facts
     from resnet_backbone.weights.stored import Stored, read_weights
 
     stored = weights if isinstance(weights, Stored) else read_weights(weights, name)
-    stride, eps = agreed(stored, get_variant(name), stride_in_1x1, norm_eps)
-    return stored, replace(options, stride_in_1x1=stride, norm_eps=eps)
+    stated = facts({"stride_in_1x1": stride_in_1x1, "norm_eps": norm_eps})
+    values = agree(stated, stored.card, source=stored.source, variant=get_variant(name))
+    return stored, replace(options, **values)
 
 
 def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_backbone.backbone.deform import DeformConv2d
-from resnet_backbone.backbone.norm import conv_norm, make_norm
+from resnet_backbone.backbone.norm import NORM_EPS, conv_norm, make_norm
 from resnet_backbone.backbone.pointwise import PointwiseConv2d
 from resnet_backbone.backbone.shortcuts import Projection, ZeroPadding
 from resnet_backbone.backbone.squeeze import SqueezeExcite
@@ -39,7 +39,7 @@ class BlockStyle:
     """
 
     norm: str = "BN"
-    norm_eps: float = 1e-5
+    norm_eps: float = NORM_EPS
     stride_in_1x1: bool = False
     groups: int = 1
     width_per_group: int = 64

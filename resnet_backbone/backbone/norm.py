@@ -11,6 +11,7 @@ from resnet_backbone.backbone.deform import convolve
 from resnet_backbone.errors import ConfigError
 
 NORMS = ("BN", "FrozenBN", "SyncBN", "GN")
+NORM_EPS = 1e-5  # torch's default, and torchvision's, timm's and detectron2's
 GROUPS = 32  # Wu and He 2018, "Group Normalization", section 4: the default of all their results
 
 
@@ -30,7 +31,7 @@ class FrozenBatchNorm2d(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.eps = eps
         self.register_buffer("weight", torch.ones(channels))
@@ -67,7 +68,7 @@ def _drop_count(
     state_dict.pop(prefix + "num_batches_tracked", None)
 
 
-def make_norm(kind: str, channels: int, eps: float = 1e-5) -> nn.Module:
+def make_norm(kind: str, channels: int, eps: float = NORM_EPS) -> nn.Module:
     """Returns a normalisation layer for `channels` channels.
 
     "SyncBN" shares its statistics over the ranks of a process group on GPUs. Without a group, or

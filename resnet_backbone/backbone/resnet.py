@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from resnet_backbone.backbone.base import Backbone
 from resnet_backbone.backbone.blocks import BlockStyle
-from resnet_backbone.backbone.norm import conv_norm, frozen
+from resnet_backbone.backbone.norm import NORM_EPS, conv_norm, frozen
 from resnet_backbone.backbone.spec import FeatureSpec
 from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
 from resnet_backbone.backbone.stem import stem_conv, stem_stride
@@ -19,7 +19,6 @@ from resnet_backbone.backbone.variants import Variant
 from resnet_backbone.errors import ConfigError
 
 OUTPUT_STRIDES = (8, 16, 32)
-NORM_EPS = 1e-5
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.weights.agreement import agreed
+from resnet_backbone.weights.agreement import agree, facts
 from resnet_backbone.weights.load import load_weights
-from resnet_backbone.weights.stored import read_weights
+from resnet_backbone.weights.stored import Stored, read_weights
 
 
 def create_classifier(
     name: str,
     *,
     num_classes: int = 1000,
-    weights: str | Path | None = None,
+    weights: str | Path | Stored | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Classifier:
     """Builds a classifier in channels_last memory format.
@@ -39,11 +39,12 @@ def create_classifier(
     if num_classes < 1:
         raise ConfigError(f"num_classes: got {num_classes!r}, expected 1 or more")
     stored, variant = None, get_variant(name)
-    if weights is not None:
-        stored = read_weights(weights, name)
-        stated = options.get("stride_in_1x1"), options.get("norm_eps")
-        stride, eps = agreed(stored, variant, *stated)
-        options = options | {"stride_in_1x1": stride, "norm_eps": eps}
+    stated = {key: options.pop(key, None) for key in ("stride_in_1x1", "norm_eps")}
+    if weights is None:
+        options |= {key: value for key, value in stated.items() if value is not None}
+    else:
+        stored = weights if isinstance(weights, Stored) else read_weights(weights, name)
+        options |= agree(facts(stated), stored.card, source=stored.source, variant=variant)
     net = Classifier(name, variant, num_classes=num_classes, options=Options(**options))
     if stored is not None:
         load_weights(net, stored)

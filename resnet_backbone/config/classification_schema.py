@@ -131,7 +131,7 @@ class ClassifierConfig(Section):
     num_classes: Positive | None = Field(None, description="None: as many as the data name")
     weights: str | None = Field(None, description="a classifier to start from; None: He's draws")
     norm: Literal["BN", "SyncBN", "GN"] = "BN"
-    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or 1e-5")
+    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or as usual")
     stride_in_1x1: bool | None = Field(
         None, description="True: the paper's; False: torchvision's; None: as the weights, or False"
     )

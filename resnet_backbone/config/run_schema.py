@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,6 +20,14 @@ class Section(BaseModel):
     )
 
 
+class Pixels(NamedTuple):
+    """How a network wants its pixels; mean and std of 0 to 255, in `channel_order`."""
+
+    channel_order: Literal["RGB", "BGR"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
 class PixelConfig(Section):
     """Normalisation of the 0-255 pixels, done by buffers in the model and nowhere else.
 
@@ -29,6 +37,16 @@ class PixelConfig(Section):
     channel_order: Literal["RGB", "BGR"] | None = None
     mean: tuple[float, float, float] | None = Field(None, description="in channel_order")
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+
+    def settled(self) -> Pixels:
+        """Returns the values.
+
+        Raises:
+            ValueError: some are still to be taken from the weights.
+        """
+        if self.channel_order is None or self.mean is None or self.std is None:
+            raise ValueError("settle the configuration first")
+        return Pixels(self.channel_order, self.mean, self.std)
 
 
 class SolverConfig(Section):

@@ -90,7 +90,7 @@ class BackboneConfig(Section):
     stride_in_1x1: bool | None = Field(
         None, description="True: the paper and MSRA's; False: torchvision's; None: as the weights"
     )
-    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or 1e-5")
+    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or as usual")
     output_stride: Literal[8, 16, 32] = Field(32, description="dc5 makes it 16 at most")
     dilate_first: bool = Field(
         True, description="False: the first block of a dilated stage is not, as in torchvision"

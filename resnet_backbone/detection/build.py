@@ -7,26 +7,29 @@ import torch
 from resnet_backbone.config.schema import Config, ModelConfig
 from resnet_backbone.detection.anchors import AnchorGenerator
 from resnet_backbone.detection.box_head import BoxPredictor, FCHead, MeanHead
-from resnet_backbone.detection.contract import settle, settled_pixels
 from resnet_backbone.detection.mask_head import MaskHead
 from resnet_backbone.detection.pooling import MultiLevelRoIAlign
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.roi_heads import RegionPooler, RoIHeads, RoISettings
 from resnet_backbone.detection.rpn import RPN
+from resnet_backbone.detection.settle import read_initial_weights, settle_detector
 from resnet_backbone.detection.trunk import Trunk, build_trunk
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils.imports import import_modules
 from resnet_backbone.weights.load import load_weights
-from resnet_backbone.weights.stored import read_weights
+from resnet_backbone.weights.stored import Stored
 
 
-def build_detector(cfg: Config, num_classes: int | None = None) -> RCNN:
+def build_detector(
+    cfg: Config, num_classes: int | None = None, *, weights: Stored | None = None
+) -> RCNN:
     """Returns the detector that `cfg` describes, float32, channels_last, on the CPU.
 
     Args:
         cfg: The run's configuration.
         num_classes: Foreground classes of the dataset; needed where `cfg.model.num_classes` is not
             set.
+        weights: Those that `cfg` starts from, where they have been read already.
 
     Raises:
         ConfigError: The two class counts contradict each other, or neither is known; the
@@ -35,12 +38,12 @@ def build_detector(cfg: Config, num_classes: int | None = None) -> RCNN:
         WeightsError: The weights that it starts from cannot be loaded completely.
     """
     import_modules(cfg.imports)
-    model = settle(cfg).model
+    weights = weights or read_initial_weights(cfg.model)
+    model = settle_detector(cfg, weights).model
     classes = _class_count(model, num_classes)
-    stored = None if model.weights is None else read_weights(model.weights, model.backbone.name)
-    whole = stored is not None and stored.kind == "detector"
-    trunk = build_trunk(model, None if whole else stored or model.backbone.weights)
-    pixels = settled_pixels(model)
+    whole = weights is not None and weights.kind == "detector"
+    trunk = build_trunk(model, None if whole else weights)
+    pixels = model.pixels.settled()
     detector = RCNN(
         trunk.backbone,
         trunk.neck,
@@ -50,8 +53,8 @@ def build_detector(cfg: Config, num_classes: int | None = None) -> RCNN:
         pixel_std=pixels.std,
         channel_order=pixels.channel_order,
     )
-    if stored is not None and whole:
-        load_weights(detector, stored, allow_partial=model.allow_partial)
+    if weights is not None and whole:
+        load_weights(detector, weights, allow_partial=model.allow_partial)
     return detector.to(memory_format=torch.channels_last)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from resnet_backbone.backbone.base import Backbone
-from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
 from resnet_backbone.backbone.spec import FeatureSpec
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.config.schema import ModelConfig
@@ -34,12 +34,12 @@ class Trunk:
     res5: Stage | None = None
 
 
-def build_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+def build_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     """Returns what `model.architecture` says, with weights in the backbone.
 
     Args:
-        model: Settled, see `contract.settle`.
-        weights: Of the backbone; None leaves it at random.
+        model: Settled, see `settle_detector`.
+        weights: Of the backbone; None leaves it at random, or to timm.
 
     Raises:
         ConfigError: the architecture does not fit the backbone.
@@ -48,7 +48,7 @@ def build_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
     return _TRUNKS[model.architecture](model, weights)
 
 
-def _fpn_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+def _fpn_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     if model.backbone.output_stride != 32:
         raise ConfigError(
             f"model.backbone.output_stride: got {model.backbone.output_stride}, expected 32 for"
@@ -62,14 +62,14 @@ def _fpn_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
     return Trunk(backbone, neck, levels, pooled_levels=len(strides))
 
 
-def _dc5_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+def _dc5_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     output_stride = min(DC5_STRIDE, model.backbone.output_stride)
     backbone = _backbone(model, weights, ("res5",), output_stride)
     spec = backbone.feature_specs()["res5"]
     return Trunk(backbone, TakeStage("res5"), [spec], pooled_levels=1)
 
 
-def _c4_trunk(model: ModelConfig, weights: str | Stored | None) -> Trunk:
+def _c4_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     """The paper's own design: res4 is shared, res5 works on each region."""
     name = model.backbone.name
     if is_foreign(name):
@@ -91,7 +91,7 @@ _TRUNKS = {"fpn": _fpn_trunk, "dc5": _dc5_trunk, "c4": _c4_trunk}
 
 def _backbone(
     model: ModelConfig,
-    weights: str | Stored | None,
+    weights: Stored | None,
     stages: tuple[str, ...],
     output_stride: int | None = None,
 ) -> Backbone:
@@ -102,13 +102,19 @@ def _backbone(
     try:
         return create_backbone(
             name,
-            weights=weights,
+            weights=weights or _timms(model),
             out_features=stages,
             allow_partial=model.allow_partial,
             **options,
         )
     except ConfigError as error:
         raise ConfigError(f"model.backbone, {name}: {error}") from error
+
+
+def _timms(model: ModelConfig) -> str | None:
+    """Weights that timm loads itself, as it builds the network."""
+    source = model.backbone.weights
+    return source if model.weights is None and weights_are_timms(source) else None
 
 
 def _options(model: ModelConfig) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
+from resnet_backbone.engine.schedule import scale_to_batch
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
-from resnet_backbone.engine.task import C, Task
+from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed, seed
 from resnet_backbone.utils.logging import release
@@ -217,30 +218,37 @@ class Run:
 
 
 def begin_run(
-    task_type: type[Task[C]], cfg: C, output: Path, device: torch.device, *, resume: bool
+    task_type: type[Task[C]],
+    settled: Settled[C],
+    output: Path,
+    device: torch.device,
+    *,
+    resume: bool,
 ) -> Run:
     """Sets a run up, from the start or from its newest checkpoint; what is in the folder stays.
 
     Args:
         task_type: What is trained.
-        cfg: Settled, and scaled to the batch size.
+        settled: What `task_type` makes of the run's configuration.
         output: The run's folder, which is ours already.
         device: This rank's.
         resume: Whether to go on from the newest checkpoint in `output`, if there is one.
 
     Raises:
-        ConfigError: the checkpoint was written with other settings, or the task cannot be built.
+        ConfigError: ranks cannot share the batch, the checkpoint was written with other settings,
+            or the task cannot be built.
         DataError: the data cannot be used, or are not those that the run began with.
         WeightsError: the initial weights cannot be loaded.
         StorageError: all checkpoints are damaged, or the newest does not fit the model.
     """
+    cfg = scale_to_batch(settled.cfg, distributed.world_size())
     checkpoints = Checkpoints(output, cfg.checkpoint.keep)
     found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
     if found is not None:
         saved = read_state_record(found.files)["about"]["config"]
         run_folder.check_same_config(saved, cfg, found.folder)
     seed.seed_everything(cfg.seed)
-    run = Run(task_type(cfg, device), cfg, output, device)
+    run = Run(task_type(cfg, device, settled.weights), cfg, output, device)
     if found is not None:
         run.restore(found)
     return run

@@ -24,10 +24,13 @@ class Settled(Generic[C]):
 
     Attributes:
         cfg: With everything decided that was left to the initial weights.
+        weights: The initial weights, read once, for the task's constructor, which knows their type;
+            None: there are none.
         warnings: What can be trained like this but hardly should be; logged when the log is open.
     """
 
     cfg: C
+    weights: Any = None
     warnings: tuple[str, ...] = ()
 
 
@@ -40,6 +43,7 @@ class Task(ABC, Generic[C]):
     Args:
         cfg: Settled, and scaled to the batch size.
         device: Where the model goes.
+        weights: What `settle` has read.
 
     Attributes:
         model: On its device.
@@ -59,7 +63,7 @@ class Task(ABC, Generic[C]):
         """Returns `cfg` with everything decided that it leaves to the weights it starts from."""
 
     @abstractmethod
-    def __init__(self, cfg: C, device: torch.device) -> None: ...
+    def __init__(self, cfg: C, device: torch.device, weights: Any = None) -> None: ...  # noqa: ANN401
 
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:

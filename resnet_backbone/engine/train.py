@@ -14,7 +14,7 @@ from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
 from resnet_backbone.engine.run import Run, begin_run
-from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.engine.schedule import learning_rate
 from resnet_backbone.engine.task import C, Task
 from resnet_backbone.errors import ConfigError, Interrupted
 from resnet_backbone.utils import distributed
@@ -67,8 +67,8 @@ def train(
             log.setup(output / run_folder.LOG, distributed.rank(), hold_back=True)
             for warning in settled.warnings:
                 logger.warning(warning)
-            cfg = scale_to_batch(settled.cfg, distributed.world_size())
-            run = begin_run(task_type, cfg, output, device, resume=resume)
+            run = begin_run(task_type, settled, output, device, resume=resume)
+            del settled  # and with it the initial weights, which the model has a copy of
             if not resume:
                 distributed.on_main(lambda: run_folder.discard(output))
             stack.enter_context(run)

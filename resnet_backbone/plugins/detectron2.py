@@ -36,7 +36,7 @@ from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.explain import describe
 from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, PixelConfig
 from resnet_backbone.create import RES5_OPTIONS, create_backbone, create_res5
-from resnet_backbone.detection.contract import settle
+from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.load import load_weights
 
@@ -188,7 +188,7 @@ def read_options(cfg: CfgNode) -> dict[str, Any]:
         stride = min(16, backbone.output_stride)
         backbone = backbone.model_copy(update={"output_stride": stride})
     try:
-        settled = settle(Config(model=ModelConfig(backbone=backbone, pixels=pixels)))
+        settled = settle_detector(Config(model=ModelConfig(backbone=backbone, pixels=pixels)))
     except ConfigError as error:
         raise ConfigError(_in_their_words(str(error))) from error
     _refuse_contradictions(cfg, settled.model.backbone)

@@ -7,7 +7,6 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from resnet_backbone.config.schema import Config, DataConfig
-from resnet_backbone.detection.contract import settled_pixels
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.plugins.detectron2 import SECTION
 
@@ -83,7 +82,7 @@ def refuse_what_is_not_there(cfg: Config) -> None:
 
 
 def _backbone(cfg: Config) -> dict[str, Any]:
-    backbone, pixels = cfg.model.backbone, settled_pixels(cfg.model)
+    backbone, pixels = cfg.model.backbone, cfg.model.pixels.settled()
     section = backbone.model_dump(exclude={"freeze_at", "options"})
     values = {f"MODEL.{SECTION}.{key.upper()}": value for key, value in section.items()}
     return values | {

@@ -23,7 +23,7 @@ from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
 from resnet_backbone.data.coco.dataset import CocoDataset
-from resnet_backbone.detection.contract import recipe_warnings, settle
+from resnet_backbone.detection.settle import recipe_warnings, settle_detector
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.engine.train import check_device
@@ -106,7 +106,7 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
     check_device(cfg, device)
     output = Path(cfg.output)
     import_modules(cfg.imports)
-    cfg = _with_backbone_weights(settle(cfg))
+    cfg = _with_backbone_weights(settle_detector(cfg))
     refuse_what_is_not_there(cfg)
     if not is_foreign(cfg.model.backbone.name):
         get_variant(cfg.model.backbone.name)

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.resnet import NORM_EPS
+from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError

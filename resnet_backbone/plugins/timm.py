@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.backbone.variants import get_variant, list_backbones
@@ -42,7 +43,6 @@ from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.stored import read_card
 
 PREFIX = "rb_"
-NORM_EPS = 1e-5
 
 
 class TimmResNet(Classifier):

@@ -1,61 +1,117 @@
-"""Networks agree with the card of their weights, or are refused."""
+"""Settings agree with what is known of the weights; nowhere else are the two compared.
+
+Known facts are taken, contradictions are shown, unknown facts are asked for.
+"""
 
 from __future__ import annotations
 
-from resnet_backbone.backbone.resnet import NORM_EPS, Options
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resnet_backbone.backbone.norm import NORM_EPS
+from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.variants import Variant
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.presets import TORCHVISION
 from resnet_backbone.weights.stored import Stored
 
+_TOLERANCE = 1e-3  # of mean and std, which people write with three digits
+_STRIDE = "stride_in_1x1"
+_STRIDE_HINT = " (stride: false for torchvision's and timm's, true for the paper's and MSRA's)"
 
-def agreed(
-    stored: Stored, variant: Variant, stride_in_1x1: bool | None, norm_eps: float | None
-) -> tuple[bool, float]:
-    """Returns where the network strides and its norms' eps, as stated or as the card says.
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that no weight file shows and nothing works without.
+
+    Attributes:
+        name: In `WeightsCard`: stride_in_1x1, norm_eps, channel_order, mean or std.
+        key: Where the user states it, for messages.
+        stated: What the user says; None leaves it to the weights.
+    """
+
+    name: str
+    key: str
+    stated: Any
+
+
+def facts(stated: Mapping[str, Any], prefix: str = "") -> list[Fact]:
+    """Returns facts of these names and values, whose keys begin with `prefix`."""
+    return [Fact(name, f"{prefix}{name}", value) for name, value in stated.items()]
+
+
+def agree(
+    stated: list[Fact], card: WeightsCard | None, *, source: str | None, variant: Variant | None
+) -> dict[str, Any]:
+    """Returns the value of each fact, by its name.
 
     Args:
-        stored: The weights.
-        variant: The network.
-        stride_in_1x1: As stated; None leaves it to the card.
-        norm_eps: Likewise.
+        stated: The facts that matter.
+        card: What is known of the weights; None: nothing.
+        source: What to call the weights in errors; None: there are none, and what is not stated is
+            as for torchvision's weights.
+        variant: The network; one without bottlenecks has no 1x1 convolution that could stride, and
+            of one that is not ours (None) nobody can tell.
 
     Raises:
-        ConfigError: statement and card contradict each other (shows both), or neither says where
-            bottlenecks stride.
+        ConfigError: statements and card contradict each other (shows both), or neither says what
+            must be known (names the keys); all of them at once.
     """
-    card = stored.card
-    known_stride = card.stride_in_1x1 if card is not None else None
-    known_eps = card.norm_eps if card is not None else None
-    if not variant.has_bottlenecks:
-        stride_in_1x1, known_stride = False, False
-    for name, stated, known in (
-        ("stride_in_1x1", stride_in_1x1, known_stride),
-        ("norm_eps", norm_eps, known_eps),
-    ):
-        if None not in (stated, known) and stated != known:
-            raise ConfigError(
-                f"{name}: got {stated!r}, but the card of {stored.source} says {known!r}"
-            )
-    stride = known_stride if stride_in_1x1 is None else stride_in_1x1
-    if stride is None:
+    strides = variant is not None and variant.has_bottlenecks
+    relevant = [fact for fact in stated if strides or fact.name != _STRIDE]
+    known = TORCHVISION if source is None else (card.at_255() if card is not None else None)
+    found = {fact.name: None if known is None else getattr(known, fact.name) for fact in relevant}
+    if source is not None:
+        _refuse_contradictions(relevant, found, source)
+    values = {f.name: found[f.name] if f.stated is None else f.stated for f in relevant}
+    if "norm_eps" in values and values["norm_eps"] is None:
+        values["norm_eps"] = NORM_EPS  # everybody's, where nobody says otherwise
+    unknown = [fact.key for fact in relevant if values[fact.name] is None]
+    if unknown:
+        hint = _STRIDE_HINT if any(key.endswith(_STRIDE) for key in unknown) else ""
         raise ConfigError(
-            f"{stored.source}: nothing is known about where these weights stride; state"
-            " stride_in_1x1 (False for torchvision's and timm's, True for the paper's and MSRA's)"
+            f"{source}: nothing is known about what these weights were trained with; set "
+            f"{', '.join(unknown)}{hint}"
         )
-    return stride, norm_eps or known_eps or NORM_EPS
+    return values if strides else {_STRIDE: False, **values}
 
 
-def refuse_other_network(stored: Stored, variant: Variant, options: Options) -> None:
+def _refuse_contradictions(stated: list[Fact], known: Mapping[str, Any], source: str) -> None:
+    lines = [
+        f"\n  {fact.key}: got {fact.stated!r}, but the card says {known[fact.name]!r}"
+        for fact in stated
+        if _differ(fact.stated, known[fact.name])
+    ]
+    if lines:
+        raise ConfigError(
+            f"the settings contradict the card of {source}:{''.join(lines)}\n"
+            "leave these keys out to take the card's"
+        )
+
+
+def _differ(stated: Any, known: Any) -> bool:  # noqa: ANN401
+    """Whether two values, if both are there, are different ones."""
+    if stated is None or known is None:
+        return False
+    if isinstance(known, tuple):
+        pairs = zip(stated, known, strict=True)
+        return any(abs(a - b) > _TOLERANCE * max(1.0, abs(b)) for a, b in pairs)
+    return bool(stated != known)
+
+
+def refuse_network_built_otherwise(stored: Stored, variant: Variant, options: Options) -> None:
     """Raises WeightsError if a network that exists was built otherwise than the card says."""
     card = stored.card
     if card is None:
         return
-    facts: list[tuple[str, float, float | None]] = [("norm_eps", options.norm_eps, card.norm_eps)]
+    built: list[tuple[str, float, float | None]] = [("norm_eps", options.norm_eps, card.norm_eps)]
     if variant.has_bottlenecks:
-        facts.append(("stride_in_1x1", options.stride_in_1x1, card.stride_in_1x1))
-    for name, built, known in facts:
-        if known is not None and built != known:
+        built.append((_STRIDE, options.stride_in_1x1, card.stride_in_1x1))
+    for name, value, known in built:
+        if _differ(value, known):
             raise WeightsError(
                 f"{stored.source}: its card says {name}={known!r}, but the network was built with"
-                f" {built!r}"
+                f" {value!r}"
             )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.errors import WeightsError
 
 METADATA_KEY = "card"
@@ -64,7 +65,7 @@ class WeightsCard(BaseModel):
     pixel_scale: Literal[1, 255] = 255
     mean: Triple | None = None
     std: Triple | None = None
-    norm_eps: float = Field(1e-5, gt=0)
+    norm_eps: float = Field(NORM_EPS, gt=0)
     interpolation: str | None = None
     source: str | None = None
     licence: str | None = None

@@ -42,8 +42,19 @@ def read_state_dict(path: str | Path, *, strip: bool = True) -> dict[str, Tensor
         WeightsError: the file is missing, unreadable, damaged, holds code or something else; names
             file and reason.
     """
+    return read_with_text(path, strip=strip)[0]
+
+
+def read_with_text(
+    path: str | Path, *, strip: bool = True
+) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Returns what `read_state_dict` and `read_metadata` do, of one reading.
+
+    Files of other formats than `.safetensors` have no text.
+    """
     path = _existing(path)
-    return state_dict_in(_read(path, read_content), str(path), strip=strip)
+    content = _read(path, read_content)
+    return state_dict_in(content.value, str(path), strip=strip), content.text
 
 
 def save_weights(

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
+from safetensors import safe_open
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.torch_file import MAGIC_NUMBER, ZIP, load_torch_file
 from resnet_backbone.weights.unpickle import unpickle_arrays
 
-Reader = Callable[[Path], object]
+
+@dataclass(frozen=True)
+class Content:
+    """What a weight file holds.
+
+    Attributes:
+        value: As a rule a mapping, of tensors or numpy arrays or with such a mapping in it.
+        text: What is stored beside the tensors of a safetensors file.
+    """
+
+    value: object
+    text: Mapping[str, str] = field(default_factory=dict)
+
+
+Reader = Callable[[Path], Content]
 
 _HEAD = 512  # bytes; tar has its mark at 257
 _TAR_MARK = slice(257, 262)
@@ -31,16 +46,12 @@ _OTHERS = {
 }
 
 
-def read_content(path: Path) -> object:
-    """Reads a weight file, whatever its name ends with.
+def read_content(path: Path) -> Content:
+    """Reads a weight file whole, whatever its name ends with.
 
     Args:
         path: A file that exists and is not empty: safetensors, torch.save's two formats, a pickle
             of arrays, or .npz.
-
-    Returns:
-        What was stored: as a rule a mapping, of tensors or numpy arrays or with such a mapping in
-        it.
 
     Raises:
         WeightsError: without the file's name, what is wrong with it.
@@ -53,11 +64,11 @@ def read_content(path: Path) -> object:
 def _reader(path: Path, head: bytes) -> Reader:
     header = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and header <= path.stat().st_size:
-        return safetensors.torch.load_file
+        return _read_safetensors
     if head.startswith(ZIP):
         return _read_zip
     if MAGIC_NUMBER in head[:16]:
-        return load_torch_file
+        return _read_torch_file
     if head.startswith(_PICKLE):
         return _read_pickle
     for mark, what in _OTHERS.items():
@@ -73,7 +84,7 @@ def _reader(path: Path, head: bytes) -> Reader:
 def _by_suffix(suffix: str) -> Reader:
     """Returns the reader that can say what is wrong with a damaged file."""
     if suffix == ".safetensors":
-        return safetensors.torch.load_file
+        return _read_safetensors
     if suffix in (".pth", ".pt", ".th", ".pyth", ".pkl"):
         return _read_pickle
     raise WeightsError(
@@ -82,19 +93,28 @@ def _by_suffix(suffix: str) -> Reader:
     )
 
 
-def _read_pickle(path: Path) -> object:
-    return unpickle_arrays(path.read_bytes())
+def _read_safetensors(path: Path) -> Content:
+    with safe_open(path, framework="pt") as file:
+        return Content({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})
 
 
-def _read_zip(path: Path) -> object:
+def _read_pickle(path: Path) -> Content:
+    return Content(unpickle_arrays(path.read_bytes()))
+
+
+def _read_torch_file(path: Path) -> Content:
+    return Content(load_torch_file(path))
+
+
+def _read_zip(path: Path) -> Content:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except zipfile.BadZipFile as error:  # its table of contents is at the end
         raise WeightsError(f"the file is cut short, or damaged at its end ({error})") from error
     if not entries or not all(entry.filename.endswith(".npy") for entry in entries):
-        return load_torch_file(path)
+        return _read_torch_file(path)
     if sum(e.file_size for e in entries) > max(_FREE_SIZE, _MAX_RATIO * path.stat().st_size):
         raise WeightsError(f"refused: the archive unpacks to over {_MAX_RATIO} times its size")
     with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+        return Content(dict(file))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights import backbone_names as backbones
@@ -21,7 +22,7 @@ Tensors = Mapping[str, Tensor]
 
 # Caffe2's files fold the statistics into the affine parameters. This variance makes the folded norm
 # exact, as eps comes on top (detectron2/layers/batch_norm.py, FrozenBatchNorm2d).
-FOLDED_VARIANCE = 1 - 1e-5
+FOLDED_VARIANCE = 1 - NORM_EPS
 # Of detectron2's files: what it computes anyway.
 _COMPUTED = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.")
 
@@ -63,13 +64,14 @@ class Converted:
         layout: How the source named them: a key of `BACKBONES` or `DETECTORS`.
         kind: What they are weights of.
         tensors: By our names; what has none keeps its own.
-        ignored: Names that mean nothing to us on purpose, as anchors, which are computed.
+        ignored: Of the file's own names: what means nothing to a network, as anchors, which are
+            computed.
     """
 
     layout: str
     kind: Kind
     tensors: dict[str, Tensor]
-    ignored: tuple[str, ...] = ()
+    ignored: dict[str, Tensor] = field(default_factory=dict)
 
 
 def to_ours(state: Tensors, source: str) -> Converted:
@@ -82,7 +84,7 @@ def to_ours(state: Tensors, source: str) -> Converted:
     Raises:
         WeightsError: the names are of no layout that we know; says which is closest.
     """
-    ignored = tuple(name for name in state if name.startswith(_COMPUTED))
+    ignored = {name: tensor for name, tensor in state.items() if name.startswith(_COMPUTED)}
     rest = {name: tensor for name, tensor in state.items() if name not in ignored}
     kinds: tuple[tuple[Kind, Mapping[str, Layout]], ...] = (
         ("detector", DETECTORS),

@@ -18,7 +18,7 @@ from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.text import listing
-from resnet_backbone.weights.agreement import refuse_other_network
+from resnet_backbone.weights.agreement import refuse_network_built_otherwise
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import is_finite
 from resnet_backbone.weights.recognise import networks_like
@@ -106,7 +106,7 @@ def load_weights(
     """
     stored = source if isinstance(source, Stored) else _read(module, source, arch)
     if isinstance(module, ResNet):
-        refuse_other_network(stored, module.variant, module.options)
+        refuse_network_built_otherwise(stored, module.variant, module.options)
     name = stored.source
     state = _below(prefix, _part_for(module, stored))
     own = module.state_dict()
@@ -117,7 +117,7 @@ def load_weights(
         layout=stored.layout,
         card=stored.card,
     )
-    _refuse_other_network(module, state, name, report)
+    _refuse_other_architecture(module, state, name, report)
     _refuse_incomplete(report, name, allow_partial)
     _refuse_values(own, {key: state[key] for key in report.loaded}, name)
     with torch.no_grad():
@@ -211,7 +211,7 @@ def _compare(
     )
 
 
-def _refuse_other_network(
+def _refuse_other_architecture(
     module: nn.Module, state: Mapping[str, Tensor], source: str, report: LoadReport
 ) -> None:
     """Refuses another network, although all shapes of ResNet-50 are also found in ResNet-101."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard, card_in
-from resnet_backbone.weights.files import read_metadata, read_state_dict, state_dict_in
-from resnet_backbone.weights.layouts import to_ours
+from resnet_backbone.weights.files import read_metadata, read_with_text, state_dict_in
+from resnet_backbone.weights.layouts import Converted, to_ours
 from resnet_backbone.weights.presets import known_card, torchvision_card, torchvision_weights
 from resnet_backbone.weights.recognise import networks_like
 
@@ -34,6 +34,8 @@ class Stored:
         layout: How the source names them.
         kind: What they are weights of.
         card: What is known about them, None where nothing is.
+        text: What is stored beside the tensors of a safetensors file.
+        ignored: Tensors by the source's names that belong to no network, as a mean image.
     """
 
     source: str
@@ -41,6 +43,8 @@ class Stored:
     layout: str
     kind: Literal["backbone", "detector"]
     card: WeightsCard | None
+    text: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, Tensor] = field(default_factory=dict)
 
     def backbone(self) -> dict[str, Tensor]:
         """Returns the tensors of the backbone by its own names; see `backbone_in`."""
@@ -64,14 +68,16 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
         card = torchvision_card(arch or "", source.removeprefix(TORCHVISION))
         return Stored(source, tensors, "torchvision", "backbone", card)
     _refuse_names_of_others(source)
-    state = read_state_dict(source)
+    state, text = read_with_text(source)
     converted = to_ours(state, source)
     return Stored(
         source,
         converted.tensors,
         converted.layout,
         converted.kind,
-        _card(source, converted.tensors, converted.layout, converted.kind),
+        card_in(text, source) or _card_of_family(source, converted),
+        text,
+        converted.ignored,
     )
 
 
@@ -81,8 +87,8 @@ def read_plain(source: str | Path, arch: str | None = None) -> Stored:
     if source.startswith(TORCHVISION):
         return read_weights(source, arch)
     _refuse_names_of_others(source)
-    state = read_state_dict(source, strip=False)
-    return Stored(source, state, "as stored", "backbone", None)
+    state, text = read_with_text(source, strip=False)
+    return Stored(source, state, "as stored", "backbone", card_in(text, source), text)
 
 
 def find_card(source: str | Path, arch: str | None = None) -> WeightsCard | None:
@@ -116,12 +122,12 @@ def stored_card(source: str | Path) -> WeightsCard | None:
     return card_in(read_metadata(source), str(source))
 
 
-def _card(source: str, tensors: Mapping[str, Tensor], layout: str, kind: str) -> WeightsCard | None:
-    if (card := stored_card(source)) is not None:
-        return card
-    backbone = backbone_in(tensors, kind)
+def _card_of_family(source: str, found: Converted) -> WeightsCard | None:
+    """What is known of weights that everybody has."""
+    backbone = backbone_in(found.tensors, found.kind)
     archs = networks_like(backbone)
-    return known_card(source, layout, kind, archs[0] if len(archs) == 1 else None, backbone)
+    arch = archs[0] if len(archs) == 1 else None
+    return known_card(source, found.layout, found.kind, arch, backbone)
 
 
 def backbone_in(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

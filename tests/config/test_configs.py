@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet_backbone.config.load import list_configs, load_any_config, load_config
-from resnet_backbone.detection.contract import settle
+from resnet_backbone.detection.settle import settle_detector
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "base").glob("*.yaml")])
@@ -152,7 +152,7 @@ def test_numbers_that_all_architectures_share(name):
 @pytest.mark.parametrize("name", COCO)
 def test_weights_come_with_the_pixels_they_were_trained_on(name):
     """torchvision's ImageNet weights: RGB, this mean and deviation of pixels in [0, 1]."""
-    model = settle(load_config(name)).model
+    model = settle_detector(load_config(name)).model
     assert model.backbone.weights == "torchvision/IMAGENET1K_V1"
     assert model.backbone.stride_in_1x1 is False
     assert model.pixels.channel_order == "RGB"

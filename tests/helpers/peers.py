@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from resnet_backbone.config.load import load_config
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.detection.contract import settle, settled_pixels
 from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.structures import Batch, Targets
 from resnet_backbone.weights.layouts import from_ours
 
@@ -130,7 +130,7 @@ def build_detectron2(
 
     cfg = get_cfg()
     cfg.merge_from_file(f"{configs}/{DETECTRON2_CONFIGS[name]}")
-    pixels = settled_pixels(settle(load_config(name)).model)
+    pixels = settle_detector(load_config(name)).model.pixels.settled()
     cfg.merge_from_list(
         ["MODEL.DEVICE", device, "MODEL.WEIGHTS", "", "MODEL.RESNETS.STRIDE_IN_1X1", False]
         + ["MODEL.PIXEL_MEAN", list(pixels.mean), "MODEL.PIXEL_STD", list(pixels.std)]

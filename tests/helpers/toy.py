@@ -134,7 +134,7 @@ class ToyTask(DetectionTask):
     score = "bbox/AP"
     category_ids = (1, 5)
 
-    def __init__(self, cfg: Config, device: torch.device) -> None:
+    def __init__(self, cfg: Config, device: torch.device, weights=None) -> None:
         self.cfg, self.device = cfg, device
         self.class_names = CLASSES + tuple(OPTIONS.get("more_classes", ()))
         self.fingerprint = {"train": OPTIONS.get("fingerprint", "same"), "val": "same"}

@@ -205,11 +205,11 @@ def test_what_the_configuration_gets_wrong_is_said_in_detectron2s_words(tmp_path
     for options, message in (
         (("MODEL.RESNET_BACKBONE.NAME", "resnet51"), "RESNET_BACKBONE.NAME: unknown backbone"),
         (("MODEL.RESNET_BACKBONE.NORM", "BM"), "MODEL.RESNET_BACKBONE.NORM: found 'BM', expected"),
-        ((*weights, "INPUT.FORMAT", "BGR"), "INPUT.FORMAT: the configuration says 'BGR'"),
-        ((*weights, "MODEL.PIXEL_STD", [1.0] * 3), "MODEL.PIXEL_STD: the configuration says"),
+        ((*weights, "INPUT.FORMAT", "BGR"), "INPUT.FORMAT: got 'BGR'"),
+        ((*weights, "MODEL.PIXEL_STD", [1.0] * 3), "MODEL.PIXEL_STD: got"),
         (
             (*weights, "MODEL.RESNET_BACKBONE.STRIDE_IN_1X1", True),
-            "MODEL.RESNET_BACKBONE.STRIDE_IN_1X1: the configuration says True",
+            "MODEL.RESNET_BACKBONE.STRIDE_IN_1X1: got True",
         ),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -19,7 +19,7 @@ from detectron2.solver import build_lr_scheduler
 
 from resnet_backbone.config.load import load_config
 from resnet_backbone.config.schema import Config
-from resnet_backbone.detection.contract import settle
+from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError, DivergedError, StorageError
 from resnet_backbone.plugins.detectron2_config import OURS_ALONE, to_detectron2
@@ -38,7 +38,7 @@ TINY = (
 def test_read_back_as_a_detectron2_file_it_is_the_same_configuration(name, tmp_path):
     """`config.detectron2_yaml`, written independently, is the way back."""
     overrides = ["solver.batch_size=16", "model.num_classes=80", "solver.lr=0.01", "seed=5"]
-    cfg = scale_to_batch(settle(load_config(name, overrides)), 1)
+    cfg = scale_to_batch(settle_detector(load_config(name, overrides)), 1)
     node = to_detectron2(cfg, num_classes=80, device="cpu")
     path = tmp_path / "theirs.yaml"
     path.write_text(yaml.dump(plain(as_stock(node, cfg)), Dumper=NoAliases))
@@ -90,7 +90,7 @@ def as_stock(node, cfg):
 
 def test_all_that_detectron2_has_not_is_refused_together():
     overrides = ["solver.optimizer=adamw", "solver.ema_decay=0.9", "data.flip=0.3"]
-    cfg = scale_to_batch(settle(load_config("coco_frcnn_r50", overrides)), 1)
+    cfg = scale_to_batch(settle_detector(load_config("coco_frcnn_r50", overrides)), 1)
     with pytest.raises(ConfigError) as caught:
         to_detectron2(cfg, num_classes=80, device="cpu")
     for key in ("solver.optimizer: found 'adamw'", "solver.ema_decay: found 0.9", "data.flip"):
@@ -172,7 +172,7 @@ def changed(cfg, path, value):
 def base_config():
     overrides = ["model.mask=true", "solver.batch_size=16", "model.backbone.weights=null"]
     overrides.append("model.rpn.anchors.sizes=[[32.0]]")  # fits every architecture
-    return scale_to_batch(settle(load_config("coco_frcnn_r50", overrides)), 1)
+    return scale_to_batch(settle_detector(load_config("coco_frcnn_r50", overrides)), 1)
 
 
 ALL = {path for path, _ in keys(Config().model_dump())}
@@ -219,7 +219,7 @@ MULTISTEP = ["solver.milestones=[30,50]", "solver.warmup_iters=10"]
 def test_the_learning_rates_are_ours(overrides, as_theirs):
     """Also detectron2's own, unless a warm-up meets a cosine or a milestone."""
     length = ["solver.batch_size=16", "solver.max_iter=60", "model.backbone.weights=null"]
-    cfg = scale_to_batch(settle(load_config("coco_frcnn_r50", [*length, *overrides])), 1)
+    cfg = scale_to_batch(settle_detector(load_config("coco_frcnn_r50", [*length, *overrides])), 1)
     node = to_detectron2(cfg, num_classes=80, device="cpu")
     trainer = Trainer.__new__(Trainer)
     trainer._ours = cfg

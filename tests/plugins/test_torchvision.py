@@ -191,7 +191,7 @@ def test_the_card_decides_on_pixels_order_and_stride(tmp_path):
 def test_the_cards_facts_reach_network_and_detector(tmp_path):
     facts = {"channel_order": "RGB", "mean": (127.5,) * 3, "std": (127.5,) * 3}
     path = stored(tmp_path, stride_in_1x1=True, norm_eps=1e-3, **facts)
-    with pytest.raises(ConfigError, match="stride_in_1x1: got False, but the card of"):
+    with pytest.raises(ConfigError, match="stride_in_1x1: got False, but the card says True"):
         torchvision_fpn_backbone("resnet50", weights=path, stride_in_1x1=False)
     backbone = torchvision_fpn_backbone("resnet50", weights=path)
     assert backbone.body.layer2[0].conv1.stride == (2, 2)

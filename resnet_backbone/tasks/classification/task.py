@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_backbone.classification.build import build_image_classifier, settled_pixels
+from resnet_backbone.classification.build import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
+from resnet_backbone.classification.settle import settle_classifier
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages, Steps
@@ -28,6 +29,7 @@ from resnet_backbone.tasks.classification.mixing import Mixing
 from resnet_backbone.utils import distributed
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
+from resnet_backbone.weights.stored import Stored, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class ClassificationTask(Task[ClassificationConfig]):
     Args:
         cfg: Scaled to the batch size.
         device: Where the model goes.
+        weights: Those that the classifier starts from, where they have been read already.
 
     Raises:
         DataError: the images cannot be used.
@@ -52,10 +55,15 @@ class ClassificationTask(Task[ClassificationConfig]):
 
     @classmethod
     def settle(cls, cfg: ClassificationConfig) -> Settled[ClassificationConfig]:
-        """Returns `cfg` as it is."""
-        return Settled(cfg)
+        """Returns `cfg` with what it leaves to the weights; see `settle_classifier`."""
+        source = cfg.model.weights
+        weights = None if source is None else read_weights(source, cfg.model.name)
+        model = settle_classifier(cfg.model, weights)
+        return Settled(cfg.model_copy(update={"model": model}), weights)
 
-    def __init__(self, cfg: ClassificationConfig, device: torch.device) -> None:
+    def __init__(
+        self, cfg: ClassificationConfig, device: torch.device, weights: Stored | None = None
+    ) -> None:
         self.cfg = cfg
         self.device = device
         self._images = build_images(
@@ -64,7 +72,7 @@ class ClassificationTask(Task[ClassificationConfig]):
         self.class_names = self._images.class_names
         mean_image = _mean_image(cfg, self._images)
         self.model: ImageClassifier = build_image_classifier(
-            cfg.model, len(self.class_names), mean_image=mean_image
+            cfg.model, len(self.class_names), mean_image=mean_image, weights=weights
         ).to(device)
         self._evaluator = ClassificationEvaluator(self.class_names)
         self._mixing = _mixing(cfg, len(self.class_names))
@@ -106,10 +114,12 @@ class ClassificationTask(Task[ClassificationConfig]):
         }
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns the network's weights, and the mean image where there is one."""
+        """Returns the network's weights, and the mean image, in RGB, where there is one."""
         tensors = dict(self.model.network.state_dict())
         mean = self.model.pixel_mean
-        return tensors if mean[0].numel() == 1 else tensors | {MEAN_IMAGE: mean}
+        if mean[0].numel() == 1:
+            return tensors
+        return tensors | {MEAN_IMAGE: mean if self.model.channel_order == "RGB" else mean.flip(0)}
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
         """Writes backbone.safetensors, with a card that has all that a detector must know."""
@@ -134,7 +144,7 @@ def _fill(cfg: ClassificationConfig) -> Color | None:
     """The colour outside of images, which the subtracted mean makes zeros; None: the images'."""
     if cfg.model.mean_image == "auto":
         return None
-    pixels = settled_pixels(cfg.model)
+    pixels = cfg.model.pixels.settled()
     mean = pixels.mean if pixels.channel_order == "RGB" else pixels.mean[::-1]
     red, green, blue = (round(value) for value in mean)
     return red, green, blue

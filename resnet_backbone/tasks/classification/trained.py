@@ -16,8 +16,6 @@ from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.config.classification_schema import ClassificationConfig, ClassifierConfig
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.classification.task import MEAN_IMAGE
-from resnet_backbone.weights.files import read_metadata, read_state_dict
-from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import read_weights
 
 CLASSIFIER = "fc.weight"
@@ -54,21 +52,14 @@ def load_trained_classifier(
         WeightsError: the file cannot be read, is no classifier's or of another network.
     """
     path = Path(weights)
-    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
     stored = read_weights(weights, cfg.model.name)
     if CLASSIFIER not in stored.tensors:
         raise WeightsError(f"{weights}: holds no classifier; expected a tensor {CLASSIFIER!r}")
     outputs = len(stored.tensors[CLASSIFIER])
-    own = _own_model(metadata, path)
-    if own is None:
-        asked = cfg.model.model_copy(update={"weights": str(weights), "num_classes": None})
-        model = build_image_classifier(asked, outputs)
-    else:
-        mean_image = read_state_dict(path).get(MEAN_IMAGE)  # which is no tensor of the network
-        asked = own.model_copy(update={"weights": None, "num_classes": None})
-        model = build_image_classifier(asked, outputs, mean_image=mean_image)
-        load_weights(model.network, stored)
-    return TrainedClassifier(model.to(device).eval(), _class_names(metadata, path))
+    asked = (_own_model(stored.text, path) or cfg.model).model_copy(update={"num_classes": None})
+    mean_image = stored.ignored.get(MEAN_IMAGE)
+    model = build_image_classifier(asked, outputs, mean_image=mean_image, weights=stored)
+    return TrainedClassifier(model.to(device).eval(), _class_names(stored.text, path))
 
 
 def check_labels(

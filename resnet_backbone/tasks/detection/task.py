@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import (
     build_dataset,
@@ -18,8 +19,12 @@ from resnet_backbone.data.coco.build import (
     draw_shapes_dataset,
 )
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.detection.contract import recipe_warnings, settle
 from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.detection.settle import (
+    read_initial_weights,
+    recipe_warnings,
+    settle_detector,
+)
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run_folder import PICTURES
 from resnet_backbone.engine.task import Settled, Task
@@ -29,6 +34,7 @@ from resnet_backbone.tasks.detection.evaluate import evaluate
 from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.utils import distributed
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.stored import Stored
 
 
 class DetectionTask(Task[Config]):
@@ -37,6 +43,7 @@ class DetectionTask(Task[Config]):
     Args:
         cfg: Scaled to the batch size.
         device: Where the model goes.
+        weights: Those that the detector starts from, where they have been read already.
 
     Attributes:
         model: On `device`.
@@ -52,11 +59,13 @@ class DetectionTask(Task[Config]):
 
     @classmethod
     def settle(cls, cfg: Config) -> Settled[Config]:
-        """Returns `cfg` with what it leaves to the weights, and warnings; see `contract.settle`."""
-        settled = settle(cfg)
-        return Settled(settled, (*recipe_warnings(settled), *_frozen_at_random(settled)))
+        """Returns `cfg` with what it leaves to the weights, and warnings; see `settle_detector`."""
+        weights = read_initial_weights(cfg.model)
+        settled = settle_detector(cfg, weights)
+        warnings = (*recipe_warnings(settled, weights), *_frozen_at_random(settled))
+        return Settled(settled, weights, warnings)
 
-    def __init__(self, cfg: Config, device: torch.device) -> None:
+    def __init__(self, cfg: Config, device: torch.device, weights: Stored | None = None) -> None:
         self.cfg = cfg
         self.device = device
         self.score = "segm/AP" if cfg.model.mask else "bbox/AP"
@@ -72,7 +81,7 @@ class DetectionTask(Task[Config]):
             "train": _digest(self._train.annotations),
             "val": _digest(self._val.annotations),
         }
-        self.model: RCNN = build_detector(cfg, len(self.class_names)).to(device)
+        self.model: RCNN = build_detector(cfg, len(self.class_names), weights=weights).to(device)
         self._evaluator = CocoEvaluator(
             self._val.annotations,
             category_ids=self._val.category_ids,
@@ -158,7 +167,7 @@ class DetectionTask(Task[Config]):
             channel_order=pixels.channel_order,
             mean=pixels.mean,
             std=pixels.std,
-            norm_eps=backbone.norm_eps or 1e-5,
+            norm_eps=backbone.norm_eps or NORM_EPS,
             source=f"resnet_backbone, {self.cfg.name}",
         )
 

@@ -14,10 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.detection.contract import settle
 from resnet_backbone.detection.rcnn import RCNN
+from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.weights.files import read_metadata
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import Stored, read_weights
 
@@ -90,13 +89,12 @@ def load_trained(
             fill the detector.
     """
     path = Path(weights)
-    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
-    cfg = _agreed_config(metadata, cfg, path)
     stored = read_weights(path)
-    names, ids, known = _classes(metadata, cfg, stored)
-    if "config" not in metadata:
+    cfg = _agreed_config(stored.text, cfg, path)
+    names, ids, known = _classes(stored.text, cfg, stored)
+    if "config" not in stored.text:
         own_names = stored.layout == "ours"
-        cfg = settle(cfg) if own_names else settle(_without_initial_weights(cfg), path)
+        cfg = settle_detector(cfg, None if own_names else stored)
     model = build_detector(_without_initial_weights(cfg), len(names))
     load_weights(model, stored)
     return Trained(cfg, model.to(device).eval(), names, ids, known)

@@ -30,6 +30,10 @@ def images(tmp_path_factory):
     return tiny_classifier.write_images(tmp_path_factory.mktemp("images"))
 
 
+def make_task(cfg):
+    return ClassificationTask(ClassificationTask.settle(cfg).cfg, CPU)
+
+
 def metrics(output, key):
     lines = (output / "metrics.jsonl").read_text().splitlines()
     return [line[key] for line in map(json.loads, lines) if key in line]
@@ -102,7 +106,7 @@ def test_other_images_are_not_resumed_on(images, tmp_path):
 
 def test_a_mean_image_is_exported_and_its_colour_is_in_the_card(images, tmp_path):
     cfg = tiny_classifier.config(images, tmp_path / "run", model={"mean_image": "auto"})
-    task = ClassificationTask(cfg, CPU)
+    task = make_task(cfg)
     mean = task.weights()["pixel_mean"]
     assert mean.shape == (3, 12, 12)
     train_classifier(cfg)
@@ -114,11 +118,11 @@ def test_a_mean_image_is_exported_and_its_colour_is_in_the_card(images, tmp_path
 def test_more_classes_than_outputs_is_said(images, tmp_path):
     cfg = tiny_classifier.config(images, tmp_path, model={"num_classes": 1})
     with pytest.raises(ConfigError, match="num_classes is 1, but the data name 2 classes"):
-        ClassificationTask(cfg, CPU)
+        make_task(cfg)
 
 
 def test_evaluation_equals_a_plain_loop(images, tmp_path):
-    task = ClassificationTask(tiny_classifier.config(images, tmp_path), CPU)
+    task = make_task(tiny_classifier.config(images, tmp_path))
     found = task.evaluate(lambda: False)
     task.model.eval()
     wrong, total, surprise = 0, 0, 0.0

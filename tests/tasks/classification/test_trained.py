@@ -73,7 +73,8 @@ def test_an_ensemble_is_the_mean_of_its_members(images, runs, tmp_path):
 def test_weights_of_others_are_built_as_the_configuration_says(images, tmp_path):
     net = create_classifier("resnet18", num_classes=2)
     torch.save(net.state_dict(), tmp_path / "theirs.pth")
-    model = {"name": "resnet18", "pixels": {"mean": (1.0, 2.0, 3.0), "std": (4.0, 5.0, 6.0)}}
+    pixels = {"channel_order": "RGB", "mean": (1.0, 2.0, 3.0), "std": (4.0, 5.0, 6.0)}
+    model = {"name": "resnet18", "pixels": pixels}
     cfg = tiny_classifier.config(images, tmp_path, model=model)
     trained = load_trained_classifier(tmp_path / "theirs.pth", cfg)
     assert trained.class_names is None
@@ -91,7 +92,7 @@ def test_weights_of_others_are_read_as_their_card_says(images, tmp_path):
     assert trained.model.channel_order == "BGR"
     assert trained.model.pixel_mean.flatten().tolist() == [1.0, 2.0, 3.0]
     other = {"name": "resnet18", "pixels": {"channel_order": "RGB"}}
-    with pytest.raises(ConfigError, match="channel_order is RGB, but the card of .* says BGR"):
+    with pytest.raises(ConfigError, match="channel_order: got 'RGB', but the card says 'BGR'"):
         cfg = tiny_classifier.config(images, tmp_path, model=other)
         load_trained_classifier(tmp_path / "theirs.safetensors", cfg)
 
@@ -116,3 +117,31 @@ def test_what_is_no_classifier_is_said(images, runs, tmp_path):
     save_weights(tensors, tmp_path / "torn.safetensors", card)
     with pytest.raises(WeightsError, match="its configuration is no classifier's"):
         load_trained_classifier(tmp_path / "torn.safetensors", cfg)
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_a_mean_image_comes_back_as_it_was_subtracted(images, tmp_path, order):
+    model = MEAN_IMAGE | {"pixels": {"channel_order": order}}
+    cfg = tiny_classifier.config(images, tmp_path / "run", model=model)
+    settled = ClassificationTask.settle(cfg).cfg
+    task = ClassificationTask(settled, torch.device("cpu"))
+    file = tmp_path / "model.safetensors"
+    save_weights(task.weights(), file, task.card(None))
+    found = load_trained_classifier(file, cfg).model
+    assert torch.equal(found.pixel_mean, task.model.pixel_mean)
+    batch = torch.randint(0, 256, (2, 3, tiny_classifier.SIDE, tiny_classifier.SIDE))
+    assert torch.equal(found.normalize(batch), task.model.normalize(batch))
+
+
+def test_pixels_that_came_with_the_initial_weights_are_kept(images, tmp_path):
+    """A configuration that left them to the weights once gave torchvision's for the result."""
+    net = create_classifier("resnet20_cifar", num_classes=2)
+    card = WeightsCard(channel_order="BGR", mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+    save_weights(net, tmp_path / "initial.safetensors", card)
+    model = {"weights": str(tmp_path / "initial.safetensors")}
+    cfg = tiny_classifier.config(images, tmp_path / "run", model=model)
+    output = train(ClassificationTask, cfg)
+    for asked in (cfg, tiny_classifier.config(images, tmp_path / "run")):
+        found = load_trained_classifier(output / "model.safetensors", asked).model
+        assert found.channel_order == "BGR"
+        assert found.pixel_mean.flatten().tolist() == [1.0, 2.0, 3.0]

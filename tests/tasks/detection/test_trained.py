@@ -5,7 +5,7 @@ import torch
 from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, tiny_batch, tiny_config, tiny_detector
 
 from resnet_backbone.create import create_backbone
-from resnet_backbone.detection.contract import settle
+from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.detection.trained import check_classes, load_trained
 from resnet_backbone.weights.files import save_weights
@@ -30,7 +30,7 @@ def model():
 def save(tmp_path, model):
     def write(name="model.safetensors", **changes):
         path = tmp_path / name
-        save_weights(model, path, card(settle(tiny_config()), **changes))
+        save_weights(model, path, card(settle_detector(tiny_config()), **changes))
         return path
 
     return write
@@ -40,7 +40,7 @@ def test_the_file_alone_is_enough(save, model):
     trained = load_trained(save())
     assert trained.class_names == CLASS_NAMES
     assert trained.category_ids == CATEGORY_IDS
-    assert trained.cfg == settle(tiny_config())
+    assert trained.cfg == settle_detector(tiny_config())
     assert not trained.model.training
     batch = tiny_batch([1, 2])
     for own, other in zip(model.detect(batch), trained.model.detect(batch), strict=True):

@@ -6,7 +6,7 @@ import torch
 from resnet_backbone.config.schema import Config
 from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.detection.contract import recipe_warnings, settle
+from resnet_backbone.detection.settle import recipe_warnings, settle_detector
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
@@ -35,7 +35,7 @@ def config(weights=None, backbone=None, pixels=None, **sections):
 
 
 def test_without_weights_everything_is_torchvisions():
-    model = settle(config()).model
+    model = settle_detector(config()).model
     assert model.pixels.channel_order == "RGB"
     assert (model.pixels.mean, model.pixels.std) == (IMAGENET["mean"], IMAGENET["std"])
     assert model.backbone.stride_in_1x1 is False
@@ -44,46 +44,46 @@ def test_without_weights_everything_is_torchvisions():
 
 def test_without_weights_nothing_is_contradicted():
     pixels = {"channel_order": "BGR", "mean": (1, 2, 3), "std": (1, 1, 1)}
-    model = settle(config(backbone={"stride_in_1x1": True}, pixels=pixels)).model
+    model = settle_detector(config(backbone={"stride_in_1x1": True}, pixels=pixels)).model
     assert model.pixels.mean == (1, 2, 3)
     assert model.backbone.stride_in_1x1 is True
 
 
 def test_the_cards_facts_are_taken(weights):
-    cfg = settle(config(weights["msra"]))
+    cfg = settle_detector(config(weights["msra"]))
     assert cfg.model.pixels.channel_order == "BGR"
     assert cfg.model.pixels.mean == MSRA.mean
     assert cfg.model.backbone.stride_in_1x1 is True
-    assert settle(cfg) == cfg
+    assert settle_detector(cfg) == cfg
 
 
 def test_torchvisions_names_need_no_download():
-    cfg = settle(config("torchvision/IMAGENET1K_V2"))
+    cfg = settle_detector(config("torchvision/IMAGENET1K_V2"))
     assert cfg.model.pixels.mean == IMAGENET["mean"]
 
 
 def test_a_contradiction_shows_both_sides(weights):
     cfg = config(weights["msra"], {"stride_in_1x1": False}, {"channel_order": "RGB"})
     with pytest.raises(ConfigError) as caught:
-        settle(cfg)
+        settle_detector(cfg)
     text = str(caught.value)
-    assert "stride_in_1x1: the configuration says False, the weights' card True" in text
-    assert "channel_order: the configuration says 'RGB', the weights' card 'BGR'" in text
+    assert "model.backbone.stride_in_1x1: got False, but the card says True" in text
+    assert "model.pixels.channel_order: got 'RGB', but the card says 'BGR'" in text
     assert "mean" not in text
 
 
 def test_three_digits_are_no_contradiction(weights):
     pixels = {"mean": (103.530, 116.280, 123.675), "std": (1, 1, 1.0)}
-    assert settle(config(weights["msra"], pixels=pixels)).model.pixels.std == (1, 1, 1)
+    assert settle_detector(config(weights["msra"], pixels=pixels)).model.pixels.std == (1, 1, 1)
 
 
 def test_unknown_files_need_the_missing_facts(weights):
     with pytest.raises(ConfigError) as caught:
-        settle(config(weights["unknown"], pixels={"channel_order": "BGR"}))
+        settle_detector(config(weights["unknown"], pixels={"channel_order": "BGR"}))
     text = str(caught.value)
     assert "set model.backbone.stride_in_1x1, model.pixels.mean, model.pixels.std" in text
     pixels = {"channel_order": "RGB", "mean": (0, 0, 0), "std": (255, 255, 255)}
-    stated = settle(config(weights["unknown"], {"stride_in_1x1": False}, pixels))
+    stated = settle_detector(config(weights["unknown"], {"stride_in_1x1": False}, pixels))
     assert stated.model.pixels.std == (255, 255, 255)
 
 
@@ -91,22 +91,22 @@ def test_basic_blocks_have_no_stride_to_state(tmp_path):
     path = tmp_path / "w.safetensors"
     save_weights(create_backbone("resnet18", norm="BN"), path, {})
     pixels = {"channel_order": "RGB", "mean": (0, 0, 0), "std": (255, 255, 255)}
-    settle(config(str(path), {"name": "resnet18"}, pixels))
+    settle_detector(config(str(path), {"name": "resnet18"}, pixels))
 
 
 def test_the_recipe_of_the_weights(weights):
-    classic = settle(config(weights["long"]))
+    classic = settle_detector(config(weights["long"]))
     assert classic.solver.optimizer == "sgd"
     (warning,) = recipe_warnings(classic)
     assert "detectors want AdamW" in warning
     assert "solver.recipe=from_weights takes lr 0.0002, weight decay 0.05" in warning
     solver = {"recipe": "from_weights", "reference_batch_size": 8}
-    chosen = settle(config(weights["long"], solver=solver)).solver
+    chosen = settle_detector(config(weights["long"], solver=solver)).solver
     assert (chosen.optimizer, chosen.lr, chosen.weight_decay) == ("adamw", 1e-4, 0.05)
     literal = config(weights["long"], solver=solver | {"lr": 1.0}, overrides=("solver.lr=1.0",))
-    assert settle(literal).solver.lr == 1.0
+    assert settle_detector(literal).solver.lr == 1.0
     with pytest.raises(ConfigError, match=r"unknown\.safetensors has none"):
-        settle(
+        settle_detector(
             config(
                 weights["unknown"],
                 {"stride_in_1x1": False},
@@ -115,7 +115,7 @@ def test_the_recipe_of_the_weights(weights):
             )
         )
     with pytest.raises(ConfigError, match="there are no weights"):
-        settle(config(solver=solver))
+        settle_detector(config(solver=solver))
 
 
 def pixels_of_torchvision():
@@ -131,4 +131,4 @@ def test_the_model_strides_and_normalises_as_the_card_says(weights):
 
 def test_an_unknown_backbone_is_noticed_before_anything_is_done():
     with pytest.raises(ConfigError, match=r"model\.backbone\.name: unknown backbone 'resnet51'"):
-        settle(config(backbone={"name": "resnet51"}))
+        settle_detector(config(backbone={"name": "resnet51"}))

@@ -1,0 +1,133 @@
+"""What a detector's configuration leaves to its weights: taken from them, or compared with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
+from resnet_backbone.backbone.from_timm import timm_pixels
+from resnet_backbone.backbone.variants import Variant, get_variant
+from resnet_backbone.config.schema import Config, ModelConfig
+from resnet_backbone.errors import ConfigError
+from resnet_backbone.weights.agreement import agree, facts
+from resnet_backbone.weights.card import Recipe, WeightsCard
+from resnet_backbone.weights.stored import Stored, find_card, read_plain, read_weights, stored_card
+
+_BACKBONE = ("stride_in_1x1", "norm_eps")
+_PIXELS = ("channel_order", "mean", "std")
+_RECIPE_BATCH = 16  # images per step that a card's learning rate is for
+
+
+def read_initial_weights(model: ModelConfig) -> Stored | None:
+    """Reads the weights that a detector starts from, whole, and once.
+
+    Returns:
+        None where there are none, or where timm loads its own.
+
+    Raises:
+        WeightsError: they cannot be read, or downloaded.
+    """
+    name = model.backbone.name
+    if model.weights is not None:
+        return read_weights(model.weights, name)
+    source = model.backbone.weights
+    if source is None or weights_are_timms(source):
+        return None
+    return read_plain(source, name) if is_foreign(name) else read_weights(source, name)
+
+
+def settle_detector(cfg: Config, weights: Stored | str | Path | None = None) -> Config:
+    """Returns `cfg` with everything decided that it leaves to the weights.
+
+    These are the stride's place, the norms' eps, the pixels' order and normalisation and, with
+    `solver.recipe: from_weights`, the optimizer. Without weights they are torchvision's. Settling
+    twice changes nothing.
+
+    Args:
+        cfg: The run's configuration.
+        weights: What was read, or the file to ask; None: the file that `cfg` starts from, of which
+            no more is read than has to be.
+
+    Raises:
+        ConfigError: there is no such backbone; `cfg` contradicts the weights' card (shows both); or
+            neither says what must be known (says which keys to set).
+        WeightsError: the weights cannot be read.
+    """
+    model = cfg.model
+    variant = _known_variant(model.backbone.name)
+    source, card = _source_and_card(model, weights)
+    stated = [
+        *facts({name: getattr(model.backbone, name) for name in _BACKBONE}, "model.backbone."),
+        *facts({name: getattr(model.pixels, name) for name in _PIXELS}, "model.pixels."),
+    ]
+    values = agree(stated, card, source=source, variant=variant)
+    backbone = model.backbone.model_copy(update={name: values[name] for name in _BACKBONE})
+    pixels = model.pixels.model_copy(update={name: values[name] for name in _PIXELS})
+    settled = model.model_copy(update={"backbone": backbone, "pixels": pixels})
+    return _with_recipe(cfg.model_copy(update={"model": settled}), card, source)
+
+
+def recipe_warnings(cfg: Config, weights: Stored | None = None) -> tuple[str, ...]:
+    """Returns a warning where the classic recipe meets weights that came from a long one.
+
+    Args:
+        cfg: The run's configuration.
+        weights: What was read; None: see `settle_detector`.
+    """
+    source, card = _source_and_card(cfg.model, weights)
+    recipe = None if card is None else card.recipe
+    if recipe is None or recipe.optimizer != "adamw" or cfg.solver.optimizer != "sgd":
+        return ()
+    return (
+        f"{source} came from a long recipe, after which detectors want AdamW ({recipe.source}): "
+        f"SGD has cost 5 points of AP; solver.recipe=from_weights takes lr {recipe.lr:g}, weight "
+        f"decay {recipe.weight_decay:g}",
+    )
+
+
+def _source_and_card(
+    model: ModelConfig, weights: Stored | str | Path | None
+) -> tuple[str | None, WeightsCard | None]:
+    """What to call the weights, and what is known of them."""
+    if isinstance(weights, Stored):
+        return weights.source, weights.card
+    source = weights or model.weights or model.backbone.weights
+    return (None, None) if source is None else (str(source), _find_card(model, str(source)))
+
+
+def _find_card(model: ModelConfig, source: str) -> WeightsCard | None:
+    name = model.backbone.name
+    if weights_are_timms(source):
+        mean, std = timm_pixels(name, source)
+        return WeightsCard(channel_order="RGB", mean=mean, std=std, source=name)
+    return stored_card(source) if is_foreign(name) else find_card(source, name)
+
+
+def _known_variant(name: str) -> Variant | None:
+    if is_foreign(name):
+        return None
+    try:
+        return get_variant(name)
+    except ConfigError as error:
+        raise ConfigError(f"model.backbone.name: {error}") from None
+
+
+def _with_recipe(cfg: Config, card: WeightsCard | None, source: str | None) -> Config:
+    if cfg.solver.recipe == "config":
+        return cfg
+    if card is None or card.recipe is None:
+        raise ConfigError(
+            "solver.recipe: found from_weights, but "
+            + (f"the card of {source} has none" if source else "there are no weights")
+        )
+    update = _chosen(card.recipe, cfg)
+    return cfg.model_copy(update={"solver": cfg.solver.model_copy(update=update)})
+
+
+def _chosen(recipe: Recipe, cfg: Config) -> dict[str, Any]:
+    """The recipe's settings, at the run's reference batch; what the command line says holds."""
+    scale = cfg.solver.reference_batch_size / _RECIPE_BATCH
+    values = recipe.model_dump(exclude={"source"}) | {"lr": recipe.lr * scale}
+    literal = {override.partition("=")[0].strip() for override in cfg.overrides}
+    return {key: value for key, value in values.items() if f"solver.{key}" not in literal}
