@@ -76,6 +76,5 @@ TABLE_12 = PublishedTable(
 
 # Section B: "8-GPU implementation"; the RPN step and the Fast R-CNN step each run so long.
 COCO_ITERATIONS = 240_000 + 80_000
-COCO_BATCH_SIZE = 16
 DETECTION_TABLES = (TABLE_7, TABLE_8)
 BEYOND = (TABLE_9, TABLE_10_11, TABLE_12)

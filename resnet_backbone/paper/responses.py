@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -104,11 +104,6 @@ def layer_responses(network: nn.Module, batches: Iterable[Tensor]) -> list[Layer
             "network with norm BN, SyncBN or GN"
         )
     return [LayerResponse(name, sums.std) for name, sums in recorder.sums.items()]
-
-
-def descending(responses: Sequence[LayerResponse]) -> list[LayerResponse]:
-    """Returns the responses sorted by their size, the largest first (figure 7, bottom)."""
-    return sorted(responses, key=lambda response: -response.std)
 
 
 def _listen(network: nn.Module, recorder: _Recorder) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, DataError
-from resnet_backbone.paper.responses import LayerResponse, descending, layer_responses
+from resnet_backbone.paper.responses import layer_responses
 
 # All sums are taken in float64 of the same float32 outputs.
 RTOL = 1e-9
@@ -100,11 +100,6 @@ def test_a_constant_far_from_zero_does_not_drown_the_deviation():
     (found,) = layer_responses(network, images)
     assert found.name == "0"
     assert found.std == pytest.approx(outputs.std(unbiased=False).item(), rel=RTOL)
-
-
-def test_descending():
-    responses = [LayerResponse("a", 0.2), LayerResponse("b", 0.5), LayerResponse("c", 0.1)]
-    assert [response.name for response in descending(responses)] == ["b", "a", "c"]
 
 
 def test_no_images_and_no_norms():

@@ -85,10 +85,6 @@ class CocoDataset:
         """bool[len(self)]: which images are wider than high."""
         return np.array([record.width > record.height for record in self._records], dtype=bool)
 
-    def image_path(self, image_id: int) -> Path:
-        """Returns the file of an image."""
-        return self.folder / self._records[self.image_ids.index(image_id)].file_name
-
     def training_sample(self, index: int, epoch: int, position: int) -> Sample:
         """Returns image `index`, augmented: a function of the arguments and the seed alone.
 

@@ -64,7 +64,7 @@ def test_a_limit_takes_the_first_images_by_id(tmp_path):
     split = {"images": "images", "annotations": "annotations.json", "limit": 3}
     dataset = build_dataset(config(tmp_path, train=split), "train", with_masks=True, seed=0)
     assert dataset.image_ids == (1, 2, 3) and len(dataset) == 3
-    assert dataset.image_path(2) == tmp_path / "images" / "2.png"
+    assert dataset.folder == tmp_path / "images"
 
 
 def test_what_was_dropped_is_logged_in_one_line(tmp_path, caplog):

@@ -51,7 +51,7 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
     dataset = build_dataset(cfg.data, "val", with_masks=True, seed=0)
     for batch in build_test_loader(cfg.data, dataset, batch_size=1):
         (expected,) = predictor.model.detect(batch)
-        found = predictor(dataset.image_path(batch.image_ids[0]))
+        found = predictor(dataset.folder / f"{batch.image_ids[0]}.png")
         assert torch.equal(found.boxes, expected.boxes)
         assert torch.equal(found.scores, expected.scores)
         assert torch.equal(found.masks, expected.masks)
