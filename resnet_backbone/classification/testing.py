@@ -1,4 +1,6 @@
-"""How classifiers are tested: one crop, ten crops, or whole images at several scales.
+"""How classifiers are tested: by one crop, ten crops, or whole images at several scales.
+
+One crop is what loaders cut.
 
 Everything here is uint8 until the classifier normalises it. What is averaged over the views of an
 image, and over the members of an ensemble, are probabilities after the softmax.
@@ -13,9 +15,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.utils.resizing import Interpolation, centre_crop, crop, resize_short_side
 
 SCALES = (224, 256, 384, 480, 640)  # He et al. 2016, section 3.4
 MAX_VIEWS = 64  # in one forward pass
@@ -32,52 +35,24 @@ class Testing(Protocol):
 
 
 @dataclass(frozen=True)
-class SingleCrop:
-    """The middle of the image.
-
-    Attributes:
-        resize: Of the short side, before the crop.
-        size: Side of the crop.
-        interpolation: Of the resizing.
-    """
-
-    resize: int = 256
-    size: int = 224
-    interpolation: Interpolation = "bilinear"
-
-    def views(self, image: Tensor) -> list[Tensor]:
-        """Returns one crop."""
-        resized = resize_short_side(image, self.resize, self.interpolation)
-        return [centre_crop(resized, self.size)]
-
-
-@dataclass(frozen=True)
 class TenCrop:
     """The corners, the middle, and their mirror images (Krizhevsky et al. 2012, section 4.1).
 
     Attributes:
-        resize: See `SingleCrop`.
-        size: Likewise.
-        interpolation: Likewise.
+        resize: Short side of the resized image, which is cropped.
+        size: Side of the crops.
+        interpolation: How to resize: the name of an `InterpolationMode` of torchvision.
     """
 
     resize: int = 256
     size: int = 224
-    interpolation: Interpolation = "bilinear"
+    interpolation: str = "bilinear"
 
     def views(self, image: Tensor) -> list[Tensor]:
-        """Returns top left, top right, bottom left, bottom right, middle; then these mirrored.
-
-        Mirrored is the image, of which the same five are cut, as torchvision's TenCrop does.
-        """
-        resized = resize_short_side(image, self.resize, self.interpolation)
-        return [*self._five(resized), *self._five(resized.flip(2))]
-
-    def _five(self, image: Tensor) -> list[Tensor]:
-        down, right = (extent - self.size for extent in image.shape[1:])
-        corners = [(0, 0), (0, right), (down, 0), (down, right)]
-        cut = [crop(image, top, left, self.size) for top, left in corners]
-        return [*cut, centre_crop(image, self.size)]
+        """Returns top left, top right, bottom left, bottom right, middle; then these mirrored."""
+        mode = InterpolationMode(self.interpolation)
+        resized = F.resize(image, [self.resize], mode, antialias=True)
+        return list(F.ten_crop(resized, [self.size]))
 
 
 @dataclass(frozen=True)
@@ -91,16 +66,17 @@ class MultiScale:
 
     Attributes:
         scales: Short sides.
-        interpolation: Of the resizing.
+        interpolation: See `TenCrop`.
     """
 
     scales: Sequence[int] = SCALES
-    interpolation: Interpolation = "bilinear"
+    interpolation: str = "bilinear"
 
     def views(self, image: Tensor) -> list[Tensor]:
         """Returns two views for each scale."""
-        resized = [resize_short_side(image, scale, self.interpolation) for scale in self.scales]
-        return [view for whole in resized for view in (whole, whole.flip(2))]
+        mode = InterpolationMode(self.interpolation)
+        resized = [F.resize(image, [scale], mode, antialias=True) for scale in self.scales]
+        return [view for whole in resized for view in (whole, F.horizontal_flip(whole))]
 
 
 def make_testing(
@@ -109,20 +85,18 @@ def make_testing(
     resize: int = 256,
     size: int = 224,
     scales: Sequence[int] = SCALES,
-    interpolation: Interpolation = "bilinear",
+    interpolation: str = "bilinear",
 ) -> Testing:
-    """Returns the way of testing that is called "single", "ten_crop" or "multi_scale".
+    """Returns the way of testing that is called "ten_crop" or "multi_scale".
 
     Raises:
         ConfigError: there is no such way.
     """
-    if name == "single":
-        return SingleCrop(resize, size, interpolation)
     if name == "ten_crop":
         return TenCrop(resize, size, interpolation)
     if name == "multi_scale":
         return MultiScale(scales, interpolation)
-    raise ConfigError(f"testing: got {name!r}, expected single, ten_crop or multi_scale")
+    raise ConfigError(f"testing: got {name!r}, expected ten_crop or multi_scale")
 
 
 def classify_images(

@@ -6,14 +6,12 @@ from torchvision.transforms import v2
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.classification.testing import (
     MultiScale,
-    SingleCrop,
     TenCrop,
     classify_images,
     ensemble,
     make_testing,
 )
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.utils.resizing import resize_short_side
 
 
 def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -35,13 +33,10 @@ def network():
 
 @pytest.mark.parametrize("size", [(40, 60), (60, 40), (48, 48), (100, 37)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_resizing_and_crops_are_torchvisions(size, interpolation):
+def test_ten_crops_are_torchvisions(size, interpolation):
     picture = image(*size)
     mode = v2.InterpolationMode(interpolation)
     resized = v2.functional.resize(picture, [32], interpolation=mode, antialias=True)
-    assert torch.equal(resize_short_side(picture, 32, interpolation), resized)
-    (single,) = SingleCrop(32, 24, interpolation).views(picture)
-    assert torch.equal(single, v2.functional.center_crop(resized, [24]))
     ten = TenCrop(32, 24, interpolation).views(picture)
     for ours, theirs in zip(ten, v2.functional.ten_crop(resized, [24]), strict=True):
         assert torch.equal(ours, theirs)
@@ -98,24 +93,14 @@ def test_images_of_several_sizes_do_not_disturb_one_another(max_views):
 def test_an_ensemble_is_the_mean_of_its_members():
     pictures = [image(40, 60, 1), image(60, 40, 2)]
     members = [classify, lambda views: classify(255 - views)]
-    testing = SingleCrop(32, 24)
+    testing = TenCrop(32, 24)
     one, two = (classify_images(member, pictures, testing) for member in members)
     torch.testing.assert_close(ensemble(members, pictures, testing), (one + two) / 2)
 
 
-@pytest.mark.parametrize("testing", [SingleCrop(24, 24), TenCrop(24, 24), SingleCrop(20, 24)])
-def test_crops_that_leave_the_image_are_filled_with_zeros(testing):
-    picture = image(20, 20)
-    views = testing.views(picture)
-    assert {tuple(view.shape) for view in views} == {(3, 24, 24)}
-    if testing.resize == 20:
-        expected = v2.functional.center_crop(picture, [24])
-        assert torch.equal(views[0], expected)
-
-
 def test_names():
-    assert make_testing("single", resize=9, size=8) == SingleCrop(9, 8)
     assert make_testing("ten_crop") == TenCrop(256, 224)
+    assert make_testing("ten_crop", resize=9, size=8) == TenCrop(9, 8)
     assert make_testing("multi_scale", scales=(7,)) == MultiScale((7,))
-    with pytest.raises(ConfigError, match="got 'tencrop', expected single, ten_crop"):
+    with pytest.raises(ConfigError, match="got 'tencrop', expected ten_crop"):
         make_testing("tencrop")

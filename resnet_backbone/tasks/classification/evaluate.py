@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resnet_backbone.classification.image_classifier import ImageClassifier
-from resnet_backbone.classification.testing import Testing, classify_images
+from resnet_backbone.classification.testing import Testing, ensemble
 from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_batches
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.structures import ImageBatch
@@ -68,8 +68,7 @@ def _ensemble(
     members: Sequence[ImageClassifier], batch: ImageBatch, testing: Testing | None
 ) -> Tensor:
     """Returns float32[B, K], the mean of the members' probabilities."""
-    if testing is None:
-        votes = [member.scores(batch.images).softmax(dim=1) for member in members]
-    else:
-        votes = [classify_images(member.scores, list(batch.images), testing) for member in members]
+    if testing is not None:
+        return ensemble([member.scores for member in members], list(batch.images), testing)
+    votes = [member.scores(batch.images).softmax(dim=1) for member in members]
     return torch.stack(votes).mean(dim=0)

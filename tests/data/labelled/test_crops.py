@@ -36,6 +36,12 @@ def test_the_centre_crop_is_torchvisions(size, interpolation):
     assert torch.equal(CentreCrop(32, 28, interpolation)(image), expected)
 
 
+def test_a_crop_that_leaves_the_image_is_filled_with_zeros():
+    found = CentreCrop(20, 24)(noise(20, 20))
+    assert torch.equal(found, v2.functional.center_crop(noise(20, 20), [24]))
+    assert not found[:, :2].any() and not found[:, :, -2:].any()
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_a_region_is_resized_as_torchvision_does(interpolation):
     image, mode = noise(60, 80), v2.InterpolationMode(interpolation)
