@@ -8,9 +8,10 @@ from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.load import load_any_config
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_weights
-from resnet_backbone.tasks.detection.evaluate_file import RESULTS, evaluate_weights
+from resnet_backbone.tasks.detection.evaluate_file import evaluate_weights
 from resnet_backbone.utils import cli, distributed, logging
 from resnet_backbone.utils.device import pick_device
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS
 
 EPILOG = """\
 examples:
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             left = str(output / RESULTS)
         else:
             result = evaluate_weights(cfg, _only(weights), output)
-            left = f"{output / RESULTS}, pictures: {output / 'pictures'}"
+            left = f"{output / RESULTS}, pictures: {output / PICTURES}"
         if distributed.is_main():
             print(f"\n{result}\n\nresults: {left}")
     finally:

@@ -15,8 +15,8 @@ from torch import Tensor
 from resnet_backbone.engine.state import FILES, MODEL_FILE, TrainState
 from resnet_backbone.errors import DivergedError, StorageError
 from resnet_backbone.utils import distributed, seed, storage
+from resnet_backbone.utils.tensors import is_finite, pack
 from resnet_backbone.utils.text import listing
-from resnet_backbone.weights.files import is_finite, pack
 
 _STEP = re.compile(r"step_(\d{8,})")
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
-from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run import Run
 from resnet_backbone.report.curves import draw_curves
 from resnet_backbone.report.tables import metrics_table, per_class_table
-from resnet_backbone.utils import distributed
-from resnet_backbone.utils.storage import write_file
+from resnet_backbone.utils import distributed, run_layout
+from resnet_backbone.utils.storage import write_json
 from resnet_backbone.weights.files import save_weights
 
 logger = logging.getLogger(__name__)
@@ -31,11 +29,11 @@ def finish(run: Run) -> None:
 
 def _write_everything(run: Run, skipped: dict[str, list[str]]) -> None:
     output = run.output
-    save_weights(run.task.weights(), output / run_folder.WEIGHTS, run.task.card(run.result))
+    save_weights(run.task.weights(), output / run_layout.WEIGHTS, run.task.card(run.result))
     if run.result is not None:
         _write_results(run, run.result)
-    _write_skipped(output / run_folder.SKIPPED, skipped)
-    draw_curves(output / run_folder.METRICS, output / run_folder.CURVES)
+    _write_skipped(output / run_layout.SKIPPED, skipped)
+    draw_curves(output / run_layout.METRICS, output / run_layout.CURVES)
     run.task.export(output, run.result)
     logger.info("weights, results and pictures are in %s", output)
 
@@ -46,8 +44,7 @@ def _write_results(run: Run, result: EvaluationResult) -> None:
         "step": progress.step,
         "best": {"metric": run.task.score, "value": progress.best, "step": progress.best_step},
     }
-    content = json.dumps(results, indent=1) + "\n"
-    write_file(run.output / run_folder.RESULTS, content.encode())
+    write_json(run.output / run_layout.RESULTS, results)
     logger.info("each class:\n%s", per_class_table(result.per_class))
     logger.info("validation:\n%s", metrics_table(result.metrics))
     if result.explanation is not None:
@@ -60,4 +57,4 @@ def _write_skipped(file: Path, skipped: dict[str, list[str]]) -> None:
             logger.warning(
                 "%s: %d samples or annotations left out, see %s", split, len(lines), file
             )
-    write_file(file, (json.dumps(skipped, indent=1) + "\n").encode())
+    write_json(file, skipped)

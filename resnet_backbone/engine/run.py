@@ -26,7 +26,7 @@ from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import DataError
-from resnet_backbone.utils import distributed, seed
+from resnet_backbone.utils import distributed, run_layout, seed
 from resnet_backbone.utils.logging import release
 
 ERROR = "error"  # what models call the fraction of training images that they get wrong
@@ -186,8 +186,8 @@ class Run:
         run_folder.check_space(self.output, 2 * self.state.size())
         run_folder.write_description(self.output, self.cfg, distributed.world_size())
         self._log = MetricsLog(
-            self.output / run_folder.METRICS,
-            self.output / run_folder.TENSORBOARD,
+            self.output / run_layout.METRICS,
+            self.output / run_layout.TENSORBOARD,
             self.state.progress.step,
         )
 

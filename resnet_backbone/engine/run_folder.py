@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -23,6 +22,20 @@ from resnet_backbone.engine.checkpoint import Checkpoints, step_folders
 from resnet_backbone.engine.state import FILES
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.utils import storage
+from resnet_backbone.utils.run_layout import (
+    BACKBONE,
+    CONFIG,
+    CURVES,
+    ENVIRONMENT,
+    LOG,
+    METRICS,
+    PICTURES,
+    RESULTS,
+    SKIPPED,
+    TENSORBOARD,
+    WEIGHTS,
+)
+from resnet_backbone.utils.trees import leaves
 
 try:
     import fcntl
@@ -30,17 +43,6 @@ except ImportError:  # Windows: two runs are then not kept apart
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-CONFIG = "config.yaml"
-METRICS = "metrics.jsonl"
-LOG = "log.txt"
-RESULTS = "results.json"
-WEIGHTS = "model.safetensors"
-BACKBONE = "backbone.safetensors"  # of classifiers
-CURVES = "curves.png"
-ENVIRONMENT = "environment.json"
-TENSORBOARD = "tensorboard"
-PICTURES = "pictures"
-SKIPPED = "skipped_samples.json"
 _FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, BACKBONE, CURVES, ENVIRONMENT, SKIPPED)
 # Folder -> pattern of the files in it that are ours.
 _FOLDERS = {TENSORBOARD: "events.out.tfevents.*", PICTURES: "*.jpg"}
@@ -161,7 +163,7 @@ def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path
     Raises:
         ConfigError: they differ in more than `MAY_CHANGE`; lists every difference.
     """
-    before, now = dict(_leaves(saved)), dict(_leaves(cfg.model_dump(mode="json")))
+    before, now = dict(leaves(saved)), dict(leaves(cfg.model_dump(mode="json")))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     lines = [
         f"\n  {key}: {before.get(key)} in the checkpoint, {now.get(key)} now"
@@ -196,7 +198,7 @@ def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
         },
     }
     storage.write_file(output / CONFIG, dump_config(cfg).encode())
-    storage.write_file(output / ENVIRONMENT, (json.dumps(environment, indent=1) + "\n").encode())
+    storage.write_json(output / ENVIRONMENT, environment)
 
 
 def _probe(output: Path) -> None:
@@ -228,11 +230,3 @@ def _remove_run(output: Path) -> None:
     except OSError as error:
         raise StorageError(f"{output}: the earlier run cannot be removed: {error}") from error
     logger.info("%s: the earlier run is removed", output)
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

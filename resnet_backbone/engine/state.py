@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from resnet_backbone.engine.optimizer import AveragedWeights
 from resnet_backbone.errors import StorageError
-from resnet_backbone.weights.files import pack
+from resnet_backbone.utils.tensors import pack
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"

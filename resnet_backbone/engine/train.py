@@ -17,7 +17,7 @@ from resnet_backbone.engine.run import Run, begin_run
 from resnet_backbone.engine.schedule import learning_rate
 from resnet_backbone.engine.task import C, Task
 from resnet_backbone.errors import ConfigError, Interrupted
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, run_layout
 from resnet_backbone.utils import logging as log
 from resnet_backbone.utils.allocator import keep_freed_memory
 from resnet_backbone.utils.device import pick_device
@@ -64,7 +64,7 @@ def train(
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
             # An earlier run, and with it its log, stays until nothing of this one can be refused.
-            log.setup(output / run_folder.LOG, distributed.rank(), hold_back=True)
+            log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
             for warning in settled.warnings:
                 logger.warning(warning)
             run = begin_run(task_type, settled, output, device, resume=resume)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -29,6 +28,8 @@ from resnet_backbone.paper.run_files import (
     read_config,
 )
 from resnet_backbone.report.curves import read_curves
+from resnet_backbone.utils.run_layout import CONFIG, ENVIRONMENT, METRICS, RESULTS
+from resnet_backbone.utils.storage import make_folder, write_file
 
 MAX_POINTS = 300
 LAST_SHARE = 20  # the final training error is that of so manieth a part of the steps
@@ -62,7 +63,8 @@ def record_run(run_folder: Path, results_folder: Path, measured: Measured | None
         raise StorageError(
             f"{file}: records another run; rename the folder {run_folder}, or remove the record"
         )
-    _write(file, record.model_dump_json(indent=1) + "\n")
+    make_folder(file.parent)
+    write_file(file, (record.model_dump_json(indent=1) + "\n").encode())
     return file
 
 
@@ -89,10 +91,10 @@ def without_machine(arguments: Sequence[str]) -> str:
 
 
 def _record(folder: Path, measured: Measured | None) -> Record:
-    config = read_config(folder / "config.yaml")
-    results = read_checked(Results, folder / "results.json")
-    environment = read_checked(Environment, folder / "environment.json")
-    training, test = _errors(folder / "metrics.jsonl")
+    config = read_config(folder / CONFIG)
+    results = read_checked(Results, folder / RESULTS)
+    environment = read_checked(Environment, folder / ENVIRONMENT)
+    training, test = _errors(folder / METRICS)
     return Record(
         experiment=config.name,
         network=config.model.name,
@@ -113,7 +115,7 @@ def _record(folder: Path, measured: Measured | None) -> Record:
         layer_responses=None if measured is None else _layers(measured.responses),
         gradient_norms=None if measured is None else _layers(measured.gradients),
         machine=_machine(config, environment),
-        date=_date(folder / "results.json"),
+        date=_date(folder / RESULTS),
         command=without_machine(environment.command),
     )
 
@@ -167,15 +169,3 @@ def _layers(pairs: Sequence[tuple[str, float]]) -> tuple[Layer, ...]:
 
 def _identity(record: Record) -> tuple[object, ...]:
     return record.experiment, record.network, record.data, record.training, record.seed
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_suffix(".tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"{file}: cannot be written: {error}") from error

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from resnet_backbone.config.strict_yaml import read_file
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.paper.record_schema import Best, Error, Test, defects, read_checked
+from resnet_backbone.utils.run_layout import RESULTS, WEIGHTS
 
-WEIGHTS = "model.safetensors"
 # Sections 3.4 and 4.2: the values that these keys of the configuration have in the paper.
 PAPERS: dict[str, tuple[Any, ...]] = {
     "data.mixup": (0,),
@@ -129,7 +129,7 @@ def more_tests(folder: Path) -> dict[str, Test]:
         StorageError: a results.json there is none of a classifier's.
     """
     tests = {}
-    for file in sorted(folder.glob("*/results.json")):
+    for file in sorted(folder.glob(f"*/{RESULTS}")):
         found = read_checked(Evaluation, file)
         own = Path(folder.resolve().name) / WEIGHTS
         if [Path(*Path(path).parts[-2:]) for path in found.weights] == [own]:

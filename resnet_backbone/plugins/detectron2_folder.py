@@ -7,14 +7,15 @@ from pathlib import Path
 
 from resnet_backbone.engine import run_folder
 from resnet_backbone.errors import ConfigError, StorageError
+from resnet_backbone.utils import run_layout
 
 # What detectron2's trainer writes, with the evaluator that we give it.
 _WRITTEN = (
-    *("config.yaml", "log.txt*", "metrics.json", "events.out.tfevents.*"),
+    *(run_layout.CONFIG, f"{run_layout.LOG}*", "metrics.json", "events.out.tfevents.*"),
     *("last_checkpoint", "model_*.pth"),
     *("inference/coco_instances_results.json", "inference/instances_predictions.pth"),
 )
-_BOTH_WRITE = {run_folder.CONFIG, run_folder.LOG}
+_BOTH_WRITE = {run_layout.CONFIG, run_layout.LOG}
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.report.curves import Curves, read_curves
+from resnet_backbone.utils.run_layout import METRICS
 
-METRICS = "metrics.jsonl"
 SIZE = (7.2, 4.4)  # inches
 
 

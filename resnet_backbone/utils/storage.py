@@ -50,7 +50,7 @@ def commit_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         flush_folder(folder.parent)
     except OSError as error:
         _remove_files(temporary, [*listed, MANIFEST])
-        raise StorageError(f"{folder}: cannot be written: {error}") from error
+        raise StorageError(f"{folder}: cannot be written: {_reason(error)}") from error
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -112,14 +112,26 @@ def write_file(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         except OSError:
             logger.warning("%s is left behind", temporary)
-        raise StorageError(f"{path}: cannot be written: {error}") from error
+        raise StorageError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replaces a file by `content` as JSON; see `write_file`."""
+    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents so that they are still there after a power cut."""
-    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
-        missing.mkdir(exist_ok=True)
-        flush_folder(missing.parent)
+    """Makes a folder and its parents so that they are still there after a power cut.
+
+    Raises:
+        StorageError: that is impossible.
+    """
+    try:
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            missing.mkdir(exist_ok=True)
+            flush_folder(missing.parent)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {_reason(error)}") from error
 
 
 def flush_folder(folder: Path) -> None:
@@ -131,6 +143,11 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    """Without the name of a temporary file, which means nothing to a user."""
+    return error.strerror or str(error)
 
 
 def _temporary_beside(path: Path) -> Path:

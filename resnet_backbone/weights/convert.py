@@ -10,9 +10,10 @@ from typing import Literal
 
 import torch
 
-from resnet_backbone.errors import StorageError, WeightsError
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.storage import write_file
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.files import replace_file, save_weights
+from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.fold import fold_input
 from resnet_backbone.weights.layouts import from_ours
 from resnet_backbone.weights.stored import BACKBONE, Stored
@@ -75,7 +76,4 @@ def write_as(stored: Stored, path: str | Path, layout: str) -> int:
 def _write_pickle(content: Mapping[str, object], path: Path) -> None:
     memory = io.BytesIO()  # as torch would write a file's name into it
     torch.save(content, memory)
-    try:
-        replace_file(path, memory.getvalue())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write weights: {error}") from error
+    write_file(path, memory.getvalue())

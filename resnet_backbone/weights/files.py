@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import safetensors.torch
-import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from resnet_backbone.errors import StorageError, WeightsError
+from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.storage import write_file
+from resnet_backbone.utils.tensors import is_finite, pack
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.formats import read_content
@@ -78,25 +76,7 @@ def save_weights(
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise WeightsError(f"{path}: not saved, NaN or infinity in {listing(broken)}")
-    try:
-        replace_file(Path(path), pack(tensors, text))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write weights: {error}") from error
-
-
-def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Returns the content of a safetensors file: equal arguments give equal bytes.
-
-    Args:
-        tensors: On any device, of any memory layout.
-        metadata: Text to store along.
-    """
-    # Copies: safetensors stores neither strided views nor two names of the same memory.
-    plain = {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
-    return _with_sorted_text(safetensors.torch.save(plain, dict(metadata) if metadata else None))
+    write_file(Path(path), pack(tensors, text))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -112,27 +92,6 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             return file.metadata() or {}
 
     return _read(path, metadata)
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Tells whether `tensor` holds neither NaN nor infinity."""
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
-
-
-def _with_sorted_text(content: bytes) -> bytes:
-    """Puts the header's text into one order: safetensors writes it in another at every run.
-
-    A file begins with the header's length in 8 bytes and the header, JSON that spaces fill up to a
-    multiple of 8 bytes (https://github.com/huggingface/safetensors, "Format").
-    """
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    if "__metadata__" not in header:
-        return content
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _existing(path: str | Path) -> Path:
@@ -155,23 +114,3 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
         raise WeightsError(
             f"{path}: not a readable weight file ({type(error).__name__}: {reason})"
         ) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes `content` beside `path` and renames it into place; both are on disk afterwards."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # elsewhere folders cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -17,10 +17,10 @@ from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.tensors import is_finite
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.agreement import refuse_network_built_otherwise
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.files import is_finite
 from resnet_backbone.weights.recognise import networks_like
 from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 

@@ -1,6 +1,5 @@
 """Weight files: what is read, what is refused and why, and that writing is all or nothing."""
 
-import json
 import os
 import pickle
 from pathlib import Path
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from resnet_backbone.errors import StorageError, WeightsError
-from resnet_backbone.weights.files import pack, read_metadata, read_state_dict, save_weights
+from resnet_backbone.weights.files import read_metadata, read_state_dict, save_weights
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}
 
@@ -65,18 +64,6 @@ def test_round_trip_with_card(tmp_path):
     )
     assert read_metadata(path) == {"source": "here"}
     assert os.listdir(tmp_path) == ["w.safetensors"]
-
-
-def test_equal_weights_and_text_are_equal_bytes_and_a_file_that_safetensors_reads():
-    """safetensors itself orders the text anew in every run, and even in every call."""
-    text = {f"key {number}": f"\u00fc \\ {number}" for number in range(16)}
-    contents = {pack(STATE, dict(sorted(text.items(), reverse=r))) for r in (False, True) * 4}
-    assert len(contents) == 1
-    (content,) = contents
-    assert_equal(dict(sorted(safetensors.torch.load(content).items(), reverse=True)), STATE)
-    length = int.from_bytes(content[:8], "little")
-    assert length % 8 == 0  # so that tensors are aligned
-    assert json.loads(content[8 : 8 + length])["__metadata__"] == text
 
 
 def test_card_is_empty_where_there_is_none(tmp_path):
@@ -206,9 +193,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
-    with pytest.raises(
-        StorageError, match=r"w\.safetensors: cannot write weights: .*No space left"
-    ):
+    with pytest.raises(StorageError, match=r"w\.safetensors: cannot be written: No space left"):
         save_weights(STATE, path, {"version": "new"})
     assert read_metadata(path) == {"version": "old"}
     assert os.listdir(tmp_path) == ["w.safetensors"]
@@ -224,7 +209,7 @@ def test_file_and_folder_are_synced_around_the_rename(tmp_path, monkeypatch):
 
 
 def test_saving_into_no_folder(tmp_path):
-    with pytest.raises(StorageError, match="cannot write weights"):
+    with pytest.raises(StorageError, match="cannot be written"):
         save_weights(STATE, tmp_path / "none" / "w.safetensors", {})
 
 

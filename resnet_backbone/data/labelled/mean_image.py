@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from resnet_backbone.errors import ConfigError, DataError, StorageError
+from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.utils.storage import make_folder, write_file
+from resnet_backbone.utils.tensors import pack
 
 KEY = "mean"
 
@@ -36,13 +37,8 @@ def write_mean_image(mean: Tensor, file: Path) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_bytes(save({KEY: mean.contiguous()}))
-        temporary.replace(file)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written: {error.strerror}") from error
+    make_folder(file.parent)
+    write_file(file, pack({KEY: mean}))
 
 
 def read_mean_image(file: Path, size: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
 from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
-from resnet_backbone.tasks.detection.evaluate_file import RESULTS
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
+from resnet_backbone.utils.run_layout import RESULTS
 
 logger = logging.getLogger(__name__)
 
@@ -82,4 +81,4 @@ def _write(
         **result.to_json(),
     }
     storage.make_folder(output)
-    storage.write_file(output / RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    storage.write_json(output / RESULTS, content)

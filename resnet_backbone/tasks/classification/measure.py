@@ -10,9 +10,9 @@ from torch import Tensor
 
 from resnet_backbone.config.load import load_classification_config
 from resnet_backbone.data.labelled.build import build_images
-from resnet_backbone.engine.run_folder import CONFIG, WEIGHTS
 from resnet_backbone.paper.measure import Measured, measure_run
 from resnet_backbone.tasks.classification.trained import load_trained_classifier
+from resnet_backbone.utils.run_layout import CONFIG, WEIGHTS
 
 
 def measure_classifier(run_folder: Path, *, images: int = 1000) -> Measured:

@@ -19,7 +19,6 @@ from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages, Steps
 from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.engine.evaluation import EvaluationResult
-from resnet_backbone.engine.run_folder import BACKBONE
 from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.structures import ImageBatch
@@ -27,6 +26,7 @@ from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
 from resnet_backbone.tasks.classification.export import backbone_weights, classifier_card
 from resnet_backbone.tasks.classification.mixing import Mixing
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.run_layout import BACKBONE
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.stored import Stored, read_weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.tasks.detection.trained import Trained, check_classes, load_trained
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
-
-RESULTS = "results.json"
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ def evaluate_weights(cfg: Config, weights: Path, output: Path) -> EvaluationResu
         _write(result, weights, output)
         batches = build_test_loader(cfg.data, dataset, batch_size=1)
         count = cfg.evaluation.pictures
-        folder = output / "pictures"
+        folder = output / PICTURES
         write_pictures(trained.model, batches, dataset.class_names, folder, device, count=count)
     return result
 
@@ -81,4 +79,4 @@ def _evaluate(trained: Trained, dataset: CocoDataset, flag: StopFlag) -> Evaluat
 def _write(result: EvaluationResult, weights: Path, output: Path) -> None:
     content = {"weights": str(weights), **result.to_json()}
     storage.make_folder(output)
-    storage.write_file(output / RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+    storage.write_json(output / RESULTS, content)

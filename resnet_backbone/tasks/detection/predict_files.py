@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +80,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) ->
             records["annotations"] += _annotations(found, predictor, len(records["annotations"]))
     categories = zip(predictor.category_ids, predictor.class_names, strict=True)
     content = records | {"categories": [{"id": key, "name": name} for key, name in categories]}
-    storage.write_file(output / PREDICTIONS, (json.dumps(content) + "\n").encode())
+    storage.write_json(output / PREDICTIONS, content)
     return outcome
 
 

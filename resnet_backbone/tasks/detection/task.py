@@ -26,13 +26,13 @@ from resnet_backbone.detection.settle import (
     settle_detector,
 )
 from resnet_backbone.engine.evaluation import EvaluationResult
-from resnet_backbone.engine.run_folder import PICTURES
 from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.evaluation.coco import CocoEvaluator
 from resnet_backbone.structures import Batch
 from resnet_backbone.tasks.detection.evaluate import evaluate
 from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.run_layout import PICTURES
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.stored import Stored
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.trees import leaves
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import Stored, read_weights
 
@@ -173,10 +174,10 @@ def _filled(cfg: Config, stored: Config) -> Config:
 
 
 def _refuse_contradictions(stored: Config, cfg: Config, path: Path) -> None:
-    own = dict(_leaves(stored.model.model_dump()))
+    own = dict(leaves(stored.model.model_dump()))
     lines = [
         f"\n  model.{key}: {value!r}, but the weights were trained with {own.get(key)!r}"
-        for key, value in _leaves(cfg.model.model_dump())
+        for key, value in leaves(cfg.model.model_dump())
         if key not in FREE
         and None not in (value, own.get(key, value))
         and value != own.get(key)
@@ -184,14 +185,6 @@ def _refuse_contradictions(stored: Config, cfg: Config, path: Path) -> None:
     ]
     if lines:
         raise WeightsError(f"{path}: the configuration contradicts the weights:{''.join(lines)}")
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _classes(
