@@ -16,12 +16,11 @@ from torch import Tensor
 from resnet_backbone.data.labelled.image_folder import SUFFIXES, checked_classes, is_image
 from resnet_backbone.data.labelled.in_memory import InMemoryImages
 from resnet_backbone.data.loading.jpeg import decode_image
+from resnet_backbone.data.loading.loader import OnBadSample
 from resnet_backbone.errors import DataError
 
 # Larger files are refused before they are unpacked: a zip can promise anything.
 MAX_BYTES = 64 * 2**20
-
-OnBadSample = Literal["error", "skip"]
 
 
 def read_class_folders(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from resnet_backbone.data.loading.decoding import (
+    open_image,
+    pillow_errors,
+    refuse_too_large,
+    to_rgb,
+)
 from resnet_backbone.errors import DataError
 
 ExifPolicy = Literal["auto", "apply", "ignore"]
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSING = (5, 6, 7, 8)  # orientations that swap width and height
-UINT16_MAX = 65535
-WIDE_MODES = ("I", "F")  # and "I;16" in its byte orders: more than 8 bits per channel
 
 
 def read_image(
@@ -63,39 +65,15 @@ def read_image(
 
 def _decode(file: Path, max_pixels: int) -> tuple[np.ndarray, int]:
     """Returns uint8[H, W, 3] as stored, and the EXIF orientation, 1 where there is none."""
-    try:
-        # A stream, not a name, which lets Pillow map the file into memory: it then misreads rows of
-        # raw TIFFs whose orientation swaps the sides (seen in 13.0.0).
-        with file.open("rb") as stream, open_image(stream) as image:
-            if image.width * image.height > max_pixels:
-                raise DataError(
-                    f"{file}: {image.width} x {image.height} pixels are more than"
-                    f" data.max_pixels allows ({max_pixels})"
-                )
-            orientation = image.getexif().get(ORIENTATION_TAG, 1)
-            pixels = to_rgb(image)
-    except (DataError, MemoryError):
-        raise
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{file}: more pixels than Pillow ever reads: {error}") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{file}: not an image, or of an unknown format") from None
-    except PermissionError:
-        raise DataError(f"{file}: no permission to read it") from None
-    # Pillow's decoders raise a little of everything on damaged data: OSError, SyntaxError,
-    # struct.error, zlib.error, TypeError, ...
-    except Exception as error:
-        raise DataError(f"{file}: damaged or cut short: {error}") from error
+    # A stream, not a name, which lets Pillow map the file into memory: it then misreads rows of raw
+    # TIFFs whose orientation swaps the sides (seen in 13.0.0).
+    with pillow_errors(str(file)), file.open("rb") as stream, open_image(stream) as image:
+        refuse_too_large(image.width, image.height, max_pixels, str(file))
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        pixels = to_rgb(image)
     if image.format == "TIFF":  # Pillow turns these as it loads them
         pixels = _turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
     return pixels, orientation
-
-
-def open_image(stream: BinaryIO) -> Image.Image:
-    """Reads the header; without Pillow's warning of large images, which `max_pixels` is for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(stream)
 
 
 def _must_turn(
@@ -116,22 +94,3 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Returns uint8[H, W, 3] of an image in any mode; see `read_image`."""
-    if image.mode in WIDE_MODES or image.mode.startswith("I;16"):
-        return np.repeat(_narrowed(image)[..., None], 3, axis=2)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
-
-
-def _narrowed(image: Image.Image) -> np.ndarray:
-    """Returns uint8[H, W] of one wide channel, from black at `low` to white at `high`."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if image.mode != "F" and low >= 0 and high <= UINT16_MAX:
-        low, high = 0.0, float(UINT16_MAX)
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from resnet_backbone.data.loading.images import open_image, to_rgb
+from resnet_backbone.data.loading.decoding import (
+    open_image,
+    pillow_errors,
+    refuse_too_large,
+    to_rgb,
+)
 from resnet_backbone.data.loading.jpeg_header import JpegHeader, read_header
-from resnet_backbone.errors import DataError
 
 T = TypeVar("T")
 
@@ -44,11 +48,7 @@ class EncodedImage:
             self.height, self.width = self._header.height, self._header.width
         else:
             self.width, self.height = self._by_pillow(lambda image: image.size)
-        if self.width * self.height > max_pixels:
-            raise DataError(
-                f"{name}: {self.width} x {self.height} pixels are more than"
-                f" data.max_pixels allows ({max_pixels})"
-            )
+        refuse_too_large(self.width, self.height, max_pixels, name)
 
     def pixels(self, rows: int | None = None) -> Tensor:
         """Returns uint8[3, H, W], RGB, in memory row by row of RGB.
@@ -67,18 +67,8 @@ class EncodedImage:
         return self._by_pillow(lambda image: torch.from_numpy(to_rgb(image)).permute(2, 0, 1))
 
     def _by_pillow(self, read: Callable[[Image.Image], T]) -> T:
-        try:
-            with open_image(io.BytesIO(self._data)) as image:
-                return read(image)
-        except MemoryError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise DataError(f"{self._name}: more pixels than Pillow ever reads: {error}") from None
-        except UnidentifiedImageError:
-            raise DataError(f"{self._name}: not an image, or of an unknown format") from None
-        # Decoders raise a little of everything on damaged data: OSError, SyntaxError, ...
-        except Exception as error:
-            raise DataError(f"{self._name}: damaged or cut short: {error}") from error
+        with pillow_errors(self._name), open_image(io.BytesIO(self._data)) as image:
+            return read(image)
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> Tensor:

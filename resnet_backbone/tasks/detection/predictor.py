@@ -13,7 +13,8 @@ from torch import Tensor
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.transforms import resize_image, target_size
-from resnet_backbone.data.loading.images import read_image, to_rgb
+from resnet_backbone.data.loading.decoding import to_rgb
+from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.errors import DataError
 from resnet_backbone.report.draw import draw_detections
 from resnet_backbone.structures import Batch, Detections, Sample
