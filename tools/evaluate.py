@@ -7,8 +7,8 @@ from pathlib import Path
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.load import load_any_config
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_weights
-from resnet_backbone.tasks.detection.evaluate_file import evaluate_weights
+from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
+from resnet_backbone.tasks.detection.evaluate_file import evaluate_detector_file
 from resnet_backbone.utils import cli, distributed, logging
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.run_layout import PICTURES, RESULTS
@@ -56,10 +56,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         output = arguments.output or Path(cfg.output) / "evaluation"
         if isinstance(cfg, ClassificationConfig):
-            result = evaluate_classifier_weights(cfg, weights, output)
+            result = evaluate_classifier_files(cfg, weights, output)
             left = str(output / RESULTS)
         else:
-            result = evaluate_weights(cfg, _only(weights), output)
+            result = evaluate_detector_file(cfg, _only(weights), output)
             left = f"{output / RESULTS}, pictures: {output / PICTURES}"
         if distributed.is_main():
             print(f"\n{result}\n\nresults: {left}")

@@ -21,7 +21,7 @@ from resnet_backbone.utils.run_layout import RESULTS
 logger = logging.getLogger(__name__)
 
 
-def evaluate_classifier_weights(
+def evaluate_classifier_files(
     cfg: ClassificationConfig, weights: Sequence[Path], output: Path
 ) -> EvaluationResult:
     """Judges classifiers, together if several, on `cfg.data.val`; every rank must call it.

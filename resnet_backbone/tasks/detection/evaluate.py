@@ -9,11 +9,46 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from resnet_backbone.config.schema import Config
+from resnet_backbone.data.coco.build import build_test_loader
+from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_batches
-from resnet_backbone.evaluation import Evaluator
+from resnet_backbone.evaluation import CocoEvaluator, Evaluator
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
+
+
+def make_evaluator(dataset: CocoDataset, *, with_masks: bool) -> CocoEvaluator:
+    """Returns what judges detections on a split."""
+    return CocoEvaluator(
+        dataset.annotations,
+        category_ids=dataset.category_ids,
+        class_names=dataset.class_names,
+        image_ids=dataset.image_ids,
+        tasks=("bbox", "segm") if with_masks else ("bbox",),
+        leave_out=dataset.defects.rejected,
+    )
+
+
+def evaluate_split(
+    cfg: Config,
+    model: RCNN,
+    dataset: CocoDataset,
+    evaluator: Evaluator,
+    device: torch.device,
+    should_stop: Callable[[], bool],
+) -> EvaluationResult:
+    """Judges `model` on a split as `cfg.evaluation` says; arguments as of `evaluate`."""
+    loader = build_test_loader(
+        cfg.data,
+        dataset,
+        batch_size=cfg.evaluation.batch_size,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    with_loss = cfg.evaluation.loss
+    return evaluate(model, loader, evaluator, device, with_loss=with_loss, should_stop=should_stop)
 
 
 def evaluate(

@@ -7,13 +7,11 @@ from pathlib import Path
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
-from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.engine.evaluation import EvaluationResult
-from resnet_backbone.engine.interrupt import StopFlag, stop_flag
-from resnet_backbone.evaluation import CocoEvaluator
-from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.engine.interrupt import stop_flag
+from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
-from resnet_backbone.tasks.detection.trained import Trained, check_classes, load_trained
+from resnet_backbone.tasks.detection.trained import check_classes, load_trained
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.run_layout import PICTURES, RESULTS
@@ -21,7 +19,7 @@ from resnet_backbone.utils.run_layout import PICTURES, RESULTS
 logger = logging.getLogger(__name__)
 
 
-def evaluate_weights(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
+def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
     """Evaluates on `cfg.data.val`; the main rank writes results.json and pictures to `output`.
 
     Every rank of the group must call it.
@@ -39,7 +37,9 @@ def evaluate_weights(cfg: Config, weights: Path, output: Path) -> EvaluationResu
         dataset = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
         trained = load_trained(weights, cfg, device=device)
         check_classes(trained, dataset.class_names, dataset.category_ids, str(dataset.annotations))
-        result = _evaluate(trained, dataset, flag)
+        evaluator = make_evaluator(dataset, with_masks=trained.cfg.model.mask)
+        model, stop = trained.model, flag.on_any_rank
+        result = evaluate_split(trained.cfg, model, dataset, evaluator, device, stop)
     if distributed.is_main():
         _write(result, weights, output)
         batches = build_test_loader(cfg.data, dataset, batch_size=1)
@@ -47,33 +47,6 @@ def evaluate_weights(cfg: Config, weights: Path, output: Path) -> EvaluationResu
         folder = output / PICTURES
         write_pictures(trained.model, batches, dataset.class_names, folder, device, count=count)
     return result
-
-
-def _evaluate(trained: Trained, dataset: CocoDataset, flag: StopFlag) -> EvaluationResult:
-    cfg = trained.cfg
-    loader = build_test_loader(
-        cfg.data,
-        dataset,
-        batch_size=cfg.evaluation.batch_size,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
-    evaluator = CocoEvaluator(
-        dataset.annotations,
-        category_ids=dataset.category_ids,
-        class_names=dataset.class_names,
-        image_ids=dataset.image_ids,
-        tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
-        leave_out=dataset.defects.rejected,
-    )
-    return evaluate(
-        trained.model,
-        loader,
-        evaluator,
-        pick_device(cfg.device),
-        with_loss=cfg.evaluation.loss,
-        should_stop=flag.on_any_rank,
-    )
 
 
 def _write(result: EvaluationResult, weights: Path, output: Path) -> None:

@@ -27,9 +27,8 @@ from resnet_backbone.detection.settle import (
 )
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
-from resnet_backbone.evaluation.coco import CocoEvaluator
 from resnet_backbone.structures import Batch
-from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.run_layout import PICTURES
@@ -82,14 +81,7 @@ class DetectionTask(Task[Config]):
             "val": _digest(self._val.annotations),
         }
         self.model: RCNN = build_detector(cfg, len(self.class_names), weights=weights).to(device)
-        self._evaluator = CocoEvaluator(
-            self._val.annotations,
-            category_ids=self._val.category_ids,
-            class_names=self._val.class_names,
-            image_ids=self._val.image_ids,
-            tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
-            leave_out=self._val.defects.rejected,
-        )
+        self._evaluator = make_evaluator(self._val, with_masks=cfg.model.mask)
 
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's share of all batches from `start_step` on, without end."""
@@ -110,20 +102,8 @@ class DetectionTask(Task[Config]):
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Judges the model as it is; every rank must call it."""
-        loader = build_test_loader(
-            self.cfg.data,
-            self._val,
-            batch_size=self.cfg.evaluation.batch_size,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-        )
-        return evaluate(
-            self.model,
-            loader,
-            self._evaluator,
-            self.device,
-            with_loss=self.cfg.evaluation.loss,
-            should_stop=should_stop,
+        return evaluate_split(
+            self.cfg, self.model, self._val, self._evaluator, self.device, should_stop
         )
 
     def skipped(self) -> dict[str, list[str]]:

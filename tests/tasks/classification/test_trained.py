@@ -10,7 +10,7 @@ from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, WeightsError
-from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_weights
+from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
 from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
 from resnet_backbone.weights.card import WeightsCard
@@ -46,7 +46,7 @@ def test_a_file_of_ours_knows_its_network_and_its_pixels(images, runs):
 def test_evaluating_a_runs_weights_repeats_its_last_evaluation(images, runs, tmp_path):
     for run in runs:
         cfg = tiny_classifier.config(images, tmp_path)
-        found = evaluate_classifier_weights(cfg, [run / "model.safetensors"], tmp_path / run.name)
+        found = evaluate_classifier_files(cfg, [run / "model.safetensors"], tmp_path / run.name)
         before = json.loads((run / "results.json").read_text())
         assert found.metrics == before["metrics"]
         written = json.loads((tmp_path / run.name / "results.json").read_text())
@@ -56,7 +56,7 @@ def test_evaluating_a_runs_weights_repeats_its_last_evaluation(images, runs, tmp
 def test_an_ensemble_is_the_mean_of_its_members(images, runs, tmp_path):
     cfg = tiny_classifier.config(images, tmp_path)
     files = [run / "model.safetensors" for run in runs]
-    found = evaluate_classifier_weights(cfg, files, tmp_path)
+    found = evaluate_classifier_files(cfg, files, tmp_path)
     members = [load_trained_classifier(file, cfg).model for file in files]
     wrong, surprise, total = 0, 0.0, 0
     for batch in build_images(cfg.data, batch_size=1, seed=0, fill=None).test_batches(1):
