@@ -1,65 +1,7 @@
-"""Computes the mean image of the training images, which the paper's ImageNet recipe subtracts."""
+"""The same as `resnet-backbone compute-mean`."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-
-from torch import Tensor
-from tqdm import tqdm
-
-from resnet_backbone.config.load import load_classification_config
-from resnet_backbone.data.labelled.build import training_images
-from resnet_backbone.data.labelled.dataset import collate_images
-from resnet_backbone.data.labelled.mean_image import mean_of, write_mean_image
-from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, make_loader
-from resnet_backbone.errors import ConfigError
-from resnet_backbone.structures import ImageBatch
-from resnet_backbone.utils import cli
-
-EXAMPLES = """examples:
-  python tools/compute_mean.py --config imagenet_r50.yaml data.root=/data/imagenet \\
-      --output mean_image.safetensors
-  python tools/pretrain.py --config imagenet_r50.yaml data.root=/data/imagenet \\
-      model.mean_image=mean_image.safetensors
-
-Data in memory (CIFAR) needs no file: model.mean_image=auto.
-
-exit codes: 0 done, 2 settings, 3 data, 4 the file cannot be written, 70 a bug
-"""
-BATCH = 64
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Reads the command line and computes."""
-    parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
-    parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
-    arguments = parser.parse_intermixed_args(argv)
-    cfg = load_classification_config(arguments.config, arguments.overrides)
-    if cfg.data.in_memory:
-        raise ConfigError(
-            f"data.format is {cfg.data.format}: model.mean_image=auto computes it as it reads"
-        )
-    dataset = training_images(cfg.data)
-    batches = EvaluationBatches(dataset, collate_images, 0, cfg.data.on_bad_sample)
-    numbers = range(len(dataset))
-    keys = [numbers[start : start + BATCH] for start in range(0, len(dataset), BATCH)]
-    loader = BatchLoader(make_loader(batches, keys, cfg.data.workers), dataset.skipped)
-    mean = mean_of(_images(loader))
-    write_mean_image(mean, arguments.output)
-    red, green, blue = mean.mean(dim=(1, 2)).tolist()
-    print(
-        f"mean of {len(dataset) - len(dataset.skipped)} images: "
-        f"{red:.2f} {green:.2f} {blue:.2f} (RGB); in {arguments.output}"
-    )
-
-
-def _images(loader: BatchLoader[ImageBatch]) -> Iterator[Tensor]:
-    for batch in tqdm(loader, desc="reading", unit="batch"):
-        yield from batch.images
-
+from resnet_backbone.cli.compute_mean import main
+from resnet_backbone.cli.runner import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -1,62 +1,7 @@
-"""Trains a detector, evaluates it and draws what it finds."""
+"""The same as `resnet-backbone train`."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-
-from resnet_backbone.config.load import load_config
-from resnet_backbone.engine.train import train
-from resnet_backbone.errors import ConfigError
-from resnet_backbone.tasks.detection.task import DetectionTask
-from resnet_backbone.utils import cli, distributed, logging
-
-EXAMPLES = """examples:
-  python tools/train_net.py --config quickstart.yaml
-  python tools/train_net.py --config coco_frcnn_r101.yaml data.root=/data/coco solver.batch_size=4
-  python tools/train_net.py --engine detectron2 --config coco_frcnn_r101.yaml
-  python tools/train_net.py --config ../d2/configs/COCO-Detection/faster_rcnn_R_50_C4_1x.yaml
-  torchrun --nproc-per-node=2 tools/train_net.py --config coco_mrcnn_r50.yaml --resume
-
-exit codes: 0 done, 2 settings or weights, 3 data, 4 storage, 5 the loss is not finite, 70 a bug,
-75 stopped by a signal and saved: start again with --resume
-"""
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Reads the command line and trains."""
-    parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the output")
-    parser.add_argument("--overwrite", action="store_true", help="discard the run in the output")
-    parser.add_argument(
-        "--engine",
-        choices=("ours", "detectron2"),
-        default="ours",
-        help="detectron2: its heads, trainer and evaluator on our backbone",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
-    arguments = parser.parse_intermixed_args(argv)
-    logging.setup(rank=distributed.rank())
-    cfg = load_config(arguments.config, arguments.overrides)
-    engine = partial(train, DetectionTask) if arguments.engine == "ours" else _detectron2_engine()
-    engine(cfg, resume=arguments.resume, overwrite=arguments.overwrite)
-
-
-def _detectron2_engine() -> Callable[..., Path]:
-    try:
-        import detectron2  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "--engine detectron2: detectron2 is not installed; it has no package, but its source"
-            " works uncompiled: git clone https://github.com/facebookresearch/detectron2 and put"
-            " it on PYTHONPATH"
-        ) from None
-    from resnet_backbone.plugins.detectron2_engine import train_with_detectron2
-
-    return train_with_detectron2
-
+from resnet_backbone.cli.runner import run
+from resnet_backbone.cli.train import main
 
 if __name__ == "__main__":
-    cli.run(main)
+    run(main)

@@ -24,6 +24,7 @@ from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils.shipped import shipped_folder
 
 MAX_BASES = 10
 COMMAND_LINE = "command line"
@@ -114,7 +115,7 @@ def find_config(name_or_path: str | Path) -> Path:
     name = str(name_or_path).removesuffix(".yaml")
     shipped = list_configs()
     if name in shipped:
-        return _shipped_root() / f"{name}.yaml"
+        return shipped_folder("configs") / f"{name}.yaml"
     close = difflib.get_close_matches(name, shipped, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"shipped: {', '.join(shipped)}"
     raise ConfigError(
@@ -124,14 +125,7 @@ def find_config(name_or_path: str | Path) -> Path:
 
 def list_configs() -> list[str]:
     """Returns the names of the shipped configurations, sorted."""
-    return sorted(path.stem for path in _shipped_root().glob("*.yaml"))
-
-
-def _shipped_root() -> Path:
-    """A wheel carries the files inside the package, a checkout beside it."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
+    return sorted(path.stem for path in shipped_folder("configs").glob("*.yaml"))
 
 
 def _schema(chain: Sequence[_File]) -> type[Config] | type[ClassificationConfig]:
@@ -242,8 +236,8 @@ def _file_chain(path: Path) -> list[_File]:
     while current is not None:
         _check_chain(seen, current)
         seen.append(current.resolve())
-        if current.resolve().is_relative_to(_shipped_root().resolve()):
-            root = _shipped_root().resolve()
+        if current.resolve().is_relative_to(shipped_folder("configs").resolve()):
+            root = shipped_folder("configs").resolve()
         tree, lines = read_file(current)
         chain.append((current, tree, lines))
         current = _base_of(current, root, tree.pop("_base_")) if "_base_" in tree else None
@@ -272,7 +266,7 @@ def _base_of(file: Path, root: Path, base: object) -> Path:
     found = (file.parent / base).resolve()
     if not found.is_relative_to(root):
         raise ConfigError(f"{where}: leads out of {root}")
-    shipped = _shipped_root() / base
+    shipped = shipped_folder("configs") / base
     if found.is_file():
         return found
     if ".." not in PurePosixPath(base).parts and shipped.is_file():

@@ -69,54 +69,6 @@ def test_a_name_like_nothing_lists_all(name):
     assert all(shipped in message for shipped in list_configs())
 
 
-def test_a_wheel_carries_the_shipped_files(tmp_path):
-    """Builds one as `pip wheel` does, installs it beside nothing else, and asks for a bare name."""
-    pytest.importorskip("setuptools", minversion="77", reason="builds need setuptools 77")
-    source = tmp_path / "source"
-    source.mkdir()
-    for part in ("resnet_backbone", "configs", "pyproject.toml", "LICENSE"):
-        (source / part).symlink_to(CONFIGS.parent / part)
-    write(source / "README.md", "")
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    built = subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    ask = "import sys; sys.path.insert(0, sys.argv[1]); from resnet_backbone.config import load; "
-    ask += "print(load.__file__, load.find_config('coco_mrcnn_r50_c4_3x'))"
-    unpacked = tmp_path / "site"
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(unpacked)], check=True)
-    done = subprocess.run(
-        [sys.executable, "-c", ask, str(unpacked)], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    loaded, found = done.stdout.split()
-    assert Path(loaded).is_relative_to(unpacked)
-    assert Path(found) == unpacked / "resnet_backbone" / "configs" / "coco_mrcnn_r50_c4_3x.yaml"
-
-
-def test_every_package_is_listed_for_the_wheel():
-    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
-    project = tomllib.loads((CONFIGS.parent / "pyproject.toml").read_text())
-    listed = set(project["tool"]["setuptools"]["packages"])
-    package = CONFIGS.parent / "resnet_backbone"
-    folders = {path.parent for path in package.rglob("*.py")} | {
-        CONFIGS,
-        CONFIGS / "base",
-        CONFIGS / "detectron2",
-    }
-    names = {
-        ".".join(
-            folder.relative_to(CONFIGS.parent).parts
-            if folder.is_relative_to(package)
-            else ("resnet_backbone", *folder.relative_to(CONFIGS.parent).parts)
-        )
-        for folder in folders
-    }
-    assert listed == names
-
-
 # --- values ---
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_backbone.cli.runner import exit_code
 from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import state as state_module
 from resnet_backbone.engine.evaluation import EvaluationResult
@@ -26,7 +27,7 @@ from resnet_backbone.engine.train import train
 from resnet_backbone.structures import Batch, Detections, Targets
 from resnet_backbone.tasks.detection.evaluate import evaluate
 from resnet_backbone.tasks.detection.task import DetectionTask
-from resnet_backbone.utils import cli, distributed, seed
+from resnet_backbone.utils import distributed, seed
 
 SIDE = 8
 CLASSES = ("circle", "square")
@@ -250,7 +251,7 @@ def one_run(job: dict) -> int:
     with toy_task(**job.get("options", {})):
         cfg = config(job["output"], **job.get("sections", {}))
         resume = job.get("resume", False)
-        return cli._exit_code(lambda _: train(task, cfg, resume=resume) and None)
+        return exit_code(lambda _: train(task, cfg, resume=resume) and None)
 
 
 def serve() -> None:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import tiny_classifier
-from load_tool import load_tool
 from PIL import Image
 
+from resnet_backbone.cli import compute_mean as compute_mean_command
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.errors import ConfigError
@@ -16,9 +16,7 @@ def test_the_mean_is_that_of_the_training_images(tmp_path, capsys):
     cfg = tiny_classifier.config(root, tmp_path / "run", data=data | sizes)
     (tmp_path / "run.yaml").write_text(dump_config(cfg))
     output = tmp_path / "mean.safetensors"
-    load_tool("compute_mean").main(
-        ["--config", str(tmp_path / "run.yaml"), "--output", str(output)]
-    )
+    compute_mean_command.main(["--config", str(tmp_path / "run.yaml"), "--output", str(output)])
     files = sorted((root / "train").rglob("*.png"))
     expected = np.mean([np.asarray(Image.open(file)) for file in files], axis=0)
     found = read_mean_image(output, 16).permute(1, 2, 0).numpy()
@@ -29,4 +27,4 @@ def test_the_mean_is_that_of_the_training_images(tmp_path, capsys):
 def test_data_in_memory_need_no_file(tmp_path):
     with pytest.raises(ConfigError, match="model.mean_image=auto computes it as it reads"):
         arguments = ["--config", "pretrain_quickstart.yaml", "--output", str(tmp_path / "m")]
-        load_tool("compute_mean").main(arguments)
+        compute_mean_command.main(arguments)

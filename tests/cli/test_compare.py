@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from load_tool import load_tool
 
+from resnet_backbone.cli import compare as compare_command
 from resnet_backbone.errors import ConfigError, StorageError
 
 
@@ -17,7 +17,7 @@ def runs(tmp_path):
 
 def draw(runs, *folders, metric="bbox/AP"):
     picture = runs / "out.png"
-    load_tool("compare_runs").main([*folders, "--metric", metric, "--output", str(picture)])
+    compare_command.main([*folders, "--metric", metric, "--output", str(picture)])
     return picture
 
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from load_tool import TOOLS, load_tool
+from commands import TOOLS
 from tiny_rcnn import CLASS_NAMES, save_tiny_weights, tiny_config, write_tiny_dataset
 
+from resnet_backbone.cli import evaluate as evaluate_command
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.errors import ConfigError, DataError, WeightsError
@@ -69,7 +70,7 @@ def test_wrong_class_count(setup, tmp_path):
 
 def inside(folder, *arguments):
     """Runs the tool in this process."""
-    load_tool("evaluate").main(list(map(str, command(folder, *arguments)[2:])))
+    evaluate_command.main(list(map(str, command(folder, *arguments)[2:])))
 
 
 def test_without_output_it_goes_beside_the_run(setup):

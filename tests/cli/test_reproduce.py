@@ -2,8 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from commands import TOOLS
 from finished_runs import write_run
-from load_tool import TOOLS, load_tool
+
+from resnet_backbone.cli import reproduce as reproduce_command
 
 
 def call(*arguments):
@@ -19,7 +21,7 @@ def test_runs_are_recorded_printed_and_drawn(tmp_path, capsys):
     run = write_run(tmp_path / "output" / "r20", top1=0.0925)
     results, figures = tmp_path / "results", tmp_path / "figures"
     arguments = ["--record", run, "--results", results, "--figures", figures, "--only", "table6"]
-    load_tool("reproduce").main(list(map(str, arguments)))
+    reproduce_command.main(list(map(str, arguments)))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"recorded {run} in {results / 'r20.json'}"
     assert lines[1] == "Table 6: CIFAR-10 test error in %"
@@ -43,7 +45,7 @@ def test_errors_name_the_file_and_end_with_their_code(tmp_path):
 
 
 def test_help_has_examples_and_unknown_tables_are_refused(capsys):
-    tool = load_tool("reproduce")
+    tool = reproduce_command
     with pytest.raises(SystemExit, match="0"):
         tool.main(["--help"])
     assert "--only table6" in capsys.readouterr().out

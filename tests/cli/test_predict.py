@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from load_tool import TOOLS, load_tool
+from commands import TOOLS
 from PIL import Image
 from pycocotools import mask as mask_api
 from tiny_rcnn import CATEGORY_IDS, save_tiny_weights
 
+from resnet_backbone.cli import predict as predict_command
 from resnet_backbone.errors import WeightsError
 
 
@@ -84,7 +85,7 @@ def test_inputs_are_never_overwritten(tmp_path, photos):
     weights = save_tiny_weights(tmp_path / "model.safetensors")
     before = (photos / "b.jpg").read_bytes()
     arguments = ["--weights", weights, photos / "b.jpg", "--output", photos]
-    assert load_tool("predict").main(list(map(str, arguments))) == 0
+    assert predict_command.main(list(map(str, arguments))) == 0
     assert (photos / "b.jpg").read_bytes() == before
     assert (photos / "b_2.jpg").is_file()
 
@@ -92,7 +93,7 @@ def test_inputs_are_never_overwritten(tmp_path, photos):
 def test_missing_weights(tmp_path, photos):
     arguments = ["--weights", tmp_path / "none.safetensors", photos, "--output", tmp_path / "out"]
     with pytest.raises(WeightsError, match=r"none\.safetensors: no such file"):
-        load_tool("predict").main(list(map(str, arguments)))
+        predict_command.main(list(map(str, arguments)))
     assert not (tmp_path / "out").exists()
 
 
@@ -101,14 +102,12 @@ def test_missing_weights(tmp_path, photos):
 )
 def test_command_line_errors(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
-        load_tool("predict").main(
-            ["--weights", "w", "image.jpg", "--output", str(tmp_path), *arguments]
-        )
+        predict_command.main(["--weights", "w", "image.jpg", "--output", str(tmp_path), *arguments])
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
 def test_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
-        load_tool("predict").main(["--help"])
-    assert "python tools/predict.py --config coco_mrcnn_r50.yaml" in capsys.readouterr().out
+        predict_command.main(["--help"])
+    assert "resnet-backbone predict --config coco_mrcnn_r50.yaml" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 import pytest
 
+from resnet_backbone.cli import runner
 from resnet_backbone.errors import (
     ConfigError,
     DataError,
@@ -8,12 +9,11 @@ from resnet_backbone.errors import (
     StorageError,
     WeightsError,
 )
-from resnet_backbone.utils import cli
 
 
 def end_of(action):
     with pytest.raises(SystemExit) as raised:
-        cli.run(action)
+        runner.run(action)
     return raised.value.code
 
 

@@ -2,15 +2,16 @@ import subprocess
 import sys
 
 import pytest
-from load_tool import TOOLS, load_tool
+from commands import TOOLS
 
+from resnet_backbone.cli import train as train_command
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.tasks.detection.task import DetectionTask
 
 
 @pytest.fixture
 def tool(monkeypatch):
-    tool = load_tool("train_net")
+    tool = train_command
     calls = []
     monkeypatch.setattr(tool, "train", lambda *run, **flags: calls.append((*run, flags)))
     tool.calls = calls
@@ -48,7 +49,8 @@ def test_help_shows_commands_and_exit_codes(tool, capsys):
         tool.main(["--help"])
     assert raised.value.code == 0
     shown = capsys.readouterr().out
-    assert "python tools/train_net.py --config quickstart.yaml" in shown
+    assert "  resnet-backbone train --config quickstart.yaml" in shown
+    assert "-m resnet_backbone train --config coco_mrcnn_r50.yaml --resume" in shown
     assert "75 stopped by a signal" in shown
 
 

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 import tiny_classifier
-from load_tool import TOOLS, load_tool
+from commands import TOOLS
 
+from resnet_backbone.cli import pretrain as pretrain_command
+from resnet_backbone.cli import train as train_command
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.tasks.classification.task import ClassificationTask
@@ -14,7 +16,7 @@ from resnet_backbone.tasks.classification.task import ClassificationTask
 
 @pytest.fixture
 def tool(monkeypatch):
-    tool = load_tool("pretrain")
+    tool = pretrain_command
     calls = []
     monkeypatch.setattr(tool, "train", lambda *run, **flags: calls.append((*run, flags)))
     tool.calls = calls
@@ -32,7 +34,7 @@ def test_the_command_line_reaches_training(tool):
 def test_a_detectors_configuration_is_refused_with_the_right_tool(tool):
     with pytest.raises(ConfigError, match=r"task detection, expected classification; .*train_net"):
         tool.main(["--config", "quickstart.yaml"])
-    train_net = load_tool("train_net")
+    train_net = train_command
     with pytest.raises(ConfigError, match=r"task classification, expected detection; .*pretrain"):
         train_net.main(["--config", "pretrain_quickstart.yaml"])
 
@@ -42,7 +44,7 @@ def test_help_shows_commands_and_exit_codes(tool, capsys):
         tool.main(["--help"])
     assert raised.value.code == 0
     shown = capsys.readouterr().out
-    assert "python tools/pretrain.py --config imagenet_r101.yaml" in shown
+    assert "  resnet-backbone pretrain --config imagenet_r101.yaml" in shown
     assert "75 stopped by a signal" in shown
 
 

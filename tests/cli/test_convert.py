@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision
-from load_tool import load_tool
 from safetensors.torch import load_file
 
 import resnet_backbone as rb
+from resnet_backbone.cli import convert as convert_command
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import StorageError, WeightsError
@@ -16,7 +16,7 @@ from resnet_backbone.weights.presets import MSRA
 
 @pytest.fixture(scope="module")
 def run():
-    return load_tool("convert_weights").main
+    return convert_command.main
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The commands: `resnet-backbone train`, and tools/train_net.py, which calls the same function."""

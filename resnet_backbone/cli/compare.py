@@ -1,0 +1,42 @@
+"""Draws one number of several runs into one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_backbone.cli.runner import make_parser
+from resnet_backbone.errors import ConfigError
+from resnet_backbone.report.compare import draw_runs
+
+EXAMPLES = """examples:
+  {compare} --metric segm/AP --output compared.png \\
+      scratch=output/quickstart pretrained=output/quickstart_pretrained
+  {compare} --metric classification/top1_error --output cifar.png \\
+      output/cifar10_plain20 output/cifar10_plain56
+
+exit codes: 0 done, 2 wrong arguments, 4 a file cannot be read or written, 70 a bug
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Reads the command line and draws."""
+    parser = make_parser("compare", __doc__, EXAMPLES)
+    parser.add_argument("runs", nargs="+", metavar="[LABEL=]RUN_FOLDER")
+    parser.add_argument(
+        "--metric",
+        required=True,
+        help="as metrics.jsonl calls it: bbox/AP, loss, "
+        "classification/top1_error, error (training)",
+    )
+    parser.add_argument("--output", required=True, type=Path, help="a .png file")
+    arguments = parser.parse_intermixed_args(argv)
+    runs = dict(_labelled(run) for run in arguments.runs)
+    if len(runs) < len(arguments.runs):
+        raise ConfigError("two runs have the same label; give LABEL=RUN_FOLDER")
+    draw_runs(runs, arguments.metric, arguments.output)
+    print(f"{arguments.metric} of {len(runs)} runs: {arguments.output}")
+
+
+def _labelled(run: str) -> tuple[str, Path]:
+    label, equals, folder = run.partition("=")
+    return (label, Path(folder)) if equals else (Path(run).name, Path(run))

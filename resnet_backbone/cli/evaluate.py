@@ -1,0 +1,82 @@
+"""Evaluates a trained detector, or classifiers, on the validation split of the dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_backbone.cli.options import add_config_options
+from resnet_backbone.cli.runner import make_parser
+from resnet_backbone.config.load import load_any_config
+from resnet_backbone.errors import ConfigError
+from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
+from resnet_backbone.tasks.detection.evaluate_file import evaluate_detector_file
+from resnet_backbone.utils import distributed, logging
+from resnet_backbone.utils.device import pick_device
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS
+
+EPILOG = """\
+examples:
+  {evaluate} --config coco_mrcnn_r50.yaml \\
+      --weights output/coco_mrcnn_r50/model.safetensors data.root=/data/coco
+
+  {evaluate} --config imagenet_r101.yaml --testing ten_crop \\
+      --weights output/imagenet_r101/model.safetensors data.root=/data/imagenet
+
+Several files of classifiers are judged as an ensemble.
+Several GPUs: torchrun --nproc-per-node=8 {evaluate_on_ranks} ...
+
+exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 75 interrupted, nothing written
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Reads the command line and runs."""
+    parser = make_parser("evaluate", __doc__, EPILOG)
+    add_config_options(parser)
+    parser.add_argument(
+        "--weights", required=True, nargs="+", help="a .safetensors file; or several"
+    )
+    parser.add_argument(
+        "--testing",
+        choices=("single", "ten_crop", "multi_scale"),
+        help="classifiers: the views of an image whose scores are averaged",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder for results and pictures; default: <output>/evaluation"
+    )
+    arguments = parser.parse_intermixed_args(argv)
+
+    weights, more = _apart(arguments.weights)
+    overrides = [*more, *arguments.overrides]
+    if arguments.testing is not None:
+        overrides.append(f"evaluation.testing={arguments.testing}")
+    cfg = load_any_config(arguments.config, overrides)
+    logging.setup(rank=distributed.rank())
+    distributed.init_from_env(pick_device(cfg.device))
+    try:
+        output = arguments.output or Path(cfg.output) / "evaluation"
+        if cfg.task == "classification":
+            result = evaluate_classifier_files(cfg, weights, output)
+            left = str(output / RESULTS)
+        else:
+            result = evaluate_detector_file(cfg, _only(weights), output)
+            left = f"{output / RESULTS}, pictures: {output / PICTURES}"
+        if distributed.is_main():
+            print(f"\n{result}\n\nresults: {left}")
+    finally:
+        distributed.shutdown()
+
+
+def _apart(values: list[str]) -> tuple[list[Path], list[str]]:
+    """Files, and the key=value arguments that argparse takes for more of them."""
+    files = [Path(value) for value in values if "=" not in value or Path(value).exists()]
+    return files, [value for value in values if Path(value) not in files]
+
+
+def _only(weights: list[Path]) -> Path:
+    if len(weights) > 1:
+        raise ConfigError(
+            f"--weights: {len(weights)} files, but detectors are judged one at a time; several "
+            "make an ensemble of classifiers"
+        )
+    return weights[0]

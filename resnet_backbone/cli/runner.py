@@ -1,0 +1,90 @@
+"""How every command begins and ends: with examples; with a documented exit code, no traceback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from resnet_backbone.errors import Interrupted, ResnetBackboneError
+
+EXIT_BUG = 70
+
+# Sub-command of `resnet-backbone`, and the script in tools/ that does the same.
+SCRIPTS = {
+    "train": "train_net.py",
+    "pretrain": "pretrain.py",
+    "evaluate": "evaluate.py",
+    "predict": "predict.py",
+    "convert": "convert_weights.py",
+    "analyze": "analyze_model.py",
+    "compute-mean": "compute_mean.py",
+    "compare": "compare_runs.py",
+    "reproduce": "reproduce.py",
+}
+
+
+def make_parser(command: str, description: str | None, examples: str) -> argparse.ArgumentParser:
+    """Returns the parser that every command begins with.
+
+    Args:
+        command: A key of `SCRIPTS`.
+        description: The command's docstring.
+        examples: Shown below the options as they are written, and the exit codes. "{train}" stands
+            for how that command is called, and "{train_on_ranks}" for what torchrun takes; so for
+            each command, with "_" for "-".
+    """
+    by_script = Path(sys.argv[0]).name == SCRIPTS[command]
+    return argparse.ArgumentParser(
+        prog=None if by_script else f"resnet-backbone {command}",
+        description=description,
+        epilog=examples.format(**_calls(by_script)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+    """Calls `main(None)`, which reads the command line, and ends the process.
+
+    Exit codes: 0 done; those of `errors.py` for the errors users can cause; 75 after Ctrl-C; 70 for
+    anything else, which is a bug and shown with its traceback.
+    """
+    sys.exit(exit_code(main))
+
+
+def exit_code(main: Callable[[list[str] | None], int | None]) -> int:
+    """Calls `main(None)` and returns the exit code, see `run`, having said what went wrong."""
+    try:
+        return main(None) or 0
+    except ResnetBackboneError as error:
+        _complain("" if isinstance(error, Interrupted) else "error: ", str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("", "interrupted")
+        return Interrupted.exit_code
+    except Exception:
+        _complain("bug: ", traceback.format_exc())
+        return EXIT_BUG
+
+
+def _calls(by_script: bool) -> dict[str, str]:
+    """How each command is called, in the way in which this one was."""
+    calls = {}
+    for command, script in SCRIPTS.items():
+        key = command.replace("-", "_")
+        calls[key] = f"python tools/{script}" if by_script else f"resnet-backbone {command}"
+        ranks = f"tools/{script}" if by_script else f"-m resnet_backbone {command}"
+        calls[f"{key}_on_ranks"] = ranks
+    return calls
+
+
+def _complain(kind: str, text: str) -> None:
+    # Imported here: `--help` need not wait for torch.
+    from resnet_backbone.utils import distributed
+
+    origin = "" if distributed.is_main() else f"[rank {distributed.rank()}] "
+    sys.stderr.write(f"{origin}{kind}{text.rstrip()}\n")
