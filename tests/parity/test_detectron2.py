@@ -55,6 +55,9 @@ def test_training_losses_and_gradients_equal_detectron2(case, pair):
     own = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
     assert set(renamed) == set(own)
     for name, gradient in own.items():
-        scale = gradient.abs().max().item()
-        # Sums over a million terms in another order: 1e-3 of the largest entry.
-        assert (renamed[name] - gradient).abs().max().item() <= 1e-3 * scale, name
+        error = renamed[name] - gradient
+        # Where a sum in another order lets a ReLU switch, a few entries jump: detectron2's own move
+        # by 2.1e-4 of the norm and single ones by 1.4e-3 of the largest, on these four cases, when
+        # its weights change by one rounding of float32.
+        assert error.norm() <= 5e-4 * gradient.norm(), name
+        assert error.abs().max() <= 5e-3 * gradient.abs().max(), name
