@@ -1,6 +1,11 @@
 """Fixtures shared by all tests."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: the processes are the parallelism.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
-from load_tool import load_tool
 
+from resnet_backbone.cli import train as train_command
 from resnet_backbone.config.detectron2_keys import ALWAYS, KEYS, MASKS
 from resnet_backbone.config.load import dump_config, load_config
 from resnet_backbone.config.schema import Config
@@ -486,7 +486,7 @@ DATALOADER: {NUM_WORKERS: 0}
         "data.val={images: val, annotations: val.json}",
     ]
     arguments = ["--config", str(path), "data.root=shapes", shapes, *splits, "device=cpu"]
-    load_tool("train_net").main(arguments)
+    train_command.main(arguments)
     assert (tmp_path / "output" / "run" / "metrics.jsonl").read_text().count('"loss') >= 1
 
 

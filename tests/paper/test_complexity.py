@@ -2,8 +2,8 @@
 
 import pytest
 import torchvision
-from load_tool import load_tool
 
+from resnet_backbone.cli import analyze as analyze_command
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.paper.complexity import measure
 
@@ -78,7 +78,7 @@ def test_unknown_names(name):
 
 
 def test_the_tool_prints_the_papers_figure_beside_ours(capsys):
-    load_tool("analyze_model").main(["resnet18", "resnet20_cifar"])
+    analyze_command.main(["resnet18", "resnet20_cifar"])
     out = capsys.readouterr().out
     assert "11,689,512" in out
     assert "1.814 G" in out
@@ -87,7 +87,7 @@ def test_the_tool_prints_the_papers_figure_beside_ours(capsys):
 
 
 def test_the_tool_lists_and_refuses(capsys):
-    tool = load_tool("analyze_model")
+    tool = analyze_command
     tool.main(["--list"])
     assert "resnet1202_cifar" in capsys.readouterr().out
     for arguments in ([], ["resnet18", "--size", "0"]):

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 import yaml
-from load_tool import load_tool
+
+from resnet_backbone.cli import train as train_command
 
 pytest.importorskip(
     "detectron2", reason="detectron2 is not on PYTHONPATH; it has no package, see README"
@@ -244,9 +245,7 @@ def rates(build, node):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detectron2")
     places = [f"data.root={folder / 'data'}", f"output={folder / 'run'}"]
-    load_tool("train_net").main(
-        ["--engine", "detectron2", "--config", "quickstart.yaml", *TINY, *places]
-    )
+    train_command.main(["--engine", "detectron2", "--config", "quickstart.yaml", *TINY, *places])
     return folder / "run", places
 
 
