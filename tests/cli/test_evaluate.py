@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 
+import commands
 import pytest
 from commands import TOOLS
 from tiny_rcnn import CLASS_NAMES, save_tiny_weights, tiny_config, write_tiny_dataset
@@ -40,9 +41,7 @@ def command(folder, *arguments):
 
 
 def call(folder, *arguments):
-    return subprocess.run(
-        list(map(str, command(folder, *arguments))), capture_output=True, text=True, timeout=300
-    )
+    return commands.call(evaluate_command.main, *command(folder, *arguments)[2:])
 
 
 def test_results_tables_and_pictures(setup, tmp_path):

@@ -1,11 +1,9 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
-from commands import TOOLS
 from PIL import Image
 from pycocotools import mask as mask_api
 from tiny_rcnn import CATEGORY_IDS, save_tiny_weights
@@ -15,12 +13,7 @@ from resnet_backbone.errors import WeightsError
 
 
 def call(*arguments):
-    return subprocess.run(
-        [sys.executable, TOOLS / "predict.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return commands.call(predict_command.main, *arguments)
 
 
 @pytest.fixture

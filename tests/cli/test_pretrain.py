@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import commands
 import pytest
 import tiny_classifier
 from commands import TOOLS
@@ -49,11 +50,9 @@ def test_help_shows_commands_and_exit_codes(tool, capsys):
 
 
 def test_errors_are_of_one_line_and_have_their_code(tmp_path):
-    command = [sys.executable, str(TOOLS / "pretrain.py"), "--config", "pretrain_quickstart.yaml"]
+    arguments = ["--config", "pretrain_quickstart.yaml", f"output={tmp_path / 'run'}"]
     format_and_root = ["data.format=cifar10", "data.root=absent", "data.padding=4"]
-    done = subprocess.run(
-        [*command, *format_and_root, f"output={tmp_path / 'run'}"], capture_output=True, text=True
-    )
+    done = commands.call(pretrain_command.main, *arguments, *format_and_root)
     assert done.returncode == 3
     assert "error: absent: CIFAR-10 is not there or damaged" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,20 +1,12 @@
-import subprocess
-import sys
-
+import commands
 import pytest
-from commands import TOOLS
 from finished_runs import write_run
 
 from resnet_backbone.cli import reproduce as reproduce_command
 
 
 def call(*arguments):
-    return subprocess.run(
-        [sys.executable, str(TOOLS / "reproduce.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return commands.call(reproduce_command.main, *arguments)
 
 
 def test_runs_are_recorded_printed_and_drawn(tmp_path, capsys):

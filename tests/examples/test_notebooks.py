@@ -25,7 +25,7 @@ def test_every_cell_runs(name, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     if name == "detectron2_project" and importlib.util.find_spec("detectron2") is None:
         pytest.skip("detectron2 cannot be imported")
-    monkeypatch.setenv("EXAMPLE_STEPS", "7")
+    monkeypatch.setenv("EXAMPLE_STEPS", "3")
     # The kernel starts in another folder than this process.
     paths = [str(EXAMPLES.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(os.path.abspath, filter(None, paths))))

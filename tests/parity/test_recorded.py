@@ -25,8 +25,12 @@ def recorded(case):
         return dict(file)
 
 
-def test_inference_equals_the_recording(case, recorded):
-    model = case.model()
+@pytest.fixture(scope="module")
+def model(case):
+    return case.model()
+
+
+def test_inference_equals_the_recording(case, model, recorded):
     # Should this fail, numpy draws other weights than when record.py ran: run it again.
     np.testing.assert_allclose(fingerprint(model), recorded["weights"], rtol=1e-6)
     numbers = condense(our_numbers(model, case.batch()))
@@ -34,8 +38,8 @@ def test_inference_equals_the_recording(case, recorded):
     assert_same(numbers, {k: v for k, v in recorded.items() if not k.startswith(others)})
 
 
-def test_losses_equal_the_recording(case, recorded):
-    losses = our_losses(case.model(), case.batch())
+def test_losses_equal_the_recording(case, model, recorded):
+    losses = our_losses(model, case.batch())
     expected = {k.removeprefix("loss/"): v for k, v in recorded.items() if k.startswith("loss/")}
     assert set(losses) == set(expected)
     for name, loss in losses.items():
