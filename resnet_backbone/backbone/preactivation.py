@@ -37,7 +37,8 @@ class PreActivationBlock(ResidualBlock):
         """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
         activated = F.relu_(self.bn1(x))
         out = self.weighted(self.residual(activated))
-        out += x if self.downsample is None else self.downsample(activated)
+        if self.has_shortcut:
+            out += x if self.downsample is None else self.downsample(activated)
         return out
 
 
