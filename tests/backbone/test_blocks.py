@@ -7,8 +7,6 @@ import torch
 
 from resnet_backbone.backbone.blocks import BasicBlock, BlockPosition, BlockStyle, Bottleneck
 from resnet_backbone.backbone.preactivation import PreActivationBasicBlock, PreActivationBottleneck
-from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
-from resnet_backbone.create import create_backbone
 
 BLOCKS = [BasicBlock, Bottleneck, PreActivationBasicBlock, PreActivationBottleneck]
 PLAIN = BlockStyle()
@@ -47,68 +45,6 @@ def test_the_input_is_not_overwritten(kind):
     with torch.no_grad():
         block(x)
     assert torch.equal(x, before)
-
-
-def test_stage_strides_once_and_dilates_everywhere():
-    stage = Stage(Bottleneck, StageSpec(64, 32, 2, [0.0] * 3, dilation=2, first_dilation=2), PLAIN)
-    assert [block.conv2.stride for block in stage] == [(2, 2), (1, 1), (1, 1)]
-    assert {block.conv2.dilation for block in stage} == {(2, 2)}
-    assert stage.out_channels == 128
-    assert stage(torch.zeros(1, 64, 8, 8)).shape == (1, 128, 4, 4)
-
-
-@pytest.mark.parametrize("kernel", [1, 3, 7])
-def test_initial_deviation_is_he_s(kernel):
-    """sqrt(2 / (k * k * C_out)): He et al. 2015, equation 14."""
-    conv = torch.nn.Conv2d(128, 64, kernel, bias=False)
-    init_weights(conv)
-    expected = math.sqrt(2 / (kernel * kernel * 64))
-    # 8192 or more draws: the deviation's own deviation is below 0.8 %, the mean's below 1.2 %.
-    assert abs(conv.weight.std().item() / expected - 1) < 0.04
-    assert abs(conv.weight.mean().item() / expected) < 0.05
-
-
-def test_initialisation_follows_the_seed():
-    def drawn(seed: int) -> torch.Tensor:
-        torch.manual_seed(seed)
-        stage = Stage(BasicBlock, StageSpec(8, 8, 1, [0.0]), PLAIN)
-        init_weights(stage)
-        return stage[0].conv2.weight
-
-    assert torch.equal(drawn(1), drawn(1))
-    assert not torch.equal(drawn(1), drawn(2))
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet101"])
-def test_frozen_norms_without_statistics_keep_activations_in_range(name):
-    """Each block adds 1 / blocks of the variance, so all together add a factor of e at most; the
-    convolutions' own gain (fan_out, not fan_in) leaves room for another order of magnitude."""
-    net = create_backbone(name, norm="FrozenBN").eval()
-    with torch.no_grad():
-        features = net(torch.randn(1, 3, 128, 128))
-    assert all(0.05 < feature.std() < 10 for feature in features.values())
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_zero_init_makes_every_block_its_shortcut(block):
-    """Goyal et al. 2017, section 5.1; after the ReLU, the input is not negative anyway."""
-    width = 64 // block.expansion
-    net = torch.nn.Sequential(*(block(64, width, BlockPosition(), PLAIN) for _ in range(3)))
-    init_weights(net, zero_init_residual=True)
-    x = torch.rand(2, 64, 8, 8)
-    with torch.no_grad():
-        assert torch.equal(net(x), x)
-
-
-def test_option_a_is_subsampling_and_zeros():
-    block = BasicBlock(4, 8, BlockPosition(stride=2), BlockStyle(shortcut="A"))
-    init_weights(block, zero_init_residual=True)
-    x = torch.rand(1, 4, 6, 6)
-    with torch.no_grad():
-        found = block(x)
-    assert torch.equal(found[:, 2:6], x[:, :, ::2, ::2])
-    assert not found[:, [0, 1, 6, 7]].any()
-    assert not list(block.downsample.parameters())
 
 
 def test_option_c_projects_where_shapes_agree():
