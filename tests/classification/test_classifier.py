@@ -8,7 +8,6 @@ import torchvision
 from comparison import randomise_norms
 
 from resnet_backbone.classification.create import create_classifier
-from resnet_backbone.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
@@ -77,8 +76,3 @@ def test_a_cifar_network():
     net = create_classifier("resnet20_cifar", num_classes=10)
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert list(net.features(torch.zeros(2, 3, 32, 32))) == ["res2", "res3", "res4"]
-
-
-def test_no_classes():
-    with pytest.raises(ConfigError, match="num_classes: got 0, expected 1 or more"):
-        create_classifier("resnet18", num_classes=0)
