@@ -5,7 +5,7 @@ from __future__ import annotations
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.classification_schema import ClassifierConfig
 from resnet_backbone.weights.agreement import agree, facts
-from resnet_backbone.weights.presets import TORCHVISION
+from resnet_backbone.weights.presets import without_weights
 from resnet_backbone.weights.stored import Stored, find_card
 
 _NETWORK = ("stride_in_1x1", "norm_eps")
@@ -39,8 +39,8 @@ def settle_classifier(cfg: ClassifierConfig, weights: Stored | None = None) -> C
         *facts({name: getattr(cfg, name) for name in _NETWORK}, "model."),
         *facts({name: getattr(cfg.pixels, name) for name in pixels}, "model.pixels."),
     ]
-    values = {"mean": cfg.pixels.mean or TORCHVISION.mean}
-    values |= agree(stated, card, source=source, variant=variant)
+    values = agree(stated, card, source=source, variant=variant)
+    values.setdefault("mean", cfg.pixels.mean or without_weights(values["channel_order"]).mean)
     settled = cfg.pixels.model_copy(update={name: values[name] for name in _PIXELS})
     network = {name: values[name] for name in _NETWORK}
     return cfg.model_copy(update={**network, "pixels": settled})

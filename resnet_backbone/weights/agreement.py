@@ -14,7 +14,7 @@ from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.variants import Variant
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.presets import TORCHVISION
+from resnet_backbone.weights.presets import without_weights
 from resnet_backbone.weights.stored import Stored
 
 _TOLERANCE = 1e-3  # of mean and std, which people write with three digits
@@ -61,7 +61,11 @@ def agree(
     """
     strides = variant is not None and variant.has_bottlenecks
     relevant = [fact for fact in stated if strides or fact.name != _STRIDE]
-    known = TORCHVISION if source is None else (card.at_255() if card is not None else None)
+    if source is None:
+        order = next((fact.stated for fact in stated if fact.name == "channel_order"), None)
+        known: WeightsCard | None = without_weights(order)
+    else:
+        known = None if card is None else card.at_255()
     found = {fact.name: None if known is None else getattr(known, fact.name) for fact in relevant}
     if source is not None:
         _refuse_contradictions(relevant, found, source)

@@ -22,13 +22,13 @@ CLASSIC = Recipe(optimizer="sgd", lr=0.02, weight_decay=1e-4, source="detectron2
 STRIKES_BACK = Recipe(optimizer="adamw", lr=2e-4, weight_decay=0.05, source="mmdetection, RSB")
 LONG = Recipe(optimizer="adamw", lr=1e-4, weight_decay=0.1, source="mmdetection, TNR")
 
-IMAGENET = {
+IMAGENET: dict[str, Any] = {
     "stride_in_1x1": False,
     "channel_order": "RGB",
     "mean": (123.675, 116.28, 103.53),
     "std": (58.395, 57.12, 57.375),
 }
-TORCHVISION = WeightsCard(**IMAGENET)  # also what networks without weights are taken for
+TORCHVISION = WeightsCard(**IMAGENET)
 MSRA = WeightsCard(
     stride_in_1x1=True,
     channel_order="BGR",
@@ -66,6 +66,14 @@ def known_card(
         if card is not None:
             return card.model_copy(update={"arch": arch, "layout": layout})
     return None
+
+
+def without_weights(channel_order: str | None) -> WeightsCard:
+    """Returns what networks without weights are taken for: torchvision's, in a stated order."""
+    if channel_order != "BGR":
+        return TORCHVISION
+    turned = {"mean": IMAGENET["mean"][::-1], "std": IMAGENET["std"][::-1]}
+    return TORCHVISION.model_copy(update={"channel_order": channel_order, **turned})
 
 
 def torchvision_card(arch: str, tag: str) -> WeightsCard:

@@ -95,7 +95,7 @@ def test_a_mean_image_stands_for_the_mean_of_unknown_weights():
         settle_classifier(cfg, stored(None))
     with_image = cfg.model_copy(update={"mean_image": "mean.safetensors"})
     settled = settle_classifier(with_image, stored(None))
-    assert settled.pixels.settled() == ("BGR", TORCHVISION.mean, STD)
+    assert settled.pixels.settled() == ("BGR", TORCHVISION.mean[::-1], STD)
 
 
 def test_an_unknown_network_is_noticed_before_its_weights_are_looked_for():

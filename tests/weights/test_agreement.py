@@ -135,4 +135,19 @@ def test_a_mean_image_stands_for_the_mean(files):
     pixels = {"channel_order": "BGR", "std": (1.0, 1.0, 1.0)}
     path = files / "unknown.safetensors"
     found = classifier(path, pixels, stride_in_1x1=True, mean_image="mean.safetensors")
-    assert found.pixels.mean == TORCHVISION.mean
+    assert found.pixels.mean == TORCHVISION.mean[::-1]  # only colours what is padded
+
+
+@BOTH
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_without_weights_torchvisions_numbers_come_in_the_stated_order(settle, place, order):
+    pixels = settle_without(settle, {"channel_order": order}).pixels
+    ours = dict(zip(order, zip(pixels.mean, pixels.std, strict=True), strict=True))
+    theirs = zip(TORCHVISION.mean, TORCHVISION.std, strict=True)
+    assert ours == dict(zip("RGB", theirs, strict=True))
+
+
+def settle_without(settle, pixels):
+    if settle is detector:
+        return settle_detector(Config.model_validate({"model": {"pixels": pixels}})).model
+    return settle_classifier(ClassifierConfig.model_validate({"pixels": pixels}))
