@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+_SECTION = "a section, that is 'key: value' lines below it"
 _EXPECTED = {
     "int_type": "an integer",
     "float_type": "a number",
@@ -18,7 +19,9 @@ _EXPECTED = {
     "string_type": "text (quotes make text of a number)",
     "tuple_type": "a list",
     "missing": "one more entry",
-    "model_type": "a section, that is 'key: value' lines below it",
+    "model_type": _SECTION,
+    "dict_type": _SECTION,
+    "int_parsing_size": "a smaller integer",
 }
 
 
@@ -26,6 +29,13 @@ def dotted(place: tuple[str | int, ...]) -> str:
     """Returns `("a", "b", 2)` as "a.b[2]"."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return text.removeprefix(".")
+
+
+def is_echo(error: ErrorDetails) -> bool:
+    """Whether a list is called too short because its wrong entries, named too, do not count."""
+    if error["type"] != "too_short":
+        return False
+    return len(error["input"]) >= error["ctx"]["min_length"]
 
 
 def describe(error: ErrorDetails, schema: type[BaseModel]) -> str:
@@ -45,6 +55,8 @@ def _expected(error: ErrorDetails) -> str:
         return f"{words[bound]} {context[f'{bound}_length']} entries"
     if error["type"] == "literal_error":
         return f"one of {context['expected']}"
+    if error["type"] == "missing" and isinstance(error["loc"][-1], str):
+        return "this key too, which has no default"
     if error["type"] in _EXPECTED:
         return _EXPECTED[error["type"]]
     return f"a value {error['msg'].removeprefix('Input should be ')}"

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.detectron2_settings import is_detectron2
 from resnet_backbone.config.detectron2_yaml import translate
-from resnet_backbone.config.explain import describe, dotted
+from resnet_backbone.config.explain import describe, dotted, is_echo
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
@@ -200,7 +200,7 @@ class _Draft:
         try:
             config = self.schema.model_validate(self.tree, strict=True)
         except ValidationError as error:
-            problems += [self._sentence(finding) for finding in error.errors()]
+            problems += [self._sentence(found) for found in error.errors() if not is_echo(found)]
         if config is None or problems:
             count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
             lines = "".join(f"\n  {problem}" for problem in problems)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refused_configs import errors_of, paths_of
 
 from resnet_backbone.config.load import dump_config, find_config, list_configs, load_config
 from resnet_backbone.config.schema import Config
@@ -23,15 +24,6 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def errors_of(name_or_path, overrides=()):
-    """Returns the lines of the error, the first of which names the file and counts the rest."""
-    with pytest.raises(ConfigError) as caught:
-        load_config(name_or_path, overrides)
-    first, *rest = str(caught.value).split("\n  ")
-    assert not rest or first.startswith(f"{len(rest)} error")
-    return rest or [first]
 
 
 # --- finding ---
@@ -218,85 +210,10 @@ def test_all_errors_come_at_once_with_place_and_advice(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("solver.max_iter=true", "found true, expected an integer"),
-        ("solver.max_iter=1.5", "found 1.5, expected an integer"),
-        ("solver.max_iter='5'", "found '5', expected an integer"),
-        ("solver.max_iter=0", "found 0, expected a value greater than 0"),
-        ("solver.lr=true", "found true, expected a number"),
-        ("solver.lr=.inf", "found inf, expected a finite number"),
-        ("solver.lr=.nan", "found nan, expected a finite number"),
-        ("solver.lr=1e999", "found inf, expected a finite number"),
-        ("model.mask=yes", "found 'yes', expected true or false"),
-        ("model.mask=1", "found 1, expected true or false"),
-        ("data.root=5", "found 5, expected text (quotes make text of a number)"),
-        ("data.min_sizes=640", "found 640, expected a list"),
-        ("data.min_sizes=[]", "found [], expected at least 1 entries"),
-        ("model.rpn=[1]", "found [1], expected a section, that is 'key: value' lines below it"),
-        ("solver.lr.x=1", "found a section with the keys x, expected a number"),
-        ("model.rpn.iou_thresholds=[0.7, 0.3]", "found [0.7, 0.3], expected the lower one first"),
-        ("evaluation.patience=0", "found 0, expected a value greater than 0"),
-        ("solver.amp=bf8", "found 'bf8', expected one of 'off', 'bf16' or 'fp16'"),
-        ("data.root=[" + "a" * 80 + "]", "found ['" + "a" * 55 + "..., expected text"),
-    ],
-)
-def test_wrong_values(override, message):
-    (found,) = errors_of("quickstart", [override])
-    assert found.startswith(f"{override.partition('=')[0].removesuffix('.x')} (command line): ")
-    assert message in found
-
-
-def test_wrong_entries_of_lists_are_named_by_index():
-    assert errors_of("quickstart", ["data.min_sizes=[1, two, true]"]) == [
-        "data.min_sizes[1] (command line): found 'two', expected an integer",
-        "data.min_sizes[2] (command line): found true, expected an integer",
-    ]
-    (short,) = errors_of("quickstart", ["model.pixels.mean=[1, 2]"])
-    assert short.startswith("model.pixels.mean[2] (command line): found [1, 2], expected one more")
-    (long,) = errors_of("quickstart", ["model.pixels.mean=[1, 2, 3, 4]"])
-    assert long.endswith("expected at most 3 entries")
-
-
-def test_anchors_must_fit_the_architecture():
-    (message,) = errors_of("coco_frcnn_r50", ["model.architecture=dc5"])
-    assert "model.rpn.anchors.sizes has 5 lists, expected 1 for architecture dc5" in message
-    (message,) = errors_of("coco_frcnn_r50", ["model.rpn.anchors.sizes=[[8], [16]]"])
-    assert "model.rpn.anchors.sizes has 2 lists, expected 1 or 5 for architecture fpn" in message
-    load_config("coco_frcnn_r50", ["model.rpn.anchors.sizes=[[32, 64]]"])
-
-
-@pytest.mark.parametrize(
-    ("key", "advice"),
-    [
-        ("modell", "did you mean model?"),
-        ("model.backbone.depth", "the keys of model.backbone are name, weights, norm, freeze_at"),
-        ("max_iter", "did you mean solver.max_iter?"),
-        ("solver.period", "did you mean evaluation.period or checkpoint.period?"),
-        ("data.shapes.sead", "did you mean data.shapes.seed?"),
-        ("backbone.name", "did you mean model.backbone?"),
-        ("solver.freez_at", "did you mean model.backbone.freeze_at?"),
-        ("qqq", "the keys at the top are name, output, seed"),
-        ("_base_", "the keys at the top are"),
-    ],
-)
-def test_unknown_keys_come_with_what_was_probably_meant(key, advice):
-    (message,) = errors_of("quickstart", [f"{key}=1"])
-    assert f"(command line): unknown key; {advice}" in message
-
-
 @pytest.mark.parametrize("argument", ["", "=1", "a", "a..b=1", ".a=1", "a.=1", " =1", "--lr"])
 def test_arguments_that_are_no_overrides(argument):
     (message,) = errors_of("quickstart", [argument])
     assert message == f"{argument!r} (command line): expected key.path=value"
-
-
-def paths_of(tree, keys=()):
-    for key, value in tree.items():
-        yield (*keys, key)
-        if isinstance(value, dict):
-            yield from paths_of(value, (*keys, key))
 
 
 DEFAULTS = Config().model_dump()
@@ -308,22 +225,6 @@ LEAVES = [
     for path in PATHS
     if path not in FREE and not any(p[: len(path)] == path != p for p in PATHS)
 ]
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.sampled_from(PATHS), st.data())
-def test_a_typo_in_any_key_is_corrected(path, data):
-    *parents, word = path
-    if len(word) < 4:
-        return  # with one letter of "lr" wrong there is little to go by
-    at = data.draw(st.integers(1, len(word) - 1))
-    typo = word[:at] + data.draw(st.sampled_from(["", word[at] * 2, "q"])) + word[at + 1 :]
-    if any(known[-1] == typo for known in PATHS):
-        return
-    messages = errors_of("quickstart", [".".join((*parents, typo)) + "={}"])
-    assert len(messages) == 1
-    assert "unknown key; did you mean " in messages[0]
-    assert word in messages[0]
 
 
 @settings(max_examples=100, deadline=None)
