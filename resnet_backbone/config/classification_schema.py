@@ -93,6 +93,14 @@ class ImageDataConfig(Section):
             raise ValueError(f"found {list(bounds)}, expected the lower one first")
         return bounds
 
+    @field_validator("progressive")
+    @classmethod
+    def _steps_ascend(cls, stages: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        steps = [step for step, _ in stages]
+        if steps != sorted(set(steps)):
+            raise ValueError(f"found steps {steps}, expected ascending ones")
+        return stages
+
     @model_validator(mode="after")
     def _fits(self) -> ImageDataConfig:
         if self.in_memory != (self.crop == "pad"):
@@ -100,21 +108,29 @@ class ImageDataConfig(Section):
             raise ValueError(
                 f"data.crop is {self.crop}, but data.format {self.format} needs {kind}"
             )
-        if self.crop == "scale_jitter" and self.short_side[0] < self.size:
-            raise ValueError(
-                f"data.short_side begins at {self.short_side[0]}, below data.size {self.size}: the "
-                "crop would not fit"
-            )
+        sizes = [("size", self.size), *(("progressive", size) for _, size in self.progressive)]
+        for key, size in sizes if self.crop == "scale_jitter" else ():
+            if self.short_side[0] < size:
+                raise ValueError(
+                    f"data.short_side begins at {self.short_side[0]}, below data.{key} {size}: the "
+                    "crop would not fit"
+                )
         if self.test_resize < self.test_size:
             raise ValueError(
                 f"data.test_resize is {self.test_resize}, below data.test_size {self.test_size}"
             )
-        only_read = ("auto_augment", "random_erase", "pca_color", "progressive")
-        given = [key for key in only_read if getattr(self, key)]
+        only_read = ("auto_augment", "random_erase", "pca_color", "progressive", "repeats")
+        defaults = type(self).model_fields
+        given = [key for key in only_read if getattr(self, key) != defaults[key].default]
         if self.in_memory and given:
             raise ValueError(
                 f"data.{given[0]} works on images as they are read; data.format {self.format} "
                 "crops and flips whole batches in memory"
+            )
+        if self.val_labels is not None and self.format != "folders":
+            raise ValueError(
+                f"data.val_labels names the classes of files in a folder; data.format "
+                f"{self.format} has its own labels"
             )
         return self
 

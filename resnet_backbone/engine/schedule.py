@@ -115,7 +115,8 @@ def _scale(
     elif key == "milestones":
         section[key] = _ascending(_steps(step, factor) for step in before)
     elif key == "progressive":
-        section[key] = tuple((_steps(step, factor), size) for step, size in before)
+        steps = _ascending(_steps(step, factor) for step, _ in before)
+        section[key] = tuple(zip(steps, (size for _, size in before), strict=True))
     else:
         section[key] = _steps(before, factor)
     if section[key] != before:

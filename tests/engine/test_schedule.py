@@ -140,3 +140,9 @@ def test_warm_up_may_last_until_the_training_error_has_fallen():
     assert learning_rate(solver, 2, warm=False) == pytest.approx(0.1)
     assert learning_rate(solver, 2, warm=True) == pytest.approx(1.0)
     assert learning_rate(solver, 4, warm=False) == pytest.approx(0.01)
+
+
+def test_steps_at_which_images_grow_stay_apart():
+    data = {"progressive": [(0, 128), (10, 160), (12, 192)]}
+    cfg = ClassificationConfig.model_validate({"data": data, "solver": {"batch_size": 256_000}})
+    assert scale_to_batch(cfg, world_size=1).data.progressive == ((0, 128), (1, 160), (2, 192))
