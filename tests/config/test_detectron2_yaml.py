@@ -4,38 +4,16 @@ import math
 from pathlib import Path
 
 import pytest
+from detectron2_files import BASE, errors_of, write
 
 from resnet_backbone.cli import train as train_command
-from resnet_backbone.config.detectron2_keys import ALWAYS, KEYS, MASKS
+from resnet_backbone.config.detectron2_keys import KEYS
 from resnet_backbone.config.load import dump_config, load_config
-from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError, WeightsError
 
-BASE = """
-MODEL:
-  BACKBONE: {NAME: build_resnet_fpn_backbone}
-  RESNETS: {OUT_FEATURES: [res2, res3, res4, res5]}
-  FPN: {IN_FEATURES: [res2, res3, res4, res5]}
-  ANCHOR_GENERATOR: {SIZES: [[32], [64], [128], [256], [512]]}
-  RPN: {IN_FEATURES: [p2, p3, p4, p5, p6], POST_NMS_TOPK_TRAIN: 1000}
-  ROI_HEADS: {NAME: StandardROIHeads, IN_FEATURES: [p2, p3, p4, p5]}
-  ROI_BOX_HEAD: {NAME: FastRCNNConvFCHead, NUM_FC: 2, POOLER_RESOLUTION: 7}
-DATASETS:
-  TRAIN: ("coco_2017_train",)
-  TEST: ("coco_2017_val",)
-INPUT:
-  MIN_SIZE_TRAIN: (640, 672)
-VERSION: 2
-"""
 ON_BASE = '_BASE_: "../base.yaml"\n'
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 @pytest.fixture
@@ -44,15 +22,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     write(tmp_path / "base.yaml", BASE)
     return lambda text="": write(tmp_path / "models" / "run.yaml", ON_BASE + text)
-
-
-def errors_of(path, overrides=()):
-    """Returns the lines of the error without the path of this test's folder."""
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides)
-    first, *rest = str(caught.value).replace(f"{path.parent}/", "").split("\n  ")
-    assert not rest or first.startswith(f"{len(rest)} error")
-    return rest or [first]
 
 
 # --- what is taken over ---
@@ -398,72 +367,6 @@ def test_their_keys_over_our_files_are_unknown():
         load_config("quickstart", ["MODEL.MASK_ON=True"])
 
 
-# --- bases ---
-
-
-def test_of_several_bases_the_later_holds(project, tmp_path):
-    write(tmp_path / "a.yaml", "SEED: 1\nSOLVER: {GAMMA: 0.5}")
-    write(tmp_path / "b.yml", "SEED: 2")
-    text = '_BASE_: [base.yaml, a.yaml, "b.yml"]'
-    cfg = load_config(write(tmp_path / "run.yaml", text))
-    assert (cfg.seed, cfg.solver.gamma) == (2, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("_BASE_: run.yaml", "_BASE_ leads back to where it came from: "),
-        ("_BASE_: none.yaml", "run.yaml: _BASE_ 'none.yaml': no such file in "),
-        ("_BASE_: https://x.org/a.yaml", "run.yaml: _BASE_ 'https://x.org/a.yaml': expected the"),
-        ("_BASE_: /etc/passwd", "run.yaml: _BASE_ '/etc/passwd': expected the path of a .yaml"),
-        ("_BASE_: 3", "run.yaml: _BASE_ 3: expected the path of a .yaml file"),
-        ("_BASE_: [[a.yaml]]", "run.yaml: _BASE_ ['a.yaml']: expected the path of a .yaml file"),
-    ],
-)
-def test_bases_that_cannot_be_followed(tmp_path, text, error):
-    (found,) = errors_of(write(tmp_path / "run.yaml", text))
-    assert found.startswith(error)
-
-
-def test_the_number_of_files_is_bounded(tmp_path):
-    """Each names the next twice: two to the power of 30 files to read."""
-    for n in range(30):
-        write(tmp_path / f"{n}.yaml", f"_BASE_: [{n + 1}.yaml, {n + 1}.yaml]")
-    write(tmp_path / "30.yaml", "SEED: 1")
-    with pytest.raises(ConfigError, match="leads to more than 20 files"):
-        load_config(tmp_path / "0.yaml")
-
-
-def test_code_in_a_file_is_refused_by_name_of_the_key(project):
-    """As in detectron2's Base-RetinaNet.yaml, which it evaluates."""
-    text = 'MODEL:\n  ANCHOR_GENERATOR:\n    SIZES: !!python/object/apply:eval ["[[1]]"]'
-    (error,) = errors_of(project(text))
-    assert error.startswith("run.yaml, line 4: tags (!) are not allowed")
-    assert error.endswith("(in SIZES)")
-
-
-# --- the table ---
-
-
-def targets():
-    return [key.target for key in KEYS.values() if key.target]
-
-
-def test_no_two_keys_are_one_of_ours_and_all_of_ours_exist():
-    assert len(set(targets())) == len(targets())
-    tree = Config().model_dump()
-    for target in targets():
-        value = tree
-        for part in target.split("."):
-            value = value[part]
-
-
-def test_every_key_is_translated_fixed_or_has_a_reason():
-    for name, key in KEYS.items():
-        assert (key.target is not None) + bool(key.accepted) + bool(key.reason) == 1, name
-        assert set(key.accepted) <= {ALWAYS, MASKS, "fpn", "c4", "dc5"}
-
-
 def test_a_drawn_training_runs_from_a_detectron2_yaml(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = project("""
@@ -506,31 +409,6 @@ def zoo(detectron2):
     if not folder.is_dir():
         pytest.skip("detectron2 is installed without the configs of its checkout")
     return folder
-
-
-def leaves(node, above=()):
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from leaves(value, (*above, name))
-        else:
-            yield ".".join((*above, name)), value
-
-
-def as_tuples(value):
-    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
-
-
-def test_the_table_has_all_keys_of_detectron2_with_their_defaults(detectron2):
-    from detectron2.config import get_cfg
-
-    cfg = get_cfg()
-    cfg.MODEL.pop("RESNET_BACKBONE", None)  # which our plug-in adds where it was imported
-    theirs = dict(leaves(cfg))
-    assert set(theirs) == set(KEYS)
-    off = ("KEYPOINT_HEAD", "SEM_SEG", "PANOPTIC", "RETINANET", "CASCADE")
-    for name, default in theirs.items():
-        if not any(part in name for part in off):
-            assert KEYS[name].default == as_tuples(default), name
 
 
 TWINS = [
