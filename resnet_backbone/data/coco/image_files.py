@@ -15,14 +15,18 @@ class ImageFiles:
         folder: May itself be a link; links inside must not lead out of it.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or it cannot be listed.
     """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such image folder; is data.root right?")
         self.folder = folder
-        self._files = _regular_files(folder.resolve())
+        self._root = folder.resolve()
+        try:
+            self._files = _regular_files(self._root)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be listed: {error}") from error
 
     def refusal(self, name: object) -> tuple[str, str] | None:
         """Returns why `name` cannot be read, as a defect's kind and detail; None where it can."""
@@ -34,9 +38,10 @@ class ImageFiles:
         path = self.folder / name
         if not os.path.lexists(path):
             return "missing image file", f"{path} does not exist"
-        root = self.folder.resolve()
-        if path.exists() and not Path(os.path.realpath(path)).is_relative_to(root):
+        if path.exists() and not Path(os.path.realpath(path)).is_relative_to(self._root):
             return "file name leaves the image folder", f"{path} is a link out of it"
+        if path.is_file():  # below a link to a folder, which the walk does not follow
+            return None
         return "missing image file", f"{path} is not a regular file"
 
 
