@@ -152,7 +152,8 @@ def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401
         ConfigError: an argument is none of the allowed values, or the network has no res5.
     """
     variant = get_variant(name)
-    chosen = Options(**({"norm": "FrozenBN"} | options))
+    stated = {key: value for key, value in options.items() if value is not None}
+    chosen = Options(**({"norm": "FrozenBN"} | stated))
     if len(variant.counts) < 4:
         raise ConfigError(f"{name}: has no res5; C4 detectors need a network with four stages")
     spec, _ = stage_specs(variant, chosen)[3]

@@ -38,6 +38,13 @@ def test_res5_head_takes_the_stride_where_it_is_told():
     assert create_res5("resnet50", stride_in_1x1=False)[0].conv2.stride == (2, 2)
 
 
+def test_what_is_left_to_the_weights_is_as_usual_in_a_res5_head_without_any():
+    """As in `create_backbone`, whose defaults these are."""
+    head = create_res5("resnet50", norm_eps=None, stride_in_1x1=None)
+    assert head[0].bn1.eps == create_backbone("resnet50").layer4[0].bn1.eps == 1e-5
+    assert head[0].conv1.stride == (1, 1)
+
+
 def test_the_backbone_needs_torch_alone():
     code = (
         "import sys, resnet_backbone.create\n"
