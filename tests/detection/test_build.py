@@ -100,34 +100,10 @@ def test_convolutions_are_channels_last_and_everything_is_float32():
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_c4_loads_res5_into_the_region_head(tmp_path):
-    """The backbone of C4 ends at res4; the file's layer4 belongs to the head."""
-    donor = create_backbone("resnet18")
-    for parameter in donor.parameters():
-        torch.nn.init.normal_(parameter)
-    card = WeightsCard(channel_order="RGB", mean=(1, 2, 3), std=(4, 5, 6))
-    save_weights(donor, tmp_path / "r18.safetensors", card)
-    backbone = {"name": "resnet18", "freeze_at": 0, "weights": str(tmp_path / "r18.safetensors")}
-    model = build(architecture="c4", rpn=ONE_MAP, backbone=backbone)
-    res5 = model.roi_heads.box_pooler.res5
-    assert not hasattr(model.backbone, "layer4")
-    for name, parameter in donor.layer4.named_parameters():
-        assert torch.equal(res5.get_parameter(name), parameter)
-    for name, parameter in model.backbone.named_parameters():
-        assert torch.equal(donor.get_parameter(name), parameter)
-
-
 def test_weights_that_cannot_be_read_are_an_error(tmp_path):
     backbone = {"name": "resnet18", "weights": str(tmp_path / "none.safetensors")}
     with pytest.raises(WeightsError, match=r"none\.safetensors"):
         build(backbone=backbone)
-
-
-def test_dc5_dilates_instead_of_striding():
-    model = build(architecture="dc5", rpn=ONE_MAP)
-    convolutions = [m for m in model.backbone.layer4.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert {conv.stride for conv in convolutions} == {(1, 1)}
-    assert (2, 2) in {conv.dilation for conv in convolutions if conv.kernel_size == (3, 3)}
 
 
 def test_faster_rcnn_has_no_mask_branch():
@@ -205,14 +181,3 @@ def test_a_backbone_given_as_the_detectors_weights_is_one(tmp_path):
     model = build(weights=str(tmp_path / "r18.safetensors"), pixels={})
     assert model.channel_order == "BGR"
     assert torch.equal(model.backbone.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
-
-
-def test_a_pyramid_needs_stages_that_halve():
-    with pytest.raises(ConfigError, match=r"model\.backbone\.output_stride: got 16, expected 32"):
-        build(backbone={"name": "resnet18", "output_stride": 16})
-
-
-def test_c4_needs_a_res5_of_ours():
-    pytest.importorskip("timm")
-    with pytest.raises(ConfigError, match="timm/resnet10t has no res5 that could work on regions"):
-        build(architecture="c4", rpn=ONE_MAP, backbone={"name": "timm/resnet10t"})
