@@ -4,45 +4,10 @@ import os
 
 import pytest
 import torch
-from torch import nn
+from tiny_state import advance, make_state
 
 from resnet_backbone.engine.checkpoint import Checkpoints, step_folders
-from resnet_backbone.engine.optimizer import AveragedWeights
-from resnet_backbone.engine.state import TrainState
 from resnet_backbone.errors import DivergedError, StorageError
-
-
-def make_state(step=0, seed=0, optimizer="sgd"):
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
-    model.to(memory_format=torch.channels_last)
-    if optimizer == "sgd":
-        made = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    else:
-        made = torch.optim.AdamW(model.parameters(), lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=8.0)
-    state = TrainState(model, made, scaler, AveragedWeights(model, 0.9))
-    state.progress.step = step
-    return state
-
-
-def advance(state, steps=1):
-    for _ in range(steps):
-        state.optimizer.zero_grad()
-        loss = state.model(torch.randn(2, 3, 5, 5)).square().mean()
-        state.scaler.scale(loss).backward()
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.average.update(state.model)
-        state.progress.step += 1
-
-
-def everything(state):
-    return {
-        f"{file}: {name}": tensor.clone()
-        for file, tensors in state.tensors().items()
-        for name, tensor in tensors.items()
-    }
 
 
 @pytest.fixture
@@ -54,52 +19,6 @@ def checkpoints(tmp_path):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_restored_state_goes_on_as_the_saved_one(checkpoints, optimizer):
-    state = make_state(optimizer=optimizer)
-    advance(state, 3)
-    state.progress.best, state.progress.window = 0.1 + 0.2, {"loss_cls": 1 / 3}
-    checkpoints.save(state, {"config": {"a": 1}})
-    saved = everything(state)
-
-    other = make_state(seed=1, optimizer=optimizer)
-    other.from_files(checkpoints.newest().files)
-    for name, tensor in everything(other).items():
-        assert torch.equal(tensor, saved[name]), name
-    assert other.progress == state.progress
-    assert other.scaler.get_scale() == state.scaler.get_scale()
-
-    for one in (state, other):
-        torch.manual_seed(5)
-        advance(one, 3)
-    for name, tensor in everything(other).items():
-        assert torch.equal(tensor, everything(state)[name]), name
-
-
-def test_restored_momentum_lies_in_memory_like_its_parameter(checkpoints):
-    state = make_state()
-    advance(state)
-    checkpoints.save(state, {})
-    other = make_state()
-    other.from_files(checkpoints.newest().files)
-    weight = other.model[0].weight
-    assert weight.stride() == other.optimizer.state[weight]["momentum_buffer"].stride()
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_another_model_is_refused_with_the_names(checkpoints):
-    state = make_state()
-    checkpoints.save(state, {})
-    other = make_state()
-    other.model.append(nn.Linear(1, 1))
-    with pytest.raises(StorageError, match="another model; 2 tensors do not fit: 3.bias, 3.weight"):
-        other.from_files(checkpoints.newest().files)
-    other = make_state()
-    other.model[2] = nn.Conv2d(4, 5, 1)
-    with pytest.raises(StorageError, match=r"2.weight \[2, 4, 1, 1\] instead of \[5, 4, 1, 1\]"):
-        other.from_files(checkpoints.newest().files)
 
 
 def test_the_newest_stay_and_at_least_as_many_as_asked_for(checkpoints):
