@@ -3,7 +3,6 @@
 import pytest
 import torchvision
 
-from resnet_backbone.cli import analyze as analyze_command
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.paper.complexity import measure
 
@@ -75,21 +74,3 @@ def test_output_stride_and_size():
 def test_unknown_names(name):
     with pytest.raises(ConfigError, match=f"unknown (backbone|network) '{name}'"):
         measure(name)
-
-
-def test_the_tool_prints_the_papers_figure_beside_ours(capsys):
-    analyze_command.main(["resnet18", "resnet20_cifar"])
-    out = capsys.readouterr().out
-    assert "11,689,512" in out
-    assert "1.814 G" in out
-    assert "paper: 1.8 G multiply-adds (here 1.008 of it)" in out
-    assert "paper: 0.27 M parameters (here 0.999 of it)" in out
-
-
-def test_the_tool_lists_and_refuses(capsys):
-    tool = analyze_command
-    tool.main(["--list"])
-    assert "resnet1202_cifar" in capsys.readouterr().out
-    for arguments in ([], ["resnet18", "--size", "0"]):
-        with pytest.raises(SystemExit, match="2"):
-            tool.main(arguments)

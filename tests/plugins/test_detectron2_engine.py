@@ -8,8 +8,6 @@ import pytest
 import torch
 import yaml
 
-from resnet_backbone.cli import train as train_command
-
 pytest.importorskip(
     "detectron2", reason="detectron2 is not on PYTHONPATH; it has no package, see README"
 )
@@ -18,6 +16,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
+from resnet_backbone.cli import train as train_command
 from resnet_backbone.config.load import load_config
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.settle import settle_detector
