@@ -61,13 +61,13 @@ def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Pro
     image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
     eps = NORM_EPS if stored.card is None else stored.card.norm_eps
     net = create_backbone(arch, norm="BN", norm_eps=eps, stride_in_1x1=stride_in_1x1).eval()
+    # A classifier of other classes than ImageNet's would not fit into the framework's model.
+    trunk = {name: t for name, t in stored.backbone().items() if not name.startswith("fc.")}
     try:
         load_weights(net, stored)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of old frameworks on new torch
-            theirs = builder(
-                arch, from_ours(stored.backbone(), layout, "backbone"), stride_in_1x1, eps
-            )
+            theirs = builder(arch, from_ours(trunk, layout, "backbone"), stride_in_1x1, eps)
     except ImportError as error:
         return f"{error.name or layout} is not installed"
     except WeightsError as error:
@@ -194,12 +194,16 @@ _BUILDERS = {
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], norm_eps: float) -> None:
-    """Loads everything but classifiers and counters, and gives all norms their eps."""
+    """Loads everything but classifiers and counters, and gives all norms their eps.
+
+    The norm behind the last sum of timm's networks with pre-activation is the classifier's.
+    """
     for module in model.modules():
         if hasattr(module, "running_var"):
             module.eps = norm_eps  # type: ignore[assignment]
     missing, unexpected = model.load_state_dict(dict(state), strict=False)
     ignored = ("num_batches_tracked", "fc.weight", "fc.bias", "linear.weight", "linear.bias")
-    left = [n for n in (*missing, *unexpected) if not n.endswith(ignored) and "head." not in n]
+    heads = ("head.", "norm.")
+    left = [n for n in (*missing, *unexpected) if not (n.endswith(ignored) or n.startswith(heads))]
     if left:
         raise WeightsError(f"does not fill the framework's own model: {', '.join(left[:5])}")

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 import torchvision
@@ -10,7 +8,6 @@ from resnet_backbone.cli import convert as convert_command
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import StorageError, WeightsError
-from resnet_backbone.plugins import proof
 from resnet_backbone.weights.presets import MSRA
 
 
@@ -56,43 +53,6 @@ def test_our_own_format_keeps_the_card(run, source, tmp_path, capsys):
     assert out.splitlines()[-1] == f"122 tensors are in {again}"
 
 
-def test_the_proof_notices_a_difference(monkeypatch, source):
-    """Where ours computes something else, the numbers say so."""
-    stored = proof_input(source)
-    right = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
-    assert max(right.differences.values()) < 1e-5
-    build = proof._BUILDERS["torchvision"]
-
-    def wrong(arch, state, stride, eps):
-        return build(arch, state | {"conv1.weight": 1.01 * state["conv1.weight"]}, stride, eps)
-
-    monkeypatch.setitem(proof._BUILDERS, "torchvision", wrong)
-    found = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
-    assert min(found.differences.values()) > 1e-4
-
-
-def proof_input(path):
-    from resnet_backbone.weights.stored import read_weights
-
-    return read_weights(path)
-
-
-def test_the_proof_is_of_the_cards_eps(source):
-    stored = proof_input(source)
-    stored = replace(stored, card=stored.card.model_copy(update={"norm_eps": 1e-3}))
-    found = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
-    assert max(found.differences.values()) < 1e-5
-
-
-def test_weights_that_do_not_fill_the_network_are_a_reason_not_a_failure(source):
-    stored = proof_input(source)
-    tensors = {name: t for name, t in stored.tensors.items() if not name.startswith("layer4")}
-    found = proof.prove(
-        replace(stored, tensors=tensors), "resnet18", stride_in_1x1=False, layout="torchvision"
-    )
-    assert "layer4" in found
-
-
 @pytest.fixture(scope="module")
 def c4_detector(tmp_path_factory):
     """A file of Faster R-CNN with res5 among the heads."""
@@ -127,12 +87,6 @@ def test_a_detector_is_converted_proved_and_folded(run, c4_detector, tmp_path, c
     assert rb.read_card(folded).channel_order == "BGR"
     convert(run, c4_detector, tmp_path / "d2.pth", "detectron2")
     assert "detectron2" in capsys.readouterr().out
-
-
-def test_frameworks_that_are_absent_are_said_to_be(monkeypatch, source):
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    result = proof.prove(proof_input(source), "resnet18", stride_in_1x1=False, layout="timm")
-    assert result == "timm is not installed"
 
 
 def test_folding_makes_msras_pixels_of_torchvisions(run, source, tmp_path):
