@@ -60,3 +60,5 @@ def _curves(folder: Path) -> Curves:
         return read_curves(folder / METRICS)
     except OSError as error:
         raise StorageError(f"{folder / METRICS}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise StorageError(f"{folder / METRICS}: cannot be read: {error}") from error
