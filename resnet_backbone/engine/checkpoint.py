@@ -59,7 +59,7 @@ class Checkpoints:
             for folder in (self.folder, self.best_folder):
                 storage.make_folder(folder)
                 storage.remove_stale(folder, FILES)
-        except OSError as error:
+        except (OSError, StorageError) as error:
             raise StorageError(f"{self.folder.parent}: cannot be prepared: {error}") from error
 
     def save(self, state: TrainState, about: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ notice one. Whatever moment the machine stops at, a folder under its final name 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -130,6 +131,8 @@ def make_folder(folder: Path) -> None:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(exist_ok=True)
             flush_folder(missing.parent)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {_reason(error)}") from error
 

@@ -358,3 +358,13 @@ def test_without_flushing_the_parent_a_finished_commit_can_vanish(tmp_path, monk
     monkeypatch.setattr(storage, "flush_folder", lambda folder: None)
     total, found = outcomes(tmp_path, monkeypatch)
     assert any("new" not in readable for count, readable in found if count == total)
+
+
+def test_a_file_in_the_place_of_a_folder_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+            storage.make_folder(folder)
+    storage.make_folder(tmp_path / "a" / "b")
+    storage.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()

@@ -1,0 +1,186 @@
+"""Predictions for files and folders: which are taken, what they are called, what is listed."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from resnet_backbone.data.loading.images import read_image
+from resnet_backbone.errors import Interrupted, StorageError
+from resnet_backbone.structures import Detections
+from resnet_backbone.tasks.detection.predict_files import predict_files
+
+WIDTH, HEIGHT = 21, 13
+
+
+class Finder:
+    """Stands in for a `Predictor`: finds two boxes in every image, and draws by inverting it."""
+
+    class_names = ("cat", "dog")
+    category_ids = (3, 7)
+
+    def __init__(self, masks=True, signal_at=None):
+        self.masks, self.signal_at, self.seen = masks, signal_at, []
+
+    def read(self, path):
+        return read_image(path)
+
+    def __call__(self, image, *, image_id):
+        self.seen.append(image_id)
+        if image_id == self.signal_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        height, width = image.shape[1:]
+        masks = torch.zeros(2, height, width, dtype=torch.bool)
+        masks[0, 2:5, 1:9] = True
+        return Detections(
+            image_id=image_id,
+            size=(height, width),
+            boxes=torch.tensor([[1.0, 2.0, 9.0, 5.0], [0.125, 0.0, 20.375, 12.5]]),
+            scores=torch.tensor([0.75, 0.123456]),
+            classes=torch.tensor([1, 0]),
+            masks=masks if self.masks else None,
+        )
+
+    def draw(self, image, found, *, threshold):
+        assert threshold == 0.0  # all that it reports
+        return Image.fromarray(255 - image.permute(1, 2, 0).numpy())
+
+
+def write(path, shade=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (WIDTH, HEIGHT), (shade, shade, shade)).save(path)
+    return path
+
+
+def listed(output):
+    return json.loads((output / "predictions.json").read_text())
+
+
+def test_the_list_is_cocos_and_its_tools_read_it(tmp_path):
+    files = [write(tmp_path / "a.png"), write(tmp_path / "b.png")]
+    outcome = predict_files(Finder(), files, tmp_path / "out")
+    assert (outcome.drawn, outcome.failures) == (2, [])
+    coco = COCO(str(tmp_path / "out" / "predictions.json"))
+    assert coco.getCatIds() == [3, 7] and coco.loadCats([7])[0]["name"] == "dog"
+    assert coco.getImgIds() == [1, 2]
+    assert coco.loadImgs([2]) == [
+        {
+            "id": 2,
+            "file_name": str(files[1]),
+            "picture": "b.jpg",
+            "height": HEIGHT,
+            "width": WIDTH,
+        }
+    ]
+    assert coco.getAnnIds() == [1, 2, 3, 4]
+    first, second = coco.loadAnns(coco.getAnnIds(imgIds=[2]))
+    assert (first["category_id"], first["bbox"], first["area"]) == (7, [1, 2, 8, 3], 24)
+    assert (first["score"], first["iscrowd"], first["image_id"]) == (0.75, 0, 2)
+    # Two decimals of a pixel, five of a score.
+    assert (second["bbox"], second["score"]) == ([0.12, 0, 20.25, 12.5], 0.12346)
+    assert coco.annToMask(first)[2:5, 1:9].all() and coco.annToMask(first).sum() == 24
+    assert coco_mask.decode(second["segmentation"]).shape == (HEIGHT, WIDTH)
+    assert coco.annToMask(second).sum() == 0
+
+
+def test_detectors_without_masks_list_boxes_alone(tmp_path):
+    predict_files(Finder(masks=False), [write(tmp_path / "a.png")], tmp_path / "out")
+    assert all("segmentation" not in entry for entry in listed(tmp_path / "out")["annotations"])
+
+
+def test_pictures_are_what_was_drawn(tmp_path):
+    predict_files(Finder(), [write(tmp_path / "a.png", shade=40)], tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.jpg") as picture:
+        assert picture.format == "JPEG" and picture.size == (WIDTH, HEIGHT)
+        # Of one shade, JPEG keeps it to a level or two.
+        assert abs(np.asarray(picture).astype(int) - 215).max() <= 2
+
+
+def test_folders_are_taken_whole_in_the_order_of_names_and_each_file_once(tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("b.PNG", "a.jpg", "deep/er/c.webp", "d.Tiff"):
+        write(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "a.jpg.bak").write_text("none either")
+    outcome = predict_files(Finder(), [folder / "d.Tiff", folder, folder], tmp_path / "out")
+    assert outcome.drawn == 4 and outcome.failures == []
+    names = [image["file_name"] for image in listed(tmp_path / "out")["images"]]
+    expected = ["d.Tiff", "a.jpg", "b.PNG", "deep/er/c.webp"]
+    assert names == [str(folder / name) for name in expected]
+
+
+def test_what_cannot_be_used_is_a_line_and_the_others_are_done(tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    inputs = [tmp_path / "absent.png", tmp_path / "empty", bad, write(tmp_path / "good.png")]
+    finder = Finder()
+    outcome = predict_files(finder, inputs, tmp_path / "out")
+    assert outcome.drawn == 1
+    empty, absent, damaged = outcome.failures
+    assert empty == f"{tmp_path / 'empty'}: no image in this folder"
+    assert absent == f"{tmp_path / 'absent.png'}: no such image"
+    assert damaged.startswith(f"{bad}: ")
+    assert finder.seen == [3]  # an image keeps the number of its place
+    assert [image["id"] for image in listed(tmp_path / "out")["images"]] == [3]
+    assert [entry["id"] for entry in listed(tmp_path / "out")["annotations"]] == [1, 2]
+
+
+def test_without_any_image_the_list_is_there_and_empty(tmp_path):
+    outcome = predict_files(Finder(), [], tmp_path / "out")
+    assert outcome.drawn == 0
+    found = listed(tmp_path / "out")
+    assert found["images"] == found["annotations"] == [] and len(found["categories"]) == 2
+
+
+NAMES = st.lists(
+    st.sampled_from(["a.png", "a.jpg", "a_2.jpg", "x/a.png", "x/a_2.jpg", "y/a.webp", "b.jpg"]),
+    min_size=1,
+    unique=True,
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(NAMES, st.booleans())
+def test_no_picture_is_written_over_an_input_or_another_picture(tmp_path, names, beside):
+    """Whatever the names are, and also where pictures go beside the inputs."""
+    root = tmp_path / str(len(list(tmp_path.iterdir())))
+    files = [write(root / name, shade=10 * number) for number, name in enumerate(names)]
+    before = [file.read_bytes() for file in files]
+    output = root if beside else root / "out"
+    predict_files(Finder(), files, output)
+    assert [file.read_bytes() for file in files] == before
+    pictures = [image["picture"] for image in listed(output)["images"]]
+    assert len(set(pictures)) == len(files)
+    for number, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        stem = name.rpartition("/")[2].partition(".")[0]
+        assert picture.startswith(stem) and picture.endswith(".jpg")
+        shade = np.asarray(Image.open(output / picture)).astype(int)
+        assert abs(shade - (255 - 10 * number)).max() <= 2
+
+
+def test_a_signal_ends_it_before_the_next_image_and_without_a_list(tmp_path):
+    files = [write(tmp_path / f"{number}.png") for number in range(4)]
+    finder = Finder(signal_at=2)
+    with pytest.raises(Interrupted, match="stopped by a signal after 2 of 4 images"):
+        predict_files(finder, files, tmp_path / "out")
+    assert finder.seen == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.jpg", "1.jpg"]
+
+
+def test_an_output_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    finder = Finder()
+    with pytest.raises(StorageError, match="out: cannot be written: Not a directory"):
+        predict_files(finder, [write(tmp_path / "a.png")], tmp_path / "out")
+    assert finder.seen == []
