@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -7,10 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 from resnet_backbone.classification.create import create_classifier
-from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, WeightsError
-from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
 from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
 from resnet_backbone.weights.card import WeightsCard
@@ -41,33 +38,6 @@ def test_a_file_of_ours_knows_its_network_and_its_pixels(images, runs):
     saved = load_file(runs[0] / "model.safetensors")
     assert torch.equal(trained.model.pixel_mean, saved["pixel_mean"])
     assert torch.equal(trained.model.network.fc.weight, saved["fc.weight"])
-
-
-def test_evaluating_a_runs_weights_repeats_its_last_evaluation(images, runs, tmp_path):
-    for run in runs:
-        cfg = tiny_classifier.config(images, tmp_path)
-        found = evaluate_classifier_files(cfg, [run / "model.safetensors"], tmp_path / run.name)
-        before = json.loads((run / "results.json").read_text())
-        assert found.metrics == before["metrics"]
-        written = json.loads((tmp_path / run.name / "results.json").read_text())
-        assert written["metrics"] == before["metrics"] and written["testing"] == "single"
-
-
-def test_an_ensemble_is_the_mean_of_its_members(images, runs, tmp_path):
-    cfg = tiny_classifier.config(images, tmp_path)
-    files = [run / "model.safetensors" for run in runs]
-    found = evaluate_classifier_files(cfg, files, tmp_path)
-    members = [load_trained_classifier(file, cfg).model for file in files]
-    wrong, surprise, total = 0, 0.0, 0
-    for batch in build_images(cfg.data, batch_size=1, seed=0, fill=None).test_batches(1):
-        with torch.no_grad():
-            votes = torch.stack([m.scores(batch.images).softmax(1) for m in members]).mean(0)[0]
-        wrong += int(votes.argmax() != batch.labels[0])
-        surprise -= float(votes[batch.labels[0]].log())
-        total += 1
-    assert found.metrics["classification"]["top1_error"] == wrong / total
-    # The same networks on batches of another size: float32 rounding.
-    assert found.loss["loss"] == pytest.approx(surprise / total, rel=1e-4)
 
 
 def test_weights_of_others_are_built_as_the_configuration_says(images, tmp_path):
