@@ -140,8 +140,9 @@ def _timm(
     """Their names ("resnet50.a1_in1k") appear in the path, as the folder or as the file."""
     if kind != "backbone" or layout not in ("torchvision", "timm"):
         return None
-    if found := _TIMM_NAME.search(source):
-        return timm_card(found[0])
+    for found in _TIMM_NAME.finditer(source):  # of which some may be folders of the user's
+        if card := timm_card(found[0]):
+            return card
     if arch is not None and _HUB_FILE.fullmatch(name := PurePath(source).name):
         return _timm_release(arch, name)
     return None
