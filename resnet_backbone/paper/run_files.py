@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.strict_yaml import read_file
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.paper.record_schema import Best, Error, Test, defects, read_checked
 from resnet_backbone.utils.run_layout import RESULTS, WEIGHTS
 
-# Sections 3.4 and 4.2: the values that these keys of the configuration have in the paper.
+# Sections 3.4 and 4.2: the values that these keys of the configuration have in the paper, of either
+# data set and of one.
 PAPERS: dict[str, tuple[Any, ...]] = {
     "data.mixup": (0,),
     "data.cutmix": (0,),
@@ -31,10 +33,20 @@ PAPERS: dict[str, tuple[Any, ...]] = {
     "solver.optimizer": ("sgd",),
     "solver.momentum": (0.9,),
     "solver.weight_decay": (1e-4,),
+    "solver.weight_decay_norm": (1e-4,),
+    "solver.weight_decay_bias": (None, 1e-4),
     "solver.nesterov": (False,),
     "solver.clip_grad_norm": (None,),
     "solver.ema_decay": (None,),
 }
+IMAGENET: dict[str, tuple[Any, ...]] = {
+    "data.crop": ("scale_jitter",),
+    "data.size": (224,),
+    "data.short_side": ([256, 480],),
+    "data.pca_color": (0.1,),
+    "model.stride_in_1x1": (True,),
+}
+CIFAR: dict[str, tuple[Any, ...]] = {"data.padding": (4,)}
 
 
 class DataSection(BaseModel):
@@ -150,18 +162,22 @@ def read_config(file: Path) -> RecordedConfig:
     if task != "classification":
         raise ConfigError(f"{file}: task is {task}, expected classification, the only one recorded")
     try:
-        return RecordedConfig.model_validate(tree | {"extras": _extras(tree)})
+        config = RecordedConfig.model_validate(tree | {"extras": ()})
     except ValidationError as error:
         raise StorageError(f"{file}: {defects(error)}") from None
+    return config.model_copy(update={"extras": _extras(tree)})
 
 
-def _extras(tree: Mapping[str, Any]) -> list[str]:
+def _extras(tree: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the keys by which a recipe is another than the paper's, with their values."""
+    expected = PAPERS | (CIFAR if tree["data"].get("crop") == "pad" else IMAGENET)
+    if not get_variant(tree["model"]["name"]).has_bottlenecks:
+        expected.pop("model.stride_in_1x1", None)
     found = []
-    for key, papers in PAPERS.items():
+    for key, papers in expected.items():
         section, _, name = key.partition(".")
-        value = (tree.get(section) or {}).get(name, papers[0])
+        value = tree[section].get(name, papers[0])
         if value not in papers:
             # Of a file, that there is one says enough; where it lies is the machine's matter.
             found.append(key if key == "model.weights" else f"{key} {value}")
-    return found
+    return tuple(found)

@@ -37,6 +37,7 @@ def write_run(
                 "batch_size": 128,
                 "reference_batch_size": 128,
                 "lr": 0.1,
+                "weight_decay_norm": 1e-4,
             },
             **sections,
         }

@@ -35,6 +35,7 @@ def solver(**changes):
         "batch_size": 128,
         "reference_batch_size": 128,
         "lr": 0.1,
+        "weight_decay_norm": 1e-4,
     }
     return {"solver": full | changes}
 
@@ -71,12 +72,13 @@ def test_deviations(make, options, expected):
 
 
 def test_a_plateau_may_end_a_run_early(make):
-    data = {"root": "/data/imagenet"}
+    data = {"root": "/data/imagenet", "pca_color": 0.1}
+    model = {"name": "resnet50", "stride_in_1x1": True}
     plateau = solver(schedule="plateau", milestones=(), batch_size=256, max_iter=600_000)
-    found = make("run", "resnet50", data=data, steps=410_000, **plateau)
+    found = make("run", "resnet50", data=data, model=model, steps=410_000, **plateau)
     assert deviations(found, IMAGENET_SCHEDULE) == ()
     classic = solver(max_iter=450_000, milestones=(150_000, 300_000), batch_size=256)
-    found = make("classic", "resnet50", data=data, steps=450_000, **classic)
+    found = make("classic", "resnet50", data=data, model=model, steps=450_000, **classic)
     assert deviations(found, IMAGENET_SCHEDULE) == (
         "shortened to 75 % of the schedule",
         "other drops of the rate",

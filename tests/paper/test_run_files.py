@@ -8,7 +8,15 @@ from finished_runs import write_evaluation, write_json, write_run
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.strict_yaml import write_text
 from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.paper.run_files import PAPERS, Metrics, errors_of, more_tests, read_config
+from resnet_backbone.paper.run_files import (
+    CIFAR,
+    IMAGENET,
+    PAPERS,
+    Metrics,
+    errors_of,
+    more_tests,
+    read_config,
+)
 
 # Another value than the paper's for each of the keys.
 OTHER = {
@@ -28,17 +36,28 @@ OTHER = {
     "solver.optimizer": "lamb",
     "solver.momentum": 0.8,
     "solver.weight_decay": 5e-4,
+    "solver.weight_decay_norm": 0.0,
+    "solver.weight_decay_bias": 0.0,
     "solver.nesterov": True,
     "solver.clip_grad_norm": 1.0,
     "solver.ema_decay": 0.999,
+    "data.crop": "random_resized",
+    "data.size": 160,
+    "data.short_side": (256, 320),
+    "data.pca_color": 0.0,
+    "data.padding": 2,
+    "model.stride_in_1x1": False,
 }
+ON_IMAGENET = {"data": {"pca_color": 0.1}, "model": {"stride_in_1x1": True}}
+ON_CIFAR = {"data": {"format": "cifar10", "crop": "pad", "size": 32}}
 
 
-def written(folder, **sections):
-    """config.yaml as the engine writes it, of a run on ImageNet by the paper's recipe."""
+def written(folder, recipe=ON_IMAGENET, **sections):
+    """config.yaml as the engine writes it, of a run by the paper's recipe but for `sections`."""
     tree = ClassificationConfig(name="mine").model_dump()
-    for name, values in sections.items():
-        tree[name] |= values
+    for changes in (recipe, sections):
+        for name, values in changes.items():
+            tree[name] |= values
     cfg = ClassificationConfig.model_validate(tree)
     file = folder / "config.yaml"
     file.write_text(write_text(cfg.model_dump(mode="json")))
@@ -67,9 +86,16 @@ def test_the_papers_recipe_has_no_extras(tmp_path):
     assert (data.val, data.hold_out) == (("val",), 0)
 
 
-@pytest.mark.parametrize("key", PAPERS)
-def test_every_other_value_is_named_with_its_key(tmp_path, key):
-    (extra,) = read_config(written(tmp_path, **changed(key))).extras
+def test_the_papers_recipe_on_cifar_has_no_extras(tmp_path):
+    assert read_config(written(tmp_path, ON_CIFAR)).extras == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "recipe"),
+    [(key, ON_IMAGENET) for key in PAPERS | IMAGENET] + [(key, ON_CIFAR) for key in CIFAR],
+)
+def test_every_other_value_is_named_with_its_key(tmp_path, key, recipe):
+    (extra,) = read_config(written(tmp_path, recipe, **changed(key))).extras
     assert extra.partition(" ")[0] == key
     value = json.loads(json.dumps(OTHER[key]))
     # Of a file, that there is one says enough; where it lies is the machine's matter.
