@@ -13,7 +13,7 @@ from resnet_backbone.cli import evaluate as evaluate_command
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.errors import ConfigError, DataError, WeightsError
-from resnet_backbone.evaluation.coco import METRICS
+from resnet_backbone.evaluation.average_precision import METRICS
 
 
 @pytest.fixture(scope="module")

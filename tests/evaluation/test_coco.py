@@ -14,7 +14,8 @@ from pycocotools.cocoeval import COCOeval
 
 from resnet_backbone.errors import DataError
 from resnet_backbone.evaluation import CocoEvaluator
-from resnet_backbone.evaluation.coco import METRICS, encode_masks
+from resnet_backbone.evaluation.average_precision import METRICS
+from resnet_backbone.evaluation.compact import encode_masks
 from resnet_backbone.structures import Detections
 
 # Both codes add the same doubles in another order.

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.errors import DataError, Interrupted
-from resnet_backbone.evaluation.coco import encode_masks
+from resnet_backbone.evaluation.compact import encode_masks
 from resnet_backbone.structures import Detections
 from resnet_backbone.tasks.detection.pictures import save_picture
 from resnet_backbone.tasks.detection.predictor import Predictor

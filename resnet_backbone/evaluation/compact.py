@@ -1,0 +1,149 @@
+"""Detections, checked, as arrays that are small enough to keep and to send to other ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_api
+from torch import Tensor
+
+from resnet_backbone.errors import DataError
+from resnet_backbone.structures import Detections
+
+
+@dataclass(frozen=True)
+class CompactDetections:
+    """The detections of one image.
+
+    Attributes:
+        size: (height, width).
+        boxes: float64[N, 4], COCO's (x, y, width, height).
+        scores: float64[N].
+        classes: int64[N].
+        masks: N compressed run-length encodings, or None.
+    """
+
+    size: tuple[int, int]
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    masks: list[bytes] | None
+
+
+@dataclass(frozen=True)
+class JoinedDetections:
+    """The detections of all images, image after image.
+
+    Attributes:
+        images: int64[N], ascending; the number of each detection's image, as in `Truth`.
+        boxes: float64[N, 4], COCO's (x, y, width, height).
+        scores: float64[N].
+        classes: int64[N].
+        masks: N RLEs {"size": [height, width], "counts": bytes}; empty where there are none.
+    """
+
+    images: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    masks: list[dict[str, Any]]
+
+
+def compact(found: Detections, *, class_count: int, with_masks: bool) -> CompactDetections:
+    """Returns the detections of an image, checked: COCO's code takes anything without a word.
+
+    Args:
+        found: On any device.
+        class_count: Classes are below it.
+        with_masks: Whether masks must be there; otherwise they are dropped.
+
+    Raises:
+        DataError: a box or a score is not finite.
+        ValueError: something else is not as `Detections` says.
+    """
+    corners = found.boxes.double().cpu().numpy().reshape(-1, 4)
+    scores, classes = found.scores.double().cpu().numpy(), found.classes.cpu().numpy()
+    where = f"image {found.image_id}"
+    if not len(corners) == len(scores) == len(classes):
+        counts = f"{len(corners)} boxes, {len(scores)} scores and {len(classes)} classes"
+        raise ValueError(f"{where}: there are {counts}")
+    finite = np.isfinite(corners).all(axis=1) & np.isfinite(scores)
+    if not finite.all():
+        raise DataError(
+            f"{where}: {(~finite).sum()} detections have a box or score that is not finite"
+        )
+    if (corners[:, 2:] < corners[:, :2]).any():
+        raise ValueError(f"{where}: a box ends before it begins; expected (x0, y0, x1, y1)")
+    unknown = classes[(classes < 0) | (classes >= class_count)]
+    if len(unknown):
+        raise ValueError(f"{where}: class {unknown[0]}, expected 0 to {class_count - 1}")
+    return CompactDetections(
+        size=found.size,
+        boxes=np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1),
+        scores=scores,
+        classes=classes,
+        masks=_checked_masks(found) if with_masks else None,
+    )
+
+
+def _checked_masks(found: Detections) -> list[bytes]:
+    if found.masks is None:
+        raise ValueError(f"image {found.image_id}: masks are to be judged, but there are none")
+    expected = (len(found.boxes), *found.size)
+    if tuple(found.masks.shape) != expected:
+        shape = tuple(found.masks.shape)
+        raise ValueError(f"image {found.image_id}: masks are {shape}, expected {expected}")
+    return encode_masks(found.masks)
+
+
+def encode_masks(masks: Tensor) -> list[bytes]:
+    """Returns the compressed run lengths of bool[N, H, W].
+
+    COCO counts down columns, so masks are transposed first, on their own device, where that is
+    cheap; the encoder then reads memory in order.
+    """
+    columns = masks.transpose(1, 2).contiguous().cpu().numpy().view(np.uint8)
+    return [rle["counts"] for rle in mask_api.encode(columns.transpose(2, 1, 0))]
+
+
+def join(found: Mapping[int, CompactDetections], max_detections: int) -> JoinedDetections:
+    """Returns all detections in ascending order of their image.
+
+    Args:
+        found: By the number of the image.
+        max_detections: Of each image and class, as many of the best are kept.
+    """
+    numbers = sorted(found)
+    images = [_best(found[number], max_detections) for number in numbers]
+    lengths = [len(image.scores) for image in images]
+    return JoinedDetections(
+        images=np.repeat(np.array(numbers, dtype=np.int64), lengths),
+        boxes=np.concatenate([np.empty((0, 4)), *(image.boxes for image in images)]),
+        scores=np.concatenate([np.empty(0), *(image.scores for image in images)]),
+        classes=np.concatenate([np.empty(0, dtype=np.int64), *(image.classes for image in images)]),
+        masks=[
+            {"size": list(image.size), "counts": counts}
+            for image in images
+            for counts in image.masks or ()
+        ],
+    )
+
+
+def _best(found: CompactDetections, limit: int) -> CompactDetections:
+    """The detections without those that have `limit` better ones of their class."""
+    if len(found.scores) <= limit:
+        return found
+    order = np.argsort(-found.scores, kind="stable")
+    classes = found.classes[order]
+    place = np.tril(classes[:, None] == classes).sum(axis=1)
+    kept = order[place <= limit]
+    return CompactDetections(
+        size=found.size,
+        boxes=found.boxes[kept],
+        scores=found.scores[kept],
+        classes=found.classes[kept],
+        masks=None if found.masks is None else [found.masks[index] for index in kept],
+    )
