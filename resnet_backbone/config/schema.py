@@ -197,6 +197,10 @@ class EvaluationConfig(JudgingConfig):
 
     loss: bool = Field(True, description="also compute the losses of the validation split")
     pictures: NonNegative = Field(8, description="how many images to draw detections on")
+    max_detections: Annotated[int, Field(ge=100)] = Field(
+        100,
+        description="how many of the best detections of an image and class AP counts; COCO: 100",
+    )
 
 
 class Config(RunConfig):

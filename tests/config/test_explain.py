@@ -173,6 +173,7 @@ def test_a_value_never_takes_more_than_a_line(value):
         ("solver.lr.x=1", "found a section with the keys x, expected a number"),
         ("model.rpn.iou_thresholds=[0.7, 0.3]", "found [0.7, 0.3], expected the lower one first"),
         ("evaluation.patience=0", "found 0, expected a value greater than 0"),
+        ("evaluation.max_detections=50", "found 50, expected a value greater than or equal to 100"),
         ("solver.amp=bf8", "found 'bf8', expected one of 'off', 'bf16' or 'fp16'"),
         ("data.root=[" + "a" * 80 + "]", "found ['" + "a" * 55 + "..., expected text"),
     ],

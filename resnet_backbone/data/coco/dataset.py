@@ -85,6 +85,12 @@ class CocoDataset:
         """bool[len(self)]: which images are wider than high."""
         return np.array([record.width > record.height for record in self._records], dtype=bool)
 
+    @property
+    def object_counts(self) -> np.ndarray:
+        """int64[len(self)]: how many instances, crowds aside, each image has."""
+        counts = [len(self._annotations.instances(number)) for number in self._numbers]
+        return np.array(counts, dtype=np.int64)
+
     def training_sample(self, index: int, epoch: int, position: int) -> Sample:
         """Returns image `index`, augmented: a function of the arguments and the seed alone.
 

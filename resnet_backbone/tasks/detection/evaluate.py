@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,17 +19,36 @@ from resnet_backbone.evaluation import CocoEvaluator, Evaluator
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
 
+logger = logging.getLogger(__name__)
 
-def make_evaluator(dataset: CocoDataset, *, with_masks: bool) -> CocoEvaluator:
-    """Returns what judges detections on a split."""
+
+def make_evaluator(cfg: Config, dataset: CocoDataset) -> CocoEvaluator:
+    """Returns what judges detections on a split; warns of images that hold too many objects."""
+    _warn_of_crowded_images(dataset, cfg.model.roi.detections_per_image)
     return CocoEvaluator(
         dataset.annotations,
         category_ids=dataset.category_ids,
         class_names=dataset.class_names,
         image_ids=dataset.image_ids,
-        tasks=("bbox", "segm") if with_masks else ("bbox",),
+        tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
         leave_out=dataset.defects.rejected,
+        max_detections=cfg.evaluation.max_detections,
     )
+
+
+def _warn_of_crowded_images(dataset: CocoDataset, limit: int) -> None:
+    counts = dataset.object_counts
+    crowded = int((counts > limit).sum())
+    if crowded and distributed.is_main():
+        logger.warning(
+            "%s: %d of %d images hold more objects, up to %d, than the detector returns: raise "
+            "model.roi.detections_per_image, now %d",
+            dataset.description,
+            crowded,
+            len(counts),
+            counts.max(),
+            limit,
+        )
 
 
 def evaluate_split(

@@ -37,7 +37,7 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         dataset = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
         trained = load_trained(weights, cfg, device=device)
         check_classes(trained, dataset.class_names, dataset.category_ids, str(dataset.annotations))
-        evaluator = make_evaluator(dataset, with_masks=trained.cfg.model.mask)
+        evaluator = make_evaluator(trained.cfg, dataset)
         model, stop = trained.model, flag.on_any_rank
         result = evaluate_split(trained.cfg, model, dataset, evaluator, device, stop)
     if distributed.is_main():

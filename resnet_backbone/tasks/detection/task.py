@@ -81,7 +81,7 @@ class DetectionTask(Task[Config]):
             "val": _digest(self._val.annotations),
         }
         self.model: RCNN = build_detector(cfg, len(self.class_names), weights=weights).to(device)
-        self._evaluator = make_evaluator(self._val, with_masks=cfg.model.mask)
+        self._evaluator = make_evaluator(cfg, self._val)
 
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's share of all batches from `start_step` on, without end."""

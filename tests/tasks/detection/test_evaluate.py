@@ -7,11 +7,13 @@ import socket
 import pytest
 import torch
 from evaluate_on_ranks import IMAGE_IDS, batches, coco_evaluator, evaluate_share
-from tiny_rcnn import CLASS_NAMES, Seer, tiny_config, tiny_detector
+from tiny_rcnn import CLASS_NAMES, Seer, tiny_config, tiny_detector, write_tiny_dataset
 
+from resnet_backbone.config.schema import DataConfig
+from resnet_backbone.data.coco.build import build_dataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.errors import Interrupted
-from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.evaluate import evaluate, make_evaluator
 
 CPU = torch.device("cpu")
 
@@ -86,6 +88,36 @@ def test_progress_goes_to_the_log_where_there_is_no_terminal(model, tmp_path, ca
     caplog.set_level(logging.INFO, logger="resnet_backbone")
     run(model, tmp_path, with_loss=False)
     assert "evaluated 7 of 7 batches" in caplog.text
+
+
+def test_images_of_more_objects_than_the_detector_returns_are_counted(tmp_path, caplog):
+    section = write_tiny_dataset(tmp_path / "data")
+    path = tmp_path / "data" / "annotations" / "val.json"
+    content = json.loads(path.read_text())
+    first = content["annotations"][0]
+    content["annotations"] += [first | {"id": 900 + number} for number in range(4)]
+    content["annotations"] += [first | {"id": 990, "iscrowd": 1}]
+    path.write_text(json.dumps(content))
+    data = DataConfig.model_validate_json(json.dumps(section))
+    for limit, warned in ((4, True), (5, False)):
+        roi = tiny_config().model.roi.model_dump() | {"detections_per_image": limit}
+        cfg = tiny_config(roi=roi).model_copy(update={"data": data})
+        make_evaluator(cfg, build_dataset(data, "val", with_masks=True, seed=0))
+        assert warned == ("1 of 4 images hold more objects, up to 5, than" in caplog.text)
+        assert warned == ("model.roi.detections_per_image, now 4" in caplog.text)
+        caplog.clear()
+
+
+def test_the_judge_counts_as_many_detections_as_configured(tmp_path):
+    section = write_tiny_dataset(tmp_path / "data")
+    data = DataConfig.model_validate_json(json.dumps(section))
+    cfg = tiny_config().model_copy(update={"data": data})
+    cfg = cfg.model_copy(
+        update={"evaluation": cfg.evaluation.model_copy(update={"max_detections": 300})}
+    )
+    dataset = build_dataset(data, "val", with_masks=True, seed=0)
+    metrics = make_evaluator(cfg, dataset).evaluate()
+    assert "AR300" in metrics["segm"] and "AR100" not in metrics["segm"]
 
 
 def test_undefined_numbers_are_null_in_json():
