@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from tqdm import tqdm
 
 from resnet_backbone.errors import Interrupted
-from resnet_backbone.report.tables import metrics_table, per_class_table
+from resnet_backbone.report.tables import errors_table, metrics_table, per_class_table
 from resnet_backbone.utils import distributed
 
 LOG_LINES = 10
@@ -39,15 +39,21 @@ class EvaluationResult:
         loss: Mean per image of each loss and of their sum, "loss"; None if not asked for.
         explanation: Why an AP is zero or undefined; None otherwise.
         per_class: AP by task and class name; NaN where a class has no instance.
+        errors: {task: {kind: {"count": how many, other names: what they cost}}}; empty for tasks
+            that do not tell errors apart.
     """
 
     metrics: dict[str, dict[str, float]]
     loss: dict[str, float] | None = None
     explanation: str | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    errors: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        parts = [per_class_table(self.per_class), metrics_table(self.metrics)]
+        parts = [per_class_table(self.per_class)]
+        if self.errors:
+            parts.append(errors_table(self.errors))
+        parts.append(metrics_table(self.metrics))
         if self.loss:
             parts.append("  ".join(f"{name} {value:.4f}" for name, value in self.loss.items()))
         if self.explanation:
@@ -67,12 +73,15 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain JSON values, undefined numbers as None."""
-        return {
+        content: dict[str, Any] = {
             "metrics": _json_table(self.metrics),
             "per_class": _json_table(self.per_class),
             "loss": self.loss and {key: _json_number(value) for key, value in self.loss.items()},
             "explanation": self.explanation,
         }
+        if self.errors:
+            content["errors"] = {task: _json_table(kinds) for task, kinds in self.errors.items()}
+        return content
 
 
 def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Iterator[B]:

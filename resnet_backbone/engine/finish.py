@@ -8,7 +8,7 @@ from pathlib import Path
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run import Run
 from resnet_backbone.report.curves import draw_curves
-from resnet_backbone.report.tables import metrics_table, per_class_table
+from resnet_backbone.report.tables import errors_table, metrics_table, per_class_table
 from resnet_backbone.utils import distributed, run_layout
 from resnet_backbone.utils.storage import write_json
 from resnet_backbone.weights.files import save_weights
@@ -46,6 +46,8 @@ def _write_results(run: Run, result: EvaluationResult) -> None:
     }
     write_json(run.output / run_layout.RESULTS, results)
     logger.info("each class:\n%s", per_class_table(result.per_class))
+    if result.errors:
+        logger.info("errors:\n%s", errors_table(result.errors))
     logger.info("validation:\n%s", metrics_table(result.metrics))
     if result.explanation is not None:
         logger.warning(result.explanation)

@@ -14,6 +14,7 @@ from resnet_backbone.errors import DataError
 from resnet_backbone.evaluation.average_precision import MAX_DETECTIONS, average_precision
 from resnet_backbone.evaluation.compact import CompactDetections, compact, join
 from resnet_backbone.evaluation.ground_truth import Truth, load_ground_truth, pack_truth
+from resnet_backbone.evaluation.mistakes import break_down
 from resnet_backbone.evaluation.zero_ap import explain
 from resnet_backbone.structures import Detections
 from resnet_backbone.utils import distributed
@@ -27,11 +28,12 @@ class _Outcome:
 
     metrics: dict[str, dict[str, float]]
     per_class: dict[str, dict[str, float]]
+    errors: dict[str, dict[str, dict[str, float]]]
     explanation: str | None
 
 
 class CocoEvaluator:
-    """COCO's twelve numbers for boxes and masks, and AP per class.
+    """COCO's twelve numbers for boxes and masks, AP per class, and what kinds of errors cost.
 
     The numbers are in [0, 1]. Where COCO's code says -1, because there is no ground truth of that
     size or class, the value is NaN. Crowd regions follow COCO's rules: detections inside them are
@@ -52,6 +54,7 @@ class CocoEvaluator:
     """
 
     per_class: dict[str, dict[str, float]]
+    errors: dict[str, dict[str, dict[str, float]]]
     explanation: str | None
 
     def __init__(
@@ -83,6 +86,7 @@ class CocoEvaluator:
         """Forgets all detections."""
         self._found: dict[int, CompactDetections] = {}
         self.per_class = {}
+        self.errors = {}
         self.explanation = None
 
     def process(self, detections: Sequence[Detections]) -> None:
@@ -107,7 +111,7 @@ class CocoEvaluator:
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Returns {"bbox": {"AP": ..}, "segm": {..}}, named by `metric_names`, on every rank.
 
-        The main rank computes for all. Sets `per_class` and `explanation`.
+        The main rank computes for all. Sets `per_class`, `errors` and `explanation`.
 
         Raises:
             DataError: masks have another size than the annotation file says.
@@ -117,18 +121,20 @@ class CocoEvaluator:
         for share in distributed.all_gather_object(self._found):
             found = share | found
         outcome = distributed.on_main(lambda: self._judge(found))
-        self.per_class, self.explanation = outcome.per_class, outcome.explanation
+        self.per_class, self.errors = outcome.per_class, outcome.errors
+        self.explanation = outcome.explanation
         return outcome.metrics
 
     def _judge(self, found: Mapping[int, CompactDetections]) -> _Outcome:
         truth = self._load_truth()
         numbered = self._numbered(found, truth)
         joined = join(numbered, self.max_detections)
-        metrics, per_class = {}, {}
+        metrics, per_class, errors = {}, {}, {}
         for task in self.tasks:
             metrics[task], by_class = average_precision(truth, joined, task, self.max_detections)
             per_class[task] = dict(zip(self.class_names, by_class.tolist(), strict=True))
-        return _Outcome(metrics, per_class, self._explain(metrics, found, truth))
+            errors[task] = break_down(truth, joined, task)
+        return _Outcome(metrics, per_class, errors, self._explain(metrics, found, truth))
 
     def _load_truth(self) -> Truth:
         if self._truth is None:

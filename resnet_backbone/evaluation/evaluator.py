@@ -13,10 +13,12 @@ class Evaluator(Protocol):
 
     Attributes:
         per_class: After `evaluate`, AP per task and class name; NaN where a class has no instance.
+        errors: After `evaluate`, by task and kind of error: how many, and what they cost.
         explanation: After `evaluate`, why a result is zero or undefined; None for any other result.
     """
 
     per_class: dict[str, dict[str, float]]
+    errors: dict[str, dict[str, dict[str, float]]]
     explanation: str | None
 
     def reset(self) -> None:

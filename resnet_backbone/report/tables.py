@@ -45,6 +45,23 @@ def per_class_table(per_class: Table) -> str:
     return beside(columns)
 
 
+def errors_table(errors: Mapping[str, Table]) -> str:
+    """Returns two lines per task: how many errors of each kind there are, and what they cost.
+
+    Args:
+        errors: {task: {kind: {"count": how many, "AP50": what correcting them would add}}}; None
+            or NaN is shown as "n/a".
+    """
+    kinds = list(dict.fromkeys(kind for table in errors.values() for kind in table))
+    lines = []
+    for task, table in errors.items():
+        rows = [table.get(kind, {}) for kind in kinds]
+        lines.append([f"{task}: errors", *(f"{row.get('count', 0):.0f}" for row in rows)])
+        gains = [format_number(row.get("AP50")) for row in rows]
+        lines.append([f"{task}: AP50 they cost", *gains])
+    return align([["", *kinds], *lines])
+
+
 def format_number(value: float | None) -> str:
     """Returns three decimals, or "n/a" for None and NaN."""
     return "n/a" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -52,6 +52,8 @@ def test_results_tables_and_pictures(setup, tmp_path):
     assert set(results["metrics"]) == {"bbox", "segm"}
     assert tuple(results["metrics"]["bbox"]) == METRICS
     assert set(results["per_class"]["segm"]) == set(CLASS_NAMES)
+    assert results["errors"]["segm"]["missed"]["count"] >= 0
+    assert "bbox: AP50 they cost" in done.stdout
     assert results["loss"]["loss"] > 0
     assert sorted(path.name for path in (output / "pictures").iterdir()) == ["1.jpg", "2.jpg"]
     assert "AP50" in done.stdout and "disc" in done.stdout

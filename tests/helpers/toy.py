@@ -94,6 +94,7 @@ class ToyEvaluator:
     """The "AP" is some function of all weights, or what "ap" says by step."""
 
     per_class: dict = {}
+    errors: dict = {}
     explanation = None
 
     def __init__(self) -> None:

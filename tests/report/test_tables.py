@@ -3,6 +3,7 @@ import math
 from resnet_backbone.report.tables import (
     align,
     beside,
+    errors_table,
     format_number,
     metrics_table,
     per_class_table,
@@ -31,6 +32,15 @@ def test_many_classes_continue_beside():
     assert lines[0].split() == ["class", "bbox", "segm"] * 3
     assert all(name in text for name in names)
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_errors_with_their_count_and_cost():
+    kinds = {"localisation": {"count": 12, "AP50": 0.125}, "missed": {"count": 3, "AP50": None}}
+    assert errors_table({"bbox": kinds}).split("\n") == [
+        "                      localisation  missed",
+        "bbox: errors                    12       3",
+        "bbox: AP50 they cost         0.125     n/a",
+    ]
 
 
 def test_numbers():

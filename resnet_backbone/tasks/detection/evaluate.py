@@ -116,7 +116,7 @@ def evaluate(
     finally:
         model.train(was_training)
     loss = total.mean_loss() if with_loss else None
-    return EvaluationResult(metrics, loss, explanation, evaluator.per_class)
+    return EvaluationResult(metrics, loss, explanation, evaluator.per_class, evaluator.errors)
 
 
 @dataclass

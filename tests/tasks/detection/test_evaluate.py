@@ -90,6 +90,15 @@ def test_progress_goes_to_the_log_where_there_is_no_terminal(model, tmp_path, ca
     assert "evaluated 7 of 7 batches" in caplog.text
 
 
+def test_errors_are_told_apart_and_shown(model, tmp_path):
+    result = run(model, tmp_path)
+    assert set(result.errors) == {"bbox", "segm"}
+    found = result.errors["bbox"]
+    assert sum(row["count"] for row in found.values()) > 0
+    assert result.to_json()["errors"]["bbox"]["missed"]["count"] == found["missed"]["count"]
+    assert "localisation" in str(result) and "bbox: AP50 they cost" in str(result)
+
+
 def test_images_of_more_objects_than_the_detector_returns_are_counted(tmp_path, caplog):
     section = write_tiny_dataset(tmp_path / "data")
     path = tmp_path / "data" / "annotations" / "val.json"
@@ -125,6 +134,7 @@ def test_undefined_numbers_are_null_in_json():
         {"bbox": {"AP": 0.5, "APs": math.nan}}, {"loss": 2.0}, None, {"bbox": {"cat": math.nan}}
     )
     assert result.flat() == {"bbox/AP": 0.5, "bbox/APs": None, "val_loss": 2.0}
+    assert "errors" not in result.to_json()
     text = json.dumps(result.to_json(), allow_nan=False)
     assert json.loads(text)["per_class"] == {"bbox": {"cat": None}}
 
@@ -149,6 +159,7 @@ def test_two_ranks_equal_one(tmp_path):
     alone = run(Seer(), tmp_path).to_json()
     assert first["metrics"] == alone["metrics"]
     assert first["per_class"] == alone["per_class"]
+    assert first["errors"] == alone["errors"]
     # Image 11 was with both ranks; its loss counts for each, its detections once.
     expected = (sum(IMAGE_IDS) + IMAGE_IDS[1]) / (len(IMAGE_IDS) + 1)
     assert first["loss"]["loss_cls"] == pytest.approx(expected)

@@ -86,6 +86,8 @@ def test_the_results_are_all_there(whole):
     assert set(results["metrics"]) == {"bbox", "segm"}
     assert len(results["metrics"]["bbox"]) == 12
     assert len(results["per_class"]["segm"]) >= 3
+    assert set(results["errors"]) == {"bbox", "segm"}
+    assert "bbox: AP50 they cost" in (whole / "log.txt").read_text()
     assert len(list((whole / "pictures").glob("*.jpg"))) == 2
     assert (whole / "curves.png").stat().st_size > 1000
 
