@@ -42,7 +42,7 @@ class JoinedDetections:
         boxes: float64[N, 4], COCO's (x, y, width, height).
         scores: float64[N].
         classes: int64[N].
-        masks: N RLEs {"size": [height, width], "counts": bytes}; empty where there are none.
+        masks: N RLEs {"size": (height, width), "counts": bytes}; empty where there are none.
     """
 
     images: np.ndarray
@@ -124,8 +124,9 @@ def join(found: Mapping[int, CompactDetections], max_detections: int) -> JoinedD
         boxes=np.concatenate([np.empty((0, 4)), *(image.boxes for image in images)]),
         scores=np.concatenate([np.empty(0), *(image.scores for image in images)]),
         classes=np.concatenate([np.empty(0, dtype=np.int64), *(image.classes for image in images)]),
+        # Sizes stay tuples: lists, one for each mask, would keep the garbage collector busy.
         masks=[
-            {"size": list(image.size), "counts": counts}
+            {"size": image.size, "counts": counts}
             for image in images
             for counts in image.masks or ()
         ],
@@ -136,10 +137,10 @@ def _best(found: CompactDetections, limit: int) -> CompactDetections:
     """The detections without those that have `limit` better ones of their class."""
     if len(found.scores) <= limit:
         return found
-    order = np.argsort(-found.scores, kind="stable")
+    order = np.lexsort((-found.scores, found.classes))
     classes = found.classes[order]
-    place = np.tril(classes[:, None] == classes).sum(axis=1)
-    kept = order[place <= limit]
+    place = np.arange(len(order)) - np.searchsorted(classes, classes)
+    kept = np.sort(order[place < limit])
     return CompactDetections(
         size=found.size,
         boxes=found.boxes[kept],

@@ -74,11 +74,11 @@ def image(scores, classes):
 def test_joined_in_the_order_of_images_with_the_best_of_each_class():
     found = join({4: image([0.1, 0.9, 0.5, 0.5], [1, 0, 1, 1]), 2: image([0.3], [5])}, 2)
     np.testing.assert_array_equal(found.images, [2, 4, 4, 4])
-    np.testing.assert_array_equal(found.scores, [0.3, 0.9, 0.5, 0.5])
+    np.testing.assert_array_equal(found.scores, [0.3, 0.9, 0.5, 0.5])  # in their own order
     np.testing.assert_array_equal(found.classes, [5, 0, 1, 1])
     np.testing.assert_array_equal(found.boxes[:, 0], [0, 4, 8, 12])
     assert [mask["counts"] for mask in found.masks] == [b"A", b"B", b"C", b"D"]
-    assert all(mask["size"] == [20, 30] for mask in found.masks)
+    assert all(mask["size"] == (20, 30) for mask in found.masks)
 
 
 def test_nothing_found_joins_to_empty_arrays():
