@@ -1,8 +1,7 @@
 """Which kind of mistake costs a detector how much AP50 (TIDE: Bolya et al. 2020, section 2).
 
-hotcoco 1.3 has this too, but sees nothing to gain in a class whose objects were all missed, and
-objects in crowd regions. Here, as in the authors' own code, forgiving the misses leaves such a
-class out of the mean, and what lies beside a crowd is background.
+hotcoco 1.3 has this too, but takes crowd regions for objects, and sees nothing to gain where all of
+a class was missed. Forgiving that leaves the class out of the mean here, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -110,8 +109,7 @@ def _judge(
         target = (same if kinds[row] == LOCALISATION else other)[row].argmax()
         if waiting[target]:
             repaired[row], waiting[target] = object_classes[target], False
-    counted = ~ignored
-    about_detections = (array[counted] for array in (classes, scores, kinds, repaired))
+    about_detections = (array[~ignored] for array in (classes, scores, kinds, repaired))
     return *about_detections, object_classes[waiting]
 
 
