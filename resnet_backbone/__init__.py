@@ -1,4 +1,4 @@
-"""ResNet backbones for detection: the public names, each imported when first used."""
+"""ResNet backbones for detection. Each public name is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name -> module that defines it. Importing lazily keeps `import resnet_backbone` cheap and
-# lets the backbone be used where only torch is installed.
+# Public name -> module that defines it. Lazy imports keep `import resnet_backbone` cheap and allow
+# the backbone to be used where only torch is installed.
 _PUBLIC = {
     "BACKBONES": "resnet_backbone.backbone.variants",
     "FeatureSpec": "resnet_backbone.backbone.spec",

@@ -1,4 +1,4 @@
-"""Backbones by name, with weights: where networks and weight files meet."""
+"""Creates backbones by name, with or without weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from resnet_backbone.errors import ConfigError
 if TYPE_CHECKING:
     from resnet_backbone.weights.stored import Stored
 
-# The options of `create_backbone` that concern blocks, and with them a stage that stands alone.
+# The options of `create_backbone` that apply to blocks, and so also to a stage built on its own.
 RES5_OPTIONS = (
     *("norm", "norm_eps", "stride_in_1x1", "deformable", "zero_init_residual"),
     *("stochastic_depth", "activation_checkpointing"),
@@ -55,34 +55,37 @@ def create_backbone(
 
     Args:
         name: A registered name, see `list_backbones`, or "timm/NAME".
-        weights: What `load_weights` takes: a file, or "torchvision/IMAGENET1K_V1"; for timm's
-            networks "timm" or "timm/TAG"; None leaves the random initialisation, which trains with
-            "BN" or "GN" but hardly with "FrozenBN", whose statistics are then those of no data.
-            What the weights want of the pixels, and where they stride, is on their card, see
-            `read_card`; `build_detector` sees to it.
-        out_features: Which of "stem", "res2" to "res5" to return; later stages are not built. None:
-            all but the stem.
+        weights: Anything `load_weights` takes: a file, or "torchvision/IMAGENET1K_V1"; for timm's
+            networks also "timm" or "timm/TAG". None keeps the random initialisation, which trains
+            with "BN" or "GN" but hardly with "FrozenBN", whose statistics were not computed from
+            data. The weights' card says how to normalise the pixels, see `read_card`;
+            `build_detector` does so.
+        out_features: Which of "stem", "res2" to "res5" to return; later stages are not built. None
+            returns all but the stem.
         norm: "BN", "FrozenBN", "SyncBN" or "GN".
-        norm_eps: Added to the variance; None: as the weights' card says, or `NORM_EPS`.
+        norm_eps: Epsilon added to the variance. None takes it from the weights' card, or
+            `NORM_EPS`.
         freeze_at: How many stages to freeze, see `ResNet.freeze`.
-        stride_in_1x1: True for the paper's bottleneck, False for torchvision's, see `BlockStyle`.
-            None: as the weights' card says, which must say it; False without weights.
-        in_channels: Channels of the input; the first convolution is adapted from weights for RGB,
-            see `load_weights`.
-        output_stride: 8, 16 or 32: stages that would reduce further are dilated instead; 16 is the
-            detectors' "DC5".
-        dilate_first: Whether the first block of a dilated stage is dilated like the others
-            (detectron2) or like the stage before (torchvision, timm).
+        stride_in_1x1: True puts the stride of a bottleneck in its first 1x1 convolution (the
+            paper), False in the 3x3 convolution (torchvision). None takes it from the weights'
+            card, which must state it; without weights, None means False.
+        in_channels: Input channels; RGB weights of the first convolution are adapted to another
+            number, see `load_weights`.
+        output_stride: 8, 16 or 32. Stages that would exceed it are dilated instead of strided; 16
+            is the "DC5" of detectors.
+        dilate_first: Whether the first block of a dilated stage has the dilation of the stage's
+            other blocks (detectron2) or of the stage before (torchvision, timm).
         deformable: Stages ("res3", "res4", "res5") whose 3x3 convolutions are deformable.
-        zero_init_residual: Every block begins as its shortcut, see `init_weights`.
-        stochastic_depth: Probability that training skips the last block; earlier ones less.
-        activation_checkpointing: Less memory in training for a second forward computation.
-        options: Further arguments for the builder that a user registered, or for timm's.
+        zero_init_residual: Initialise every block as the identity mapping, see `init_weights`.
+        stochastic_depth: Probability of dropping the last block in training; it falls linearly to 0
+            at the first block.
+        activation_checkpointing: Recompute activations in the backward pass to save memory.
+        options: Further arguments for a builder that the user registered, or for timm's models.
         allow_partial: Patterns of parameters that `weights` may lack, see `load_weights`.
 
     Raises:
-        ConfigError: an argument is none of the allowed values.
-        WeightsError: the weights cannot be read, or do not cover the network.
+        ConfigError: an argument has a value that is not allowed.
+        WeightsError: the weights cannot be read, or do not fit the network.
     """
     chosen = Options(
         norm=norm,
@@ -105,13 +108,13 @@ def create_backbone(
         net, weights = cast(Backbone, built), None if timms else weights
     else:
         if options:
-            raise ConfigError(f"options: got {dict(options)!r}, but {name} has no further ones")
+            raise ConfigError(f"options: got {dict(options)!r}, but {name} takes no more options")
         variant = get_variant(name)
         if weights is not None:
             weights, chosen = _agreed(name, weights, chosen, stride_in_1x1, norm_eps)
         net = ResNet(name, variant, out_features=out_features, options=chosen)
     if weights is not None:
-        # Imported here, and below, as a backbone without weights needs torch alone.
+        # Imported here and below because a backbone without weights needs only torch.
         from resnet_backbone.weights.load import load_weights
 
         load_weights(net, weights, allow_partial=allow_partial)
@@ -126,7 +129,7 @@ def _agreed(
     stride_in_1x1: bool | None,
     norm_eps: float | None,
 ) -> tuple[Stored, Options]:
-    """Reads the weights, and returns the options with what their card decides."""
+    """Reads the weights; returns them with the options that their card completes."""
     from resnet_backbone.weights.agreement import agree, facts
     from resnet_backbone.weights.stored import Stored, read_weights
 
@@ -137,25 +140,25 @@ def _agreed(
 
 
 def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401
-    """Builds res5 alone, which the C4 detectors run on every region (the paper, appendix A).
+    """Builds res5 alone, which C4 detectors run on every region (the paper, appendix A).
 
     Args:
         name: A registered name, see `list_backbones`.
-        **options: Those of `create_backbone` that `RES5_OPTIONS` names.
+        **options: The options of `create_backbone` that are listed in `RES5_OPTIONS`.
 
     Returns:
         A stage in channels_last that maps float[N, channels of res4, S, S] to float[N,
-        stage.out_channels, S / 2, S / 2]. `load_weights(stage, file, prefix="layer4.")` fills it
-        from a file of the whole network.
+        stage.out_channels, S / 2, S / 2]. `load_weights(stage, file, prefix="layer4.")` loads its
+        weights from a file of the whole network.
 
     Raises:
-        ConfigError: an argument is none of the allowed values, or the network has no res5.
+        ConfigError: an argument has a value that is not allowed, or the network has no res5.
     """
     variant = get_variant(name)
     stated = {key: value for key, value in options.items() if value is not None}
     chosen = Options(**({"norm": "FrozenBN"} | stated))
     if len(variant.counts) < 4:
-        raise ConfigError(f"{name}: has no res5; C4 detectors need a network with four stages")
+        raise ConfigError(f"{name} has no res5; C4 detectors need a network with four stages")
     spec, _ = stage_specs(variant, chosen)[3]
     res5 = Stage(
         variant.block,

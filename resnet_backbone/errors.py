@@ -1,49 +1,49 @@
-"""The errors that users can cause, each with the exit code its tool ends with."""
+"""The errors that a user can cause, each with the exit code that the command-line tools return."""
 
 from __future__ import annotations
 
 
 class ResnetBackboneError(Exception):
-    """Base of every error that is about the user's input rather than about our code.
+    """Base class of every error caused by the user's input rather than by a bug in this package.
 
-    The message says where, what was found and what was expected; tools print it without a traceback
-    and end with `exit_code`.
+    The message says where the error is, what was found and what was expected. Command-line tools
+    print it without a traceback and exit with `exit_code`.
     """
 
     exit_code = 70
 
 
 class ConfigError(ResnetBackboneError):
-    """A configuration or command line that cannot be run; holds every defect found."""
+    """An invalid configuration or command line; the message lists every error found."""
 
     exit_code = 2
 
 
 class WeightsError(ResnetBackboneError):
-    """A weight file that cannot be read, or that does not fit the model it was meant for."""
+    """A weight file that cannot be read, or that does not fit the model it is loaded into."""
 
     exit_code = 2
 
 
 class DataError(ResnetBackboneError):
-    """Images or annotations that cannot be used; names file, id and value."""
+    """Images or annotations that cannot be used; the message names file, id and value."""
 
     exit_code = 3
 
 
 class StorageError(ResnetBackboneError):
-    """An output folder or checkpoint that cannot be written, or read back intact."""
+    """An output folder or checkpoint that cannot be written, or a checkpoint that is damaged."""
 
     exit_code = 4
 
 
 class DivergedError(ResnetBackboneError):
-    """A loss that is no longer finite; the last good checkpoint is untouched."""
+    """The loss is no longer finite; the last good checkpoint is left untouched."""
 
     exit_code = 5
 
 
 class Interrupted(ResnetBackboneError):
-    """SIGINT or SIGTERM was honoured: the state is saved, and --resume goes on from there."""
+    """The run was stopped by SIGINT or SIGTERM; its state is saved and --resume continues it."""
 
     exit_code = 75

@@ -1,4 +1,4 @@
-"""A name-to-object table that refuses duplicates and helps with misspelt names."""
+"""A table from names to objects that rejects duplicates and suggests close names for typos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Registry(Generic[T]):
     """Maps public names to objects, mostly builder functions.
 
     Args:
-        kind: What the entries are, in the singular, for error messages ("backbone").
+        kind: What the entries are, in the singular ("backbone"); used in error messages.
     """
 
     def __init__(self, kind: str) -> None:
@@ -29,30 +29,31 @@ class Registry(Generic[T]):
     def register(self, target: T) -> T: ...
 
     def register(self, target: str | T) -> T | Callable[[T], T]:
-        """Stores an entry: `@register` under its own name, `@register("name")` under another.
+        """Adds an entry: `@register` under the entry's own name, `@register("name")` under another.
 
         Args:
-            target: The entry itself, a function or class; or the name for the entry to come.
+            target: The entry itself (a function or class), or the name of the entry that follows.
 
         Returns:
-            The entry; or the decorator that stores the entry and returns it.
+            The entry, or a decorator that adds the entry and returns it.
 
         Raises:
-            KeyError: the name is taken; two meanings of one name would depend on the import order.
-            TypeError: the entry has no `__name__` and none was given.
+            KeyError: the name is already taken; which entry won would depend on the import order.
+            TypeError: the entry has no `__name__` and no name was given.
         """
         if isinstance(target, str):
             return functools.partial(self._add, target)
         name = getattr(target, "__name__", None)
         if name is None:
-            raise TypeError(f"{self.kind} {target!r} has no name; use register(name)")
+            raise TypeError(f"{self.kind} {target!r} has no __name__; use register(name)")
         return self._add(name, target)
 
     def get(self, name: str) -> T:
         """Returns the entry called `name`.
 
         Raises:
-            KeyError: no such entry; the message lists the close names, or all where none is close.
+            KeyError: there is no such entry; the message lists close names, or all names if none
+                is close.
         """
         if name not in self._entries:
             close = difflib.get_close_matches(name, self._entries, n=3)
@@ -61,7 +62,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Returns the registered names that match a shell `pattern`, sorted."""
+        """Returns the registered names that match the shell pattern `pattern`, sorted."""
         return sorted(fnmatch.filter(self._entries, pattern))
 
     def __contains__(self, name: object) -> bool:
@@ -69,6 +70,6 @@ class Registry(Generic[T]):
 
     def _add(self, name: str, entry: T) -> T:
         if name in self._entries:
-            raise KeyError(f"{self.kind} {name!r} is registered already")
+            raise KeyError(f"{self.kind} {name!r} is already registered")
         self._entries[name] = entry
         return entry

@@ -1,7 +1,7 @@
-"""The plain types that data, detection and evaluation hand to each other.
+"""The plain data types that the data, detection and evaluation packages exchange.
 
-They are the only thing these packages share: none of them imports another. Boxes are always
-absolute pixels `(x0, y0, x1, y1)` with continuous coordinates: pixel column i covers [i, i + 1).
+These types are all that those packages share; none of them imports another. Boxes are always
+`(x0, y0, x1, y1)` in absolute pixels with continuous coordinates: pixel column i covers [i, i + 1).
 Classes are always 0-based and contiguous; COCO's category ids stay in the data package.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# One instance's mask: a list of polygons, each float64[V, 2] of (x, y) corners, or a bitmap
-# bool[H, W] where the annotation was an RLE, which has no corners.
+# One instance's mask: a list of polygons, each float64[V, 2] with (x, y) vertices; or a bitmap
+# bool[H, W] if the annotation was an RLE, which has no vertices.
 InstanceMask = list[np.ndarray] | np.ndarray
 
 
@@ -25,13 +25,14 @@ class Sample:
 
     Attributes:
         image: uint8[3, H, W], RGB.
-        image_id: The dataset's id.
+        image_id: The dataset's id of the image.
         original_size: (height, width) before resizing; detections are reported at this size.
-        key: Non-negative int64, a function of (seed, epoch, position): every random draw that the
-            model makes for this image comes from it, so results do not depend on ranks or workers.
-        boxes: float32[N, 4] in pixels of `image`.
+        key: Non-negative int64 computed from (seed, epoch, position). It seeds every random draw
+            that the model makes for this image, so results do not depend on the number of ranks
+            or workers.
+        boxes: float32[N, 4], xyxy in pixels of `image`.
         classes: int64[N].
-        masks: N masks in pixels of `image`; empty where the task needs none.
+        masks: N masks in pixels of `image`; empty if the task needs no masks.
     """
 
     image: Tensor
@@ -45,14 +46,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Targets:
-    """Ground truth of a batch, padded to the largest number of instances G (at least 1).
+    """Ground truth of a batch, padded to the largest number of instances per image G (at least 1).
 
     Attributes:
-        boxes: float32[B, G, 4]; zeros where padded.
-        classes: int64[B, G]; zeros where padded.
-        valid: bool[B, G], true where there is an instance.
-        keys: int64[B], `Sample.key`.
-        masks: Per image the instances' masks; stays on the host, where they are rasterised.
+        boxes: float32[B, G, 4], xyxy in pixels; zeros in the padding.
+        classes: int64[B, G]; zeros in the padding.
+        valid: bool[B, G], true for instances, false for padding.
+        keys: int64[B], each image's `Sample.key`.
+        masks: The instance masks of each image. They stay on the host, which rasterises them.
     """
 
     boxes: Tensor
@@ -64,14 +65,14 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images padded at the bottom and right to one size that 32 divides.
+    """Images padded at the bottom and on the right to a common size that is divisible by 32.
 
     Attributes:
-        images: uint8[B, 3, H, W], RGB, channels_last; not normalised (the model's buffers do that).
-        sizes: int64[B, 2], (height, width) of each image inside its padding.
-        original_sizes: Per image (height, width) before resizing.
-        image_ids: Per image the dataset's id.
-        targets: Ground truth, or None where it is not known.
+        images: uint8[B, 3, H, W], RGB, channels_last, not normalised (the model normalises them).
+        sizes: int64[B, 2], (height, width) of each image without its padding.
+        original_sizes: (height, width) of each image before resizing.
+        image_ids: The dataset's id of each image.
+        targets: Ground truth, or None if there is none.
     """
 
     images: Tensor
@@ -81,7 +82,7 @@ class Batch:
     targets: Targets | None = None
 
     def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Returns the batch with `change` of each of its tensors, always in the same order."""
+        """Returns a batch with `change` applied to every tensor, always in the same order."""
         images, sizes = change(self.images), change(self.sizes)
         targets = self.targets and replace(
             self.targets,
@@ -93,7 +94,7 @@ class Batch:
         return replace(self, images=images, sizes=sizes, targets=targets)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Returns the batch with its tensors on `device`; asynchronous from pinned memory."""
+        """Returns the batch on `device`; tensors in pinned memory are copied asynchronously."""
         return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
@@ -103,15 +104,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images of one size with a class each.
+    """Images of one size, each with a class label.
 
     Attributes:
-        images: [B, 3, H, W], RGB, channels_last, 0 to 255, not normalised: uint8, or float32 where
-            images were mixed.
-        labels: int64[B].
-        keys: int64[B], see `Sample.key`.
-        image_ids: Per image what to call it in messages.
-        targets: float32[B, K], rows of sum 1, where labels were mixed; None elsewhere.
+        images: [B, 3, H, W], RGB, channels_last, 0 to 255, not normalised; uint8, or float32 after
+            mixup or CutMix.
+        labels: int64[B], class indices.
+        keys: int64[B], each image's `Sample.key`.
+        image_ids: A name for each image, for use in messages.
+        targets: float32[B, K], class probabilities that sum to 1, after mixup or CutMix;
+            otherwise None.
     """
 
     images: Tensor
@@ -124,13 +126,13 @@ class ImageBatch:
         return len(self.labels)
 
     def map_tensors(self, change: Callable[[Tensor], Tensor]) -> ImageBatch:
-        """Returns the batch with `change` of each of its tensors, always in the same order."""
+        """Returns a batch with `change` applied to every tensor, always in the same order."""
         images, labels, keys = change(self.images), change(self.labels), change(self.keys)
         targets = None if self.targets is None else change(self.targets)
         return ImageBatch(images, labels, keys, self.image_ids, targets)
 
     def to(self, device: torch.device | str) -> ImageBatch:
-        """Returns the batch with its tensors on `device`; asynchronous from pinned memory."""
+        """Returns the batch on `device`; tensors in pinned memory are copied asynchronously."""
         return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> ImageBatch:
@@ -140,15 +142,15 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, in pixels of the original image, best score first.
+    """The detections of one image, in pixels of the original image, highest score first.
 
     Attributes:
-        image_id: The dataset's id.
+        image_id: The dataset's id of the image.
         size: (height, width) of the original image.
-        boxes: float32[N, 4].
+        boxes: float32[N, 4], xyxy in pixels.
         scores: float32[N] in [0, 1].
         classes: int64[N].
-        masks: bool[N, height, width], or None for a model without masks.
+        masks: bool[N, height, width], or None if the model predicts no masks.
     """
 
     image_id: int
@@ -162,7 +164,7 @@ class Detections:
         return len(self.scores)
 
     def cpu(self) -> Detections:
-        """Returns a copy on the host."""
+        """Returns a copy with all tensors on the CPU."""
         return replace(
             self,
             boxes=self.boxes.cpu(),

@@ -56,5 +56,5 @@ def test_the_backbone_needs_torch_alone():
 
 
 def test_a_network_without_res5_has_no_res5_head():
-    with pytest.raises(ConfigError, match="resnet20_cifar: has no res5"):
+    with pytest.raises(ConfigError, match="resnet20_cifar has no res5"):
         create_res5("resnet20_cifar")

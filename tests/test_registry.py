@@ -31,7 +31,7 @@ def test_the_decorator_returns_what_it_decorates():
 
 
 def test_a_name_is_taken_once(shapes):
-    with pytest.raises(KeyError, match="shape 'circle' is registered already"):
+    with pytest.raises(KeyError, match="shape 'circle' is already registered"):
         shapes.register("circle")("other")
     assert shapes.get("circle") == "CIRCLE"
 
@@ -73,13 +73,13 @@ def test_an_entry_may_be_stored_under_its_own_name():
 
     assert registry.get("double") is double and double(2) == 4
     assert registry.get("Half") is Half
-    with pytest.raises(KeyError, match="'double' is registered already"):
+    with pytest.raises(KeyError, match="'double' is already registered"):
         registry.register(double)
 
 
 def test_an_entry_without_a_name_needs_one():
     registry = Registry("number")
-    with pytest.raises(TypeError, match=r"number 3 has no name; use register\(name\)"):
+    with pytest.raises(TypeError, match=r"number 3 has no __name__; use register\(name\)"):
         registry.register(3)
     registry.register("three")(3)
     assert registry.get("three") == 3

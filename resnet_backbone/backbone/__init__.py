@@ -1,1 +1,1 @@
-"""Residual networks that return a feature map per stage; needs torch alone."""
+"""Residual networks that return one feature map per stage; they need only torch."""

@@ -1,4 +1,4 @@
-"""What a detector asks of its backbone."""
+"""The interface that a detector requires of its backbone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from resnet_backbone.backbone.spec import FeatureSpec
 
 
 class Backbone(nn.Module):
-    """Maps images to a dictionary of feature maps. Own backbones may, but need not, derive from it.
+    """Maps images to a dictionary of feature maps. A user's backbone need not derive from it.
 
     Attributes:
-        name: What it is called in the registry.
-        out_features: Names of the features, in ascending order of their strides.
+        name: The backbone's name in the registry.
+        out_features: Names of the returned features, in ascending order of stride.
     """
 
     name: str
@@ -22,12 +22,12 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps float[B, in_channels, H, W], normalised, to `out_features`."""
+        """Maps normalised images, float[B, in_channels, H, W], to the features `out_features`."""
 
     @abstractmethod
     def feature_specs(self) -> dict[str, FeatureSpec]:
-        """Returns channels and stride of each of `out_features`."""
+        """Returns the channels and stride of each of `out_features`."""
 
     @abstractmethod
     def freeze(self, freeze_at: int) -> None:
-        """Makes the first stages constants: 0 none, 1 the stem, 2 stem and res2, ... 5 all."""
+        """Freezes the first stages: 0 none, 1 the stem, 2 the stem and res2, ... 5 everything."""

@@ -1,4 +1,4 @@
-"""The residual blocks of the paper (figure 5), of its plain baselines, and their variations."""
+"""The residual blocks of the paper (figure 5), of its plain baselines, and later variants."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from resnet_backbone.backbone.pointwise import PointwiseConv2d
 from resnet_backbone.backbone.shortcuts import Projection, ZeroPadding
 from resnet_backbone.backbone.squeeze import SqueezeExcite
 
-# In-place ReLU and addition below are safe for autograd: neither a convolution nor a normalisation
-# keeps its own output for the backward pass.
+# In-place ReLU and addition are safe for autograd below: neither a convolution nor a normalisation
+# saves its own output for the backward pass.
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class BlockStyle:
 
     Attributes:
         norm: Kind of normalisation, see `make_norm`.
-        norm_eps: Added to its variance.
-        stride_in_1x1: True strides in the first 1x1 convolution of a bottleneck (the paper, and the
-            weights of its authors); False in the 3x3 (torchvision; Goyal et al. 2017, section 5.1).
-            Weights are good for one of them only, although their shapes fit both.
-        groups: Of the 3x3 convolution of a bottleneck (Xie et al. 2017, "ResNeXt").
-        width_per_group: Channels of a group in res2; 64 with one group is the paper's bottleneck.
-        shortcut: The paper's options where shapes differ: "A" pads with zeros and has no
-            parameters, "B" projects; "C" projects everywhere; "none" leaves shortcuts out.
-        avg_down: The projection averages 2x2 pixels instead of skipping three of four (He et al.
+        norm_eps: Epsilon added to the variance.
+        stride_in_1x1: True puts a bottleneck's stride in its first 1x1 convolution (the paper, and
+            its authors' weights); False in the 3x3 one (torchvision; Goyal et al. 2017, section
+            5.1). Weights work with only one of the two, although their shapes fit both.
+        groups: Groups of a bottleneck's 3x3 convolution (Xie et al. 2017, "ResNeXt").
+        width_per_group: Channels per group in res2; 64 with one group is the paper's bottleneck.
+        shortcut: The paper's option for shortcuts between different shapes: "A" pads with zeros and
+            has no parameters, "B" projects; "C" projects everywhere; "none" has no shortcuts.
+        avg_down: The projection averages 2x2 pixels instead of taking one of the four (He et al.
             2019, "Bag of Tricks", figure 2: ResNet-D).
-        squeeze_excite: Weigh the channels of F(x) (Hu et al. 2018, "Squeeze-and-Excitation").
+        squeeze_excite: Add squeeze-and-excitation to F(x) (Hu et al. 2018).
     """
 
     norm: str = "BN"
@@ -54,14 +54,14 @@ class BlockStyle:
 
 @dataclass(frozen=True)
 class BlockPosition:
-    """What depends on where in the network a block stands.
+    """What depends on a block's position in the network.
 
     Attributes:
-        stride: Of the block.
-        dilation: Of its 3x3 convolution; of the first one where there are two.
-        stage_dilation: Of the stage's other 3x3 convolutions.
-        deformable: Whether these are deformable.
-        drop_rate: Probability that training leaves F(x) out (Huang et al. 2016, "Deep Networks with
+        stride: Stride of the block.
+        dilation: Dilation of the 3x3 convolution, or of the first one if there are two.
+        stage_dilation: Dilation of the stage's other 3x3 convolutions.
+        deformable: Whether the 3x3 convolutions are deformable.
+        drop_rate: Probability of dropping F(x) in training (Huang et al. 2016, "Deep Networks with
             Stochastic Depth").
     """
 
@@ -73,16 +73,16 @@ class BlockPosition:
 
 
 class ResidualBlock(nn.Module):
-    """What all blocks share: the shortcut and the sum.
+    """Base class of all blocks: the shortcut and the sum.
 
     Args:
         in_channels: Channels of the input.
-        width: Output channels / `expansion`.
-        position: Where the block stands.
-        style: What it has in common with all others.
+        width: Output channels divided by `expansion`.
+        position: Stride, dilation and drop rate of this block.
+        style: What all blocks of the network have in common.
     """
 
-    expansion: int  # channels of the output per unit of width
+    expansion: int  # output channels divided by width
 
     def __init__(
         self, in_channels: int, width: int, position: BlockPosition, style: BlockStyle
@@ -96,11 +96,11 @@ class ResidualBlock(nn.Module):
         self.se = SqueezeExcite(out_channels) if style.squeeze_excite else None
 
     def residual(self, x: Tensor) -> Tensor:
-        """Returns F(x) of the paper's equation 1, before the sum; a new tensor."""
+        """Returns F(x) of the paper's equation 1, before the sum, as a new tensor."""
         raise NotImplementedError
 
     def last_layer(self) -> nn.Module:
-        """Returns the layer whose weights scale F(x)."""
+        """Returns the last layer of F(x), whose weight scales F(x)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,16 +111,16 @@ class ResidualBlock(nn.Module):
         return F.relu_(out)
 
     def weighted(self, residual: Tensor) -> Tensor:
-        """Returns F(x) after squeeze-and-excitation and stochastic depth, where these are on."""
+        """Applies squeeze-and-excitation and stochastic depth to F(x), if they are enabled."""
         if self.se is not None:
             residual = self.se(residual)
         if self.training and self.drop_rate > 0:
-            residual = residual * _survivors(residual, self.drop_rate)
+            residual = residual * _drop_path_mask(residual, self.drop_rate)
         return residual
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions (figure 5, left), for 18 and 34 layers and for CIFAR."""
+    """Two 3x3 convolutions (figure 5, left): 18 and 34 layers, and the CIFAR networks."""
 
     expansion = 1
 
@@ -144,7 +144,7 @@ class BasicBlock(ResidualBlock):
 
 
 class Bottleneck(ResidualBlock):
-    """1x1, 3x3 and 1x1 convolutions (figure 5, right), for 50 layers and more."""
+    """1x1, 3x3 and 1x1 convolutions (figure 5, right): 50 layers and more."""
 
     expansion = 4
 
@@ -173,14 +173,14 @@ class Bottleneck(ResidualBlock):
 
 
 def second_position(position: BlockPosition) -> BlockPosition:
-    """Returns the position of a basic block's second convolution, which never strides."""
+    """Returns the position for a basic block's second convolution, which never has a stride."""
     return replace(position, dilation=position.stage_dilation)
 
 
 def _shortcut(
     in_channels: int, out_channels: int, position: BlockPosition, style: BlockStyle
 ) -> nn.Module | None:
-    """Returns what the shortcut does to its input; None leaves it as it is."""
+    """Returns the module on the shortcut; None for the identity mapping."""
     stride = position.stride
     same = stride == 1 and in_channels == out_channels
     if style.shortcut == "none" or (same and style.shortcut != "C"):
@@ -206,7 +206,7 @@ def conv3x3(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Conv2d:
-    """Returns a convolution without bias, which the norm behind it would cancel."""
+    """Returns a convolution without bias, since the norm that follows would cancel it."""
     dilation = position.dilation
     if position.deformable:
         return DeformConv2d(
@@ -229,7 +229,7 @@ def inner_width(width: int, style: BlockStyle) -> int:
     return width * style.width_per_group // 64 * style.groups
 
 
-def _survivors(x: Tensor, rate: float) -> Tensor:
+def _drop_path_mask(x: Tensor, rate: float) -> Tensor:
     """Returns float[B, 1, 1, 1]: 0 with probability `rate`, otherwise 1 / (1 - rate)."""
     keep = 1 - rate
     return torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep) / keep

@@ -1,4 +1,4 @@
-"""Other people's batch normalisations, turned into what `model.backbone.norm` asks for."""
+"""Converts the batch normalisation layers of other libraries to the `norm` that is configured."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class FrozenBatchNormAct2d(FrozenBatchNorm2d):
-    """A frozen norm and the activation behind it; timm's `BatchNormAct2d` holds both."""
+    """A frozen norm with the activation that timm's `BatchNormAct2d` contains."""
 
     drop: nn.Module
     act: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises and activates `x[B, C, H, W]`."""
+        """Normalises `x[B, C, H, W]` and applies the activation."""
         return self.act(self.drop(super().forward(x)))
 
 
 def convert_norms(module: nn.Module, kind: str) -> None:
-    """Turns every batch normalisation below `module` into `kind`; other norms stay.
+    """Converts every batch normalisation inside `module` to `kind`; other norms are left as is.
 
     Args:
-        module: The network, changed in place. Its weights may be loaded before or after: names and
-            values stay.
-        kind: "BN" leaves them, "FrozenBN" makes them constants, "SyncBN" shares their statistics.
+        module: The network, changed in place. Weights may be loaded before or after, since the
+            names and values of the parameters do not change.
+        kind: "BN" changes nothing, "FrozenBN" freezes the layers, "SyncBN" synchronises their
+            statistics across ranks.
 
     Raises:
-        ConfigError: `kind` is something else; "GN" has no weights to take from batch normalisation.
+        ConfigError: `kind` is something else. "GN" is rejected because its parameters cannot be
+            taken from batch normalisation.
     """
     if kind not in NORMS or kind == "GN":
         raise ConfigError(f"norm: got {kind!r}, expected BN, FrozenBN or SyncBN for this backbone")
@@ -44,7 +46,7 @@ def convert_norms(module: nn.Module, kind: str) -> None:
 
 
 def frozen_norm(norm: _BatchNorm) -> FrozenBatchNorm2d:
-    """Returns the constant layer that computes what `norm` computes in evaluation mode."""
+    """Returns the frozen layer that computes what `norm` computes in evaluation mode."""
     if not hasattr(norm, "act"):
         return FrozenBatchNorm2d.from_batch_norm(norm)
     frozen = FrozenBatchNormAct2d.from_batch_norm(norm)
@@ -55,7 +57,7 @@ def frozen_norm(norm: _BatchNorm) -> FrozenBatchNorm2d:
 def _synchronised(norm: _BatchNorm) -> nn.Module:
     if not hasattr(norm, "act"):
         return nn.SyncBatchNorm.convert_sync_batchnorm(norm)
-    # torch's function would drop the activation; only timm has such layers, so timm is there.
+    # torch's function would drop the activation. Only timm has such layers, so timm is installed.
     from timm.layers import convert_sync_batchnorm
 
     return convert_sync_batchnorm(norm)

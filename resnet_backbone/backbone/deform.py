@@ -1,25 +1,26 @@
-"""Deformable convolution, version 2 (Zhu et al. 2019), on torchvision's kernel."""
+"""Deformable convolution, version 2 (Zhu et al. 2019), using torchvision's kernel."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-TAPS = 9  # of a 3x3 kernel
+TAPS = 9  # sampling points of a 3x3 kernel
 
 
 class DeformConv2d(nn.Conv2d):
-    """A 3x3 convolution whose taps move and are weighted, each by what `offset` sees at its place.
+    """A 3x3 convolution whose sampling points are moved and weighted by a second convolution.
 
-    `offset` begins at zero, as in the paper: the taps begin in their places, with weight 0.5. Its
-    channels are 18 offsets (down, right for each tap) and 9 logits of weights.
+    That second convolution, `offset`, is initialised to zero as in the paper: the points start at
+    their regular positions with modulation weight 0.5. Its output channels are 18 offsets (down and
+    right for each point) and 9 logits of modulation weights.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         stride: Stride.
-        dilation: Dilation, and padding.
-        groups: Groups of channels; all share the offsets.
+        dilation: Dilation, and also the padding.
+        groups: Groups of channels; all groups share the offsets.
     """
 
     def __init__(
@@ -35,8 +36,8 @@ class DeformConv2d(nn.Conv2d):
             groups=groups,
             bias=False,
         )
-        # The backbone needs torch alone unless it is deformable; and a traced forward, which would
-        # be the next occasion, must not import.
+        # Imported here because a backbone without deformable layers needs only torch. Not in
+        # `forward`, because a traced forward must not import.
         import torchvision.ops  # noqa: F401
 
         self.offset = nn.Conv2d(
@@ -45,7 +46,7 @@ class DeformConv2d(nn.Conv2d):
         self.reset_offsets()
 
     def reset_offsets(self) -> None:
-        """Puts the taps where those of an ordinary convolution are."""
+        """Resets the sampling points to those of an ordinary convolution."""
         for parameter in self.offset.parameters():
             nn.init.zeros_(parameter)
 
@@ -55,11 +56,12 @@ class DeformConv2d(nn.Conv2d):
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Returns what `conv`, deformable or not, makes of `x[B, C, H, W]` with these weights."""
+    """Applies `conv`, deformable or not, to `x[B, C, H, W]` with the given weight and bias."""
     if not isinstance(conv, DeformConv2d):
         return conv._conv_forward(x, weight, bias)
     from torchvision.ops import deform_conv2d
 
-    places, logits = conv.offset(x).split((2 * TAPS, TAPS), dim=1)
+    # offsets [B, 2 * TAPS, H', W'], modulation logits [B, TAPS, H', W'] at the output's resolution
+    offsets, logits = conv.offset(x).split((2 * TAPS, TAPS), dim=1)
     stride, padding, dilation = (conv.stride[0], conv.padding[0], conv.dilation[0])
-    return deform_conv2d(x, places, weight, bias, stride, padding, dilation, torch.sigmoid(logits))
+    return deform_conv2d(x, offsets, weight, bias, stride, padding, dilation, torch.sigmoid(logits))

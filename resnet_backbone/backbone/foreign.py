@@ -1,4 +1,4 @@
-"""Backbones that are not ours: timm's and users' own, behind the interface of `ResNet`."""
+"""Backbones from timm and from users, with the same interface as `ResNet`."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ def build_foreign(
     extra: Mapping[str, Any] = MappingProxyType({}),
     weights: str | None = None,
 ) -> nn.Module:
-    """Builds a backbone of timm's or of a user's.
+    """Builds a backbone from timm or from a user's builder.
 
-    A user's builder is called as `builder(out_features=..., **options)` with those options that its
-    signature names, or with all if it has `**options`; it must not ignore what it takes. Where it
-    does not take `norm`, batch normalisations are converted behind it.
+    A user's builder is called as `builder(out_features=..., **options)` with the options that its
+    signature names, or with all options if it has `**options`. It must not ignore an option that it
+    takes. If it does not take `norm`, its batch normalisations are converted afterwards.
 
     Args:
         name: "timm/NAME" or a registered name.
-        out_features: Names of the features to return; None: the network's own choice.
-        options: See `create_backbone`; what the network cannot do must have its default.
-        extra: Further arguments of the builder, or of `timm.create_model`.
-        weights: "timm" or "timm/TAG", for timm's networks; other weights are loaded afterwards.
+        out_features: Names of the features to return; None leaves the choice to the network.
+        options: See `create_backbone`. Options that the network does not support must have their
+            default.
+        extra: Further arguments for the builder, or for `timm.create_model`.
+        weights: "timm" or "timm/TAG" for timm's networks; other weights are loaded afterwards.
 
     Returns:
-        A module whose forward maps float[B, C, H, W] to dict[str, Tensor] with the names of
-        `feature_specs()`. `freeze_foreign` freezes it.
+        A module whose forward maps float[B, C, H, W] to dict[str, Tensor] with the keys of
+        `feature_specs()`. It is not frozen yet, see `freeze_foreign`.
 
     Raises:
-        ConfigError: the network cannot do what is asked, or lacks part of the interface.
+        ConfigError: the network does not support what is asked, or lacks part of the interface.
         WeightsError: timm has no such weights, or cannot download them.
     """
     if name.startswith(PREFIX):
@@ -65,15 +66,15 @@ def build_foreign(
             name, out_features=out_features, options=options, extra=extra, weights=weights
         )
     if weights is not None:
-        raise ConfigError(f"weights: {weights!r} are for timm's backbones, {name} is not one")
+        raise ConfigError(f"weights: {weights!r} is for timm's backbones, but {name} is not one")
     return _build_registered(name, out_features, options, extra)
 
 
 def freeze_foreign(name: str, module: Any, freeze_at: int) -> None:  # noqa: ANN401
-    """Calls `module.freeze(freeze_at)`, which a backbone need not have if nothing is frozen.
+    """Calls `module.freeze(freeze_at)`; a backbone needs this method only if something is frozen.
 
     Raises:
-        ConfigError: something is to be frozen and the backbone has no such method.
+        ConfigError: `freeze_at` is not 0 and the backbone has no such method.
     """
     if hasattr(module, "freeze"):
         module.freeze(freeze_at)
@@ -92,7 +93,7 @@ def _build_registered(
 ) -> nn.Module:
     builder = BACKBONES.get(name)
     if isinstance(builder, Variant):
-        raise TypeError(f"{name!r} is one of our networks")
+        raise TypeError(f"{name!r} is a ResNet of this package, not a registered builder")
     arguments = _arguments(name, builder, options)
     try:
         module = builder(out_features=out_features, **arguments, **extra)
@@ -105,18 +106,18 @@ def _build_registered(
 
 
 def _arguments(name: str, builder: Callable[..., Any], options: Options) -> dict[str, Any]:
-    """Returns the options that `builder` takes; ConfigError where it lacks one that matters."""
+    """Returns the options that `builder` takes; ConfigError if it lacks one that is not default."""
     parameters = inspect.signature(builder).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    defaults, taken = vars(Options()), {}
+    defaults, accepted = vars(Options()), {}
     for option, value in vars(options).items():
         if takes_all or option in parameters:
-            taken[option] = value
+            accepted[option] = value
         elif option != "norm" and value != defaults[option]:
             raise ConfigError(
                 f"{option}: got {value!r}, but the builder of {name!r} has no such argument"
             )
-    return taken
+    return accepted
 
 
 def _check_interface(name: str, module: object, out_features: Sequence[str] | None) -> None:
@@ -134,6 +135,6 @@ def _check_interface(name: str, module: object, out_features: Sequence[str] | No
         )
     if out_features is not None and set(specs) != set(out_features):
         raise ConfigError(
-            f"backbone {name!r}: feature_specs() has {', '.join(specs)}, expected what out_features"
-            f" names: {', '.join(out_features)}"
+            f"backbone {name!r}: feature_specs() has {', '.join(specs)}, expected exactly the"
+            f" out_features {', '.join(out_features)}"
         )

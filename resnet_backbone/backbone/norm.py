@@ -1,4 +1,4 @@
-"""Normalisation layers, and the convolution that a frozen one folds into."""
+"""Normalisation layers, and the folding of a frozen norm into the convolution before it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from resnet_backbone.backbone.deform import convolve
 from resnet_backbone.errors import ConfigError
 
 NORMS = ("BN", "FrozenBN", "SyncBN", "GN")
-NORM_EPS = 1e-5  # torch's default, and torchvision's, timm's and detectron2's
-GROUPS = 32  # Wu and He 2018, "Group Normalization", section 4: the default of all their results
+NORM_EPS = 1e-5  # the default of torch, torchvision, timm and detectron2
+GROUPS = 32  # Wu and He 2018, "Group Normalization", section 4: the default in all their results
 
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation whose statistics and affine parameters are constants.
 
-    All four are buffers with BatchNorm2d's names, so that it loads the other's state. There is
-    nothing to count, hence no `num_batches_tracked`; one in a loaded state is ignored.
+    All four are buffers named as in BatchNorm2d, so that its state dict can be loaded. There are no
+    batches to count, hence no `num_batches_tracked`; if a state dict has it, it is ignored.
 
     Args:
         channels: Number of channels C.
-        eps: Added to the variance.
+        eps: Epsilon added to the variance.
     """
 
     weight: Tensor
@@ -48,17 +48,18 @@ class FrozenBatchNorm2d(nn.Module):
         return frozen
 
     def scale_shift(self) -> tuple[Tensor, Tensor]:
-        """Returns (scale[C], shift[C]) such that the layer is `x * scale + shift`."""
+        """Returns (scale[C], shift[C]) such that the layer computes `x * scale + shift`."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises `x[B, C, H, W]`, keeping its dtype."""
+        """Normalises `x[B, C, H, W]`; the dtype stays the same."""
         scale, shift = self.scale_shift()
+        # scale and shift: [C] -> [C, 1, 1], which broadcasts over [B, C, H, W]
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
 
     def extra_repr(self) -> str:
-        """Returns what `print(module)` shows in the brackets."""
+        """Returns what `print(module)` shows in parentheses."""
         return f"{len(self.weight)}, eps={self.eps}"
 
 
@@ -71,17 +72,17 @@ def _drop_count(
 def make_norm(kind: str, channels: int, eps: float = NORM_EPS) -> nn.Module:
     """Returns a normalisation layer for `channels` channels.
 
-    "SyncBN" shares its statistics over the ranks of a process group on GPUs. Without a group, or
-    with one rank, it computes exactly what "BN" does, on any device; with several ranks on CPU,
-    torch refuses the first training step rather than leave the statistics unshared.
+    "SyncBN" computes its statistics over all ranks of a process group on GPUs. Without a group, or
+    with one rank, it computes exactly what "BN" does, on any device. With several ranks on CPU,
+    torch fails in the first training step rather than compute the statistics per rank.
 
     Args:
         kind: One of `NORMS`.
         channels: Number of channels; "GN" splits them into 32 groups.
-        eps: Added to the variance.
+        eps: Epsilon added to the variance.
 
     Raises:
-        ConfigError: `kind` is none of `NORMS`, or "GN" meets channels that 32 does not divide.
+        ConfigError: `kind` is not in `NORMS`, or is "GN" and 32 does not divide `channels`.
     """
     if kind == "BN":
         return nn.BatchNorm2d(channels, eps)
@@ -92,17 +93,17 @@ def make_norm(kind: str, channels: int, eps: float = NORM_EPS) -> nn.Module:
     if kind == "GN":
         if channels % GROUPS:
             raise ConfigError(
-                f"norm: GN has {GROUPS} groups, which {channels} channels do not fill"
+                f"norm: GN needs a number of channels divisible by {GROUPS}, got {channels}"
             )
         return nn.GroupNorm(GROUPS, channels, eps)
     raise ConfigError(f"norm: got {kind!r}, expected one of {', '.join(NORMS)}")
 
 
 def frozen(module: nn.Module) -> nn.Module:
-    """Makes `module` constant: no gradients, and every batch normalisation frozen.
+    """Freezes `module`: no gradients, and every batch normalisation replaced by a frozen one.
 
     Returns:
-        `module` changed in place, or its replacement where it is a batch normalisation itself.
+        `module`, changed in place, or its replacement if it is itself a batch normalisation.
     """
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return FrozenBatchNorm2d.from_batch_norm(module)
@@ -112,24 +113,24 @@ def frozen(module: nn.Module) -> nn.Module:
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """Returns `norm(conv(x))`, by a single convolution where `norm` is frozen.
+    """Returns `norm(conv(x))`, as a single convolution if `norm` is frozen.
 
-    A frozen norm is a constant affine map, and `conv(x, w) * s + t = conv(x, w * s) + t`: scaling
+    A frozen norm is a constant affine map, and `conv(x, w) * s + t = conv(x, w * s) + t`. Scaling
     the weights instead of the feature map saves reading and writing that map twice. The gradient
-    of `w` comes out scaled by `s`, as it does unfolded. The product is taken in the parameters'
-    precision and autocast rounds the result, so feature maps are never promoted.
+    of `w` is multiplied by `s`, as it is without folding. The product is computed in the precision
+    of the parameters and then rounded by autocast, so feature maps are never promoted.
 
     Forward hooks on `conv` and `norm` do not fire when they are folded.
 
     Args:
         x: float[B, C_in, H, W].
-        conv: The convolution; its weight's memory format is kept.
-        norm: The layer behind it.
+        conv: The convolution; its weight keeps its memory format.
+        norm: The layer that follows it.
     """
     if not isinstance(norm, FrozenBatchNorm2d):
         return norm(conv(x))
-    scale, shift = norm.scale_shift()
+    scale, shift = norm.scale_shift()  # [C_out] each
     if conv.bias is not None:
         shift = shift + conv.bias * scale
-    weight = conv.weight * scale[:, None, None, None]
+    weight = conv.weight * scale[:, None, None, None]  # [C_out, C_in / groups, k, k]
     return convolve(x, conv, weight, shift)

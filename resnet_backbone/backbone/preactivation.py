@@ -1,4 +1,4 @@
-"""Blocks that normalise and activate before they convolve: ResNet v2."""
+"""Pre-activation blocks, with norm and ReLU before each convolution: ResNet v2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_backbone.backbone.shortcuts import Projection
 class PreActivationBlock(ResidualBlock):
     """Norm and ReLU before each convolution (He et al. 2016, "Identity Mappings", figure 4e).
 
-    The sum leaves the block as it is; where the shortcut projects, it sees the activated input.
+    There is no activation after the sum. A projection shortcut takes the activated input.
     """
 
     bn1: nn.Module
@@ -43,7 +43,7 @@ class PreActivationBlock(ResidualBlock):
 
 
 class PreActivationBasicBlock(PreActivationBlock):
-    """Two 3x3 convolutions."""
+    """Two 3x3 convolutions, each after its norm and ReLU."""
 
     expansion = 1
 
@@ -61,12 +61,12 @@ class PreActivationBasicBlock(PreActivationBlock):
         return self.conv2(F.relu_(conv_norm(x, self.conv1, self.bn2)))
 
     def last_layer(self) -> nn.Module:
-        """Returns the convolution that ends F(x)."""
+        """Returns the last convolution of F(x)."""
         return self.conv2
 
 
 class PreActivationBottleneck(PreActivationBlock):
-    """1x1, 3x3 and 1x1 convolutions."""
+    """1x1, 3x3 and 1x1 convolutions, each after its norm and ReLU."""
 
     expansion = 4
 
@@ -89,5 +89,5 @@ class PreActivationBottleneck(PreActivationBlock):
         return self.conv3(F.relu_(conv_norm(out, self.conv2, self.bn3)))
 
     def last_layer(self) -> nn.Module:
-        """Returns the convolution that ends F(x)."""
+        """Returns the last convolution of F(x)."""
         return self.conv3

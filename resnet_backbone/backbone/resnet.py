@@ -23,7 +23,7 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen for any network; `create_backbone` describes each."""
+    """The options that apply to any network; `create_backbone` describes each of them."""
 
     norm: str = "BN"
     norm_eps: float = NORM_EPS
@@ -43,19 +43,19 @@ DEFAULTS = Options()
 class ResNet(Backbone):
     """The convolutional part of a ResNet, initialised by `stage.init_weights`.
 
-    Parameters are called as torchvision's (conv1, bn1, layer1 to layer4), features by the stages
-    that the detection literature numbers: "stem" (after the max pooling), "res2" to "res5" ("res4"
-    for the networks of CIFAR). Stages behind the last requested feature are not built. Networks
-    with pre-activation return the sums that leave a stage, which no norm has seen, as timm does.
+    Parameters have torchvision's names (conv1, bn1, layer1 to layer4). Features have the stage
+    names of the detection literature: "stem" (after the max pooling), "res2" to "res5" (to "res4"
+    in the CIFAR networks). Stages after the last requested feature are not built. Networks with
+    pre-activation return the sum at the end of a stage without a final norm, as timm does.
 
     Args:
-        name: What the network is called in the registry; for messages and for finding weights.
-        variant: The network's numbers.
-        out_features: The features to return, in any order; None: all but the stem.
-        options: What may be chosen for any network.
+        name: The network's name in the registry, used in messages and to find weights.
+        variant: The network's depth, widths and kind of block.
+        out_features: The features to return, in any order; None returns all but the stem.
+        options: The options that apply to any network.
 
     Raises:
-        ConfigError: an argument is none of the allowed values.
+        ConfigError: an argument has a value that is not allowed.
     """
 
     def __init__(
@@ -96,32 +96,32 @@ class ResNet(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Computes the features of a batch.
 
-        Memory format follows the weights: channels_last weights give channels_last features.
+        The memory format follows the weights: channels_last weights give channels_last features.
 
         Args:
-            x: float[B, in_channels, H, W], normalised as the weights want it.
+            x: float[B, in_channels, H, W], normalised as the weights expect.
 
         Returns:
-            `out_features` in ascending order, each float[B, channels, ceil(H / stride),
-            ceil(W / stride)] with the numbers of `feature_specs`. What only frozen layers computed
-            does not require gradients.
+            The features `out_features` in ascending order, each float[B, channels, ceil(H /
+            stride), ceil(W / stride)] as declared by `feature_specs`. Features computed by frozen
+            layers only do not require gradients.
         """
         features = self._all_features(x)
         return {name: features[name] for name in self.out_features}
 
     def feature_specs(self) -> dict[str, FeatureSpec]:
-        """Returns channels and stride of each of `out_features`."""
+        """Returns the channels and stride of each of `out_features`."""
         return {name: self._specs[name] for name in self.out_features}
 
     def freeze(self, freeze_at: int) -> None:
-        """Makes the first stages constants, as detectron2's FREEZE_AT does.
+        """Freezes the first stages, as detectron2's FREEZE_AT does.
 
-        Their parameters stop requiring gradients and their batch normalisations are replaced by
-        frozen ones, which training mode does not change. As nothing in that prefix requires a
-        gradient, autograd keeps none of its activations. It cannot be undone.
+        Their parameters no longer require gradients, and their batch normalisations are replaced by
+        frozen ones, which training mode does not change. Autograd then stores no activations for
+        these stages. Freezing cannot be undone.
 
         Args:
-            freeze_at: 0 none, 1 the stem, 2 stem and res2, ... 5 everything.
+            freeze_at: 0 nothing, 1 the stem, 2 the stem and res2, ... 5 everything.
 
         Raises:
             ConfigError: `freeze_at` is not within 0 to 5.
@@ -155,12 +155,12 @@ class ResNet(Backbone):
 
 
 def stage_names(variant: Variant) -> tuple[str, ...]:
-    """Returns "res2" and so on, one for each stage."""
+    """Returns the name of each stage: "res2", "res3" and so on."""
     return tuple(f"res{index + 2}" for index in range(len(variant.counts)))
 
 
 def block_style(variant: Variant, options: Options) -> BlockStyle:
-    """Returns what all blocks have in common."""
+    """Returns what all blocks of the network have in common."""
     return BlockStyle(
         norm=options.norm,
         norm_eps=options.norm_eps,
@@ -174,7 +174,7 @@ def block_style(variant: Variant, options: Options) -> BlockStyle:
 
 
 def stage_specs(variant: Variant, options: Options) -> list[tuple[StageSpec, int]]:
-    """Returns for each stage its numbers and the stride of its feature map."""
+    """Returns the specification of each stage with the stride of its feature map."""
     rates = iter(_drop_rates(sum(variant.counts), options.stochastic_depth))
     specs = []
     channels, total_stride, dilation = variant.widths[0], stem_stride(variant), 1
@@ -199,7 +199,7 @@ def stage_specs(variant: Variant, options: Options) -> list[tuple[StageSpec, int
 
 
 def _drop_rates(count: int, last: float) -> list[float]:
-    """Rising linearly from 0 at the first block (Huang et al. 2016, section 3, linear decay)."""
+    """Rates that rise linearly from 0 at the first block (Huang et al. 2016, section 3)."""
     return [last * index / max(1, count - 1) for index in range(count)]
 
 
@@ -208,22 +208,22 @@ def _check(variant: Variant, options: Options) -> None:
         raise ConfigError(f"output_stride: got {options.output_stride!r}, expected 8, 16 or 32")
     if not 0 <= options.stochastic_depth < 1:
         raise ConfigError(
-            f"stochastic_depth: got {options.stochastic_depth!r}, expected 0 or more, less than 1"
+            f"stochastic_depth: got {options.stochastic_depth!r}, expected at least 0 and below 1"
         )
     stages = stage_names(variant)
     if isinstance(options.deformable, str) or not set(options.deformable) <= set(stages):
         raise ConfigError(
-            f"deformable: got {options.deformable!r}, expected some of {', '.join(stages)}"
+            f"deformable: got {options.deformable!r}, expected a list of {', '.join(stages)}"
         )
     if options.zero_init_residual and (options.norm == "FrozenBN" or variant.shortcut == "none"):
         raise ConfigError(
-            "zero_init_residual: would stay zero for ever, as the network has "
+            "zero_init_residual: F(x) would stay zero throughout training, because the network has "
             + ("no shortcuts" if variant.shortcut == "none" else "norm FrozenBN")
         )
 
 
 def _checked_features(names: Sequence[str] | None, stages: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns `names` in ascending order; ConfigError unless all are features."""
+    """Returns `names` in ascending order; ConfigError unless all are known features."""
     if names is None:
         return stages
     known = ("stem", *stages)

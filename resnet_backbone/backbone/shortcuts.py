@@ -1,4 +1,4 @@
-"""What shortcuts do where the shapes of input and output differ (the paper, section 3.3)."""
+"""Shortcuts for inputs and outputs of different shape (the paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from resnet_backbone.backbone.pointwise import PointwiseConv2d
 
 
 class ZeroPadding(nn.Module):
-    """Option A: every `stride`-th pixel, and zeros for the additional channels; no parameters.
+    """Option A: subsamples by `stride` and adds channels of zeros; no parameters.
 
-    The paper does not say where the zeros go. Here the input's channels come in the middle, as in
-    the 6n+2 networks whose weights are in circulation (akamaster/pytorch_resnet_cifar10); weights
-    trained with zeros elsewhere would fit in shape and compute something else.
+    The paper does not say where the zeros go. Here half of them come before the input's channels
+    and half after, as in the CIFAR networks whose weights are in circulation
+    (akamaster/pytorch_resnet_cifar10). Weights trained with another placement would have the same
+    shapes but compute something else.
 
     Args:
         in_channels: Channels of the input.
-        out_channels: Channels of the output, at least as many.
+        out_channels: Channels of the output, at least `in_channels`.
         stride: Stride.
     """
 
@@ -32,36 +33,37 @@ class ZeroPadding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
-        # An average over one pixel, not x[:, :, ::2, ::2]: the gradient of a slice is not
-        # channels_last, which makes all that it meets on its way several times slower on CPUs.
+        # avg_pool2d with a 1x1 window instead of x[:, :, ::2, ::2]: the gradient of a slice is not
+        # channels_last, which makes the backward pass before it several times slower on CPUs.
+        # -> [B, in_channels, H / stride, W / stride], then padded to out_channels
         return F.pad(F.avg_pool2d(x, 1, self.stride), (0, 0, 0, 0, *self.zeros))
 
 
 class DilatedAverage(nn.Module):
-    """The average over 2x2 pixels at every pixel, zeros behind the last row and column.
+    """Average pooling over 2x2 pixels with stride 1; zeros beyond the last row and column.
 
-    Where dilation replaces a stride, every second pixel comes out as the strided average would
-    (timm/layers/pool2d_same.py, AvgPool2dSame).
+    It replaces a strided average where a stage is dilated: every second output pixel equals the
+    strided average (timm/layers/pool2d_same.py, AvgPool2dSame).
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `x[B, C, H, W]` to the same shape."""
-        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)  # pooled from [H + 1, W + 1]
 
 
 class Projection(nn.Sequential):
     """Options B and C: a 1x1 convolution and its norm.
 
-    The layers keep the places that torchvision (0 and 1) and, with an average, timm (1 and 2) gave
-    them, because parameters are called by these.
+    The layers keep the indices they have in torchvision (0 and 1) and, with an average, in timm (1
+    and 2), because these indices are part of the parameter names.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         stride: Stride.
-        norm: What follows the convolution.
+        norm: The layer after the convolution.
         average: Average `stride` x `stride` pixels instead of taking one of them.
-        dilated: Whether the stage is dilated instead of striding, see `DilatedAverage`.
+        dilated: Whether the stage is dilated instead of strided, see `DilatedAverage`.
     """
 
     def __init__(
@@ -80,12 +82,12 @@ class Projection(nn.Sequential):
         elif stride == 1:
             super().__init__(DilatedAverage() if dilated else nn.Identity(), conv, norm)
         else:
-            # An odd last row is averaged over the pixels it has (timm/models/resnet.py).
+            # In an odd last row or column, only existing pixels count (timm/models/resnet.py).
             pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
             super().__init__(pool, conv, norm)
 
     def without_norm(self) -> nn.Sequential:
-        """Returns the same layers but the norm."""
+        """Returns the same layers without the norm."""
         return nn.Sequential(*list(self)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a backbone declares about each feature map it returns."""
+"""What a backbone declares about each feature map that it returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class FeatureSpec:
 
     Attributes:
         channels: Number of channels.
-        stride: Input pixels per feature pixel, the same in both directions.
+        stride: Input pixels per feature pixel, the same vertically and horizontally.
     """
 
     channels: int

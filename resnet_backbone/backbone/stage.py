@@ -1,4 +1,4 @@
-"""Blocks in a row, and how their weights begin."""
+"""Stages, which are sequences of blocks, and the initialisation of their weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ class StageSpec:
 
     Attributes:
         in_channels: Channels of the input.
-        width: See `ResidualBlock`.
-        stride: Of the first block.
-        dilation: Of the 3x3 convolutions.
-        first_dilation: Of the first one in the first block, which would stride without dilation.
-        deformable: Whether they are deformable.
-        drop_rates: Stochastic depth's rate for each block; as many as there are blocks.
+        width: Output channels divided by the block's `expansion`.
+        stride: Stride of the first block.
+        drop_rates: Stochastic depth rate of each block; its length is the number of blocks.
+        dilation: Dilation of the 3x3 convolutions.
+        first_dilation: Dilation of the first 3x3 convolution in the first block, the one that has
+            the stride if the stage is not dilated.
+        deformable: Whether the 3x3 convolutions are deformable.
     """
 
     in_channels: int
@@ -41,13 +42,13 @@ class StageSpec:
 
 
 class Stage(nn.Sequential):
-    """Blocks in a row, of which the first has the stride.
+    """A sequence of blocks; the first one has the stride.
 
     Args:
         block: Kind of block.
-        spec: Size and place.
+        spec: Size, stride and dilation of the stage.
         style: What all blocks of the network have in common.
-        activation_checkpointing: Keep no activations inside blocks and compute them once more in
+        activation_checkpointing: Do not store the activations inside blocks, but recompute them in
             the backward pass (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
 
     Attributes:
@@ -87,13 +88,13 @@ class Stage(nn.Sequential):
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """The contexts of the first computation and of the second."""
+    """Returns the context managers for the forward computation and for its repetition."""
     return nullcontext(), _statistics_kept(block)
 
 
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Lets batch normalisation see the same batch again without counting it twice."""
+    """Keeps batch normalisation from updating its statistics twice for the same batch."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -108,20 +109,20 @@ def _statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 def init_weights(module: nn.Module, *, zero_init_residual: bool = False) -> None:
-    """Draws every convolution's weights from N(0, 2 / (k * k * C_out)) and zeroes its bias.
+    """Initialises the convolutions as He et al. do: N(0, 2 / (k * k * C_out)), bias 0.
 
-    He et al. 2015, "Delving Deep into Rectifiers", equation 14 (the backward case), which is what
-    the reference implementations use; norms keep weight 1 and bias 0.
+    This is equation 14 (the backward case) of He et al. 2015, "Delving Deep into Rectifiers", as in
+    the reference implementations. Norms keep weight 1 and bias 0.
 
-    A frozen norm does not normalise before its statistics are loaded, and every block would double
-    the variance: 2^33 in ResNet-101. So the frozen norm that ends a residual branch starts at
-    1 / sqrt(number of blocks), which bounds the whole growth by e (the argument of Zhang et al.
-    2019, "Fixup Initialization").
+    A frozen norm does not normalise until its statistics are loaded, and every block would double
+    the variance: by 2^33 in ResNet-101. Therefore a frozen norm at the end of a residual branch
+    starts with weight 1 / sqrt(number of blocks), which bounds the total growth by e (the argument
+    of Zhang et al. 2019, "Fixup Initialization").
 
     Args:
         module: A network or a part of one.
-        zero_init_residual: F(x) begins as 0, so that every block begins as its shortcut (Goyal et
-            al. 2017, section 5.1).
+        zero_init_residual: Initialise the last layer of each F(x) to 0, so that every block starts
+            as its shortcut (Goyal et al. 2017, section 5.1).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""What comes before the first block."""
+"""The stem: the layers before the first block."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Norm = Callable[[int], nn.Module]
 
 
 def stem_stride(variant: Variant) -> int:
-    """Returns how many input pixels are one pixel behind the stem."""
+    """Returns the stride of the stem's output in input pixels."""
     return 1 if variant.stem == "cifar" else 4
 
 
 def stem_conv(variant: Variant, in_channels: int, norm: Norm) -> nn.Module:
-    """Returns the stem up to, but without, its last norm."""
+    """Returns the layers of the stem before its last norm."""
     channels = variant.widths[0]
     if variant.stem == "cifar":
         return nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)

@@ -1,4 +1,4 @@
-"""The table of networks: one line of numbers for each."""
+"""The table of networks, one line of numbers for each."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Variant:
 
     Attributes:
         block: Kind of residual block.
-        counts: How many of them in each stage, from res2 on.
+        counts: Number of blocks in each stage, starting with res2.
         widths: Width of each stage, see `ResidualBlock`.
         stem: "7x7" and "deep" (three 3x3 convolutions; He et al. 2019, "Bag of Tricks", figure 2:
-            ResNet-C) reduce 4 times, "cifar" (one 3x3 convolution) does not.
-        groups: See `BlockStyle`, as the following.
-        width_per_group: See `BlockStyle`.
-        shortcut: See `BlockStyle`.
-        avg_down: See `BlockStyle`.
-        squeeze_excite: See `BlockStyle`.
+            ResNet-C) have stride 4, "cifar" (one 3x3 convolution) has stride 1.
+        groups: Groups of a bottleneck's 3x3 convolution.
+        width_per_group: Channels per group in res2.
+        shortcut: Shortcuts where shapes differ: "A", "B", "C" or "none", see `BlockStyle`.
+        avg_down: Projections average 2x2 pixels (ResNet-D).
+        squeeze_excite: Whether the blocks have squeeze-and-excitation.
     """
 
     block: type[ResidualBlock]
@@ -47,7 +47,7 @@ class Variant:
 
     @property
     def has_bottlenecks(self) -> bool:
-        """Whether there are 1x1 convolutions that could stride."""
+        """Whether the blocks have 1x1 convolutions that can take the stride."""
         return self.block.expansion > 1
 
     @property
@@ -56,7 +56,7 @@ class Variant:
         return issubclass(self.block, PreActivationBlock)
 
 
-# Other entries than variants are users' own builders, see `backbone.foreign`.
+# Entries that are not a Variant are builders that users registered, see `backbone.foreign`.
 BACKBONES: Registry[Variant | Callable[..., nn.Module]] = Registry("backbone")
 
 DEPTHS: dict[int, tuple[type[ResidualBlock], tuple[int, ...]]] = {
@@ -82,7 +82,7 @@ for _depth, (_block, _counts) in DEPTHS.items():
     _add(f"seresnet{_depth}", _block, _counts, squeeze_excite=True)
     _add(f"resnetv2_{_depth}", _pre, _counts)
 
-# The paper's baselines, and its other options for shortcuts (section 3.3, table 3).
+# The paper's baselines, and its other shortcut options (section 3.3, table 3).
 for _depth in (18, 34):
     _block, _counts = DEPTHS[_depth]
     _add(f"plain{_depth}", _block, _counts, shortcut="none")
@@ -106,15 +106,15 @@ for _depth in (20, 32, 44, 56, 110, 1202):
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Returns the registered names that match a shell `pattern`, sorted."""
+    """Returns the registered names that match the shell pattern `pattern`, sorted."""
     return BACKBONES.names(pattern)
 
 
 def get_variant(name: str) -> Variant:
-    """Returns the numbers of a network.
+    """Returns the depth, widths and kind of block of a network.
 
     Raises:
-        ConfigError: no such network, or one that a user registered and that has no such numbers.
+        ConfigError: there is no such network, or it is a builder that a user registered.
     """
     try:
         entry = BACKBONES.get(name)

@@ -82,7 +82,7 @@ def test_an_option_that_it_lacks_is_refused(register):
         build_foreign("Patches", options=Options(output_stride=16))
     with pytest.raises(ConfigError, match="^norm: got 'GN', expected BN, FrozenBN or SyncBN"):
         build_foreign("Patches", options=Options(norm="GN"))
-    with pytest.raises(ConfigError, match="^weights: 'timm' are for timm's backbones"):
+    with pytest.raises(ConfigError, match="^weights: 'timm' is for timm's backbones"):
         build_foreign("Patches", options=Options(), weights="timm")
 
 
@@ -95,7 +95,7 @@ def test_the_interface_is_checked(register):
         build_foreign("no_specs", options=Options())
 
     register(Patches)
-    with pytest.raises(ConfigError, match="has res4, expected what out_features names: res2, res3"):
+    with pytest.raises(ConfigError, match="has res4, expected exactly the out_features res2, res3"):
         build_foreign("Patches", out_features=("res2", "res3"), options=Options())
 
     class Tuples(Patches):

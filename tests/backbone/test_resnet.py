@@ -244,15 +244,21 @@ def test_in_channels():
         ({"freeze_at": 6}, "freeze_at: got 6, expected 0 to 5"),
         ({"freeze_at": -1}, "freeze_at: got -1"),
         ({"norm": "BatchNorm"}, "norm: got 'BatchNorm', expected one of BN, FrozenBN, SyncBN, GN"),
-        ({"norm": "GN", "name": "resnet20_cifar"}, "GN has 32 groups, which 16 channels do not"),
+        (
+            {"norm": "GN", "name": "resnet20_cifar"},
+            "GN needs a number of channels divisible by 32, got 16",
+        ),
         ({"output_stride": 4}, "output_stride: got 4, expected 8, 16 or 32"),
-        ({"deformable": ("res1",)}, r"deformable: got \('res1',\), expected some of res2, res3"),
+        ({"deformable": ("res1",)}, r"deformable: got \('res1',\), expected a list of res2, res3"),
         ({"deformable": "res5"}, "deformable: got 'res5'"),
-        ({"stochastic_depth": 1.0}, "stochastic_depth: got 1.0, expected 0 or more, less than 1"),
-        ({"zero_init_residual": True}, "would stay zero for ever, as the network has norm Frozen"),
+        ({"stochastic_depth": 1.0}, "stochastic_depth: got 1.0, expected at least 0 and below 1"),
+        (
+            {"zero_init_residual": True},
+            "would stay zero throughout training, because the network has norm Frozen",
+        ),
         (
             {"zero_init_residual": True, "name": "plain18", "norm": "BN"},
-            "as the network has no shortcuts",
+            "because the network has no shortcuts",
         ),
     ],
 )
