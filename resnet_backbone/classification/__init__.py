@@ -1,1 +1,1 @@
-"""Networks that end in class scores."""
+"""Image classifiers: networks that output class scores."""

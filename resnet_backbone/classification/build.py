@@ -1,4 +1,4 @@
-"""From the configuration to a classifier: the only module here that reads it."""
+"""Builds a classifier from its configuration."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def build_image_classifier(
     mean_image: Tensor | None = None,
     weights: Stored | None = None,
 ) -> ImageClassifier:
-    """Returns the classifier that `cfg` describes, float32, channels_last, on the CPU.
+    """Returns the classifier that `cfg` describes: float32, channels_last, on the CPU.
 
     Args:
-        cfg: The model's section.
-        num_classes: Of the data.
-        mean_image: float32[3, h, w] in RGB, instead of `cfg.pixels.mean`.
-        weights: Those that `cfg` starts from, where they have been read already.
+        cfg: The configuration's section `model`.
+        num_classes: Number of classes in the dataset.
+        mean_image: float32[3, h, w], RGB, 0 to 255; replaces `cfg.pixels.mean`.
+        weights: The weights that `cfg` names, if they have already been read.
 
     Raises:
-        ConfigError: there is no such network; more classes than outputs; or the configuration
-            contradicts the card of the weights.
-        WeightsError: the weights that it starts from cannot be loaded completely.
+        ConfigError: there is no such network, the dataset has more classes than the network has
+            outputs, or the configuration contradicts the card of the weights.
+        WeightsError: the weights to start from cannot be loaded, or lack parameters.
     """
     outputs = cfg.num_classes or num_classes
     if outputs < num_classes:
         raise ConfigError(
-            f"model.num_classes is {outputs}, but the data name {num_classes} classes; leave the "
-            "key out to take the number from the data"
+            f"model.num_classes is {outputs}, but the dataset has {num_classes} classes; remove "
+            "this key to take the number from the dataset"
         )
     if weights is None and cfg.weights is not None:
         weights = read_weights(cfg.weights, cfg.name)

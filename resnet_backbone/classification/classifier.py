@@ -1,4 +1,4 @@
-"""A ResNet with the pooling and the linear layer that ImageNet and CIFAR train it with."""
+"""A ResNet with global average pooling and a linear layer, as trained on ImageNet and CIFAR."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from resnet_backbone.backbone.variants import Variant
 
 
 class Classifier(ResNet):
-    """Global average pooling and a fully connected layer behind the last stage.
+    """A ResNet followed by global average pooling and a fully connected layer.
 
-    Its parameters are those of the backbone and `fc`, as in torchvision; `norm` besides, the norm
-    behind the last sum of a network with pre-activation.
+    Its parameters have torchvision's names: those of the backbone, and `fc`. Networks with
+    pre-activation also have `norm`, the norm after the last sum.
 
     Args:
-        name: See `ResNet`.
-        variant: See `ResNet`.
-        num_classes: Number of scores.
-        options: See `ResNet`.
+        name: The network's name in the registry, used in messages and to find weights.
+        variant: The network's depth, widths and kind of block.
+        num_classes: Number of classes K.
+        options: The options that apply to any network.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class Classifier(ResNet):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # scores instead of features
-        """Maps float[B, in_channels, H, W], normalised, to scores before softmax, float[B, K]."""
+        """Maps normalised images, float[B, in_channels, H, W], to logits float[B, K]."""
         return self.head(self.features(x)[self.out_features[-1]])
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Returns what the backbone alone returns."""
+        """Returns the feature maps of the backbone, see `ResNet.forward`."""
         return super().forward(x)
 
     def head(self, x: Tensor) -> Tensor:
-        """Maps the last feature map float[B, C, H, W] to scores float[B, K]."""
+        """Maps the last feature map float[B, C, H, W] to logits float[B, K]."""
         if self.norm is not None:
             x = F.relu(self.norm(x))
-        # A row per pixel, so that the gradient of the mean is channels_last as all others are.
-        return self.fc(x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1))
+        # Averaged as [B, H * W, C], so that the mean's gradient is channels_last like all others.
+        return self.fc(x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1))  # [B, C] -> [B, K]

@@ -1,4 +1,4 @@
-"""Classifiers by name."""
+"""Creates classifiers by name, with or without weights."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ def create_classifier(
     """Builds a classifier in channels_last memory format.
 
     Args:
-        name: A registered network, see `list_backbones`.
-        num_classes: Number of scores.
-        weights: What `load_weights` takes; the file must hold a classifier of as many classes.
-        **options: Those of `create_backbone` from `norm` on, but `freeze_at`; `norm` is "BN" here.
-            `stride_in_1x1` and `norm_eps` are the card's where they are not given.
+        name: The name of a registered network, see `list_backbones`.
+        num_classes: Number of classes.
+        weights: Anything `load_weights` takes; it must hold a classifier with `num_classes`
+            classes.
+        **options: The options of `create_backbone` from `norm` on, except `freeze_at`. Here `norm`
+            defaults to "BN". `stride_in_1x1` and `norm_eps` default to the values on the weights'
+            card.
 
     Raises:
-        ConfigError: an argument is none of the allowed values.
-        WeightsError: the weights cannot be read, or do not cover the network.
+        ConfigError: an argument has a value that is not allowed.
+        WeightsError: the weights cannot be read, or do not fit the network.
     """
     if num_classes < 1:
         raise ConfigError(f"num_classes: got {num_classes!r}, expected 1 or more")

@@ -1,4 +1,4 @@
-"""What a classifier's configuration leaves to its weights: taken from them, or compared."""
+"""Completes a classifier's configuration from the card of its weights, or checks it against it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _PIXELS = ("channel_order", "mean", "std")
 
 
 def settle_classifier(cfg: ClassifierConfig, weights: Stored | None = None) -> ClassifierConfig:
-    """Returns `cfg` with everything decided that it leaves to the weights.
+    """Returns `cfg` with every value that it leaves to the weights filled in.
 
-    These are the stride's place, the norms' eps, and the pixels' order and normalisation. Without
-    weights they are torchvision's. Settling twice changes nothing.
+    These values are `stride_in_1x1`, `norm_eps`, and the channel order and normalisation of the
+    pixels. Without weights they are torchvision's. Settling twice changes nothing.
 
     Args:
-        cfg: The model's section.
-        weights: What was read; None: the card of the file that `cfg` starts from.
+        cfg: The configuration's section `model`.
+        weights: The weights, if they have been read; None uses the card of the file `cfg.weights`.
 
     Raises:
-        ConfigError: there is no such network; `cfg` contradicts the weights' card (shows both); or
-            neither says what must be known (says which keys to set).
+        ConfigError: there is no such network; `cfg` contradicts the weights' card (the message
+            shows both); or neither states a required value (the message names the keys to set).
         WeightsError: the weights cannot be read.
     """
     variant = get_variant(cfg.name)
@@ -33,7 +33,7 @@ def settle_classifier(cfg: ClassifierConfig, weights: Stored | None = None) -> C
         source, card = weights.source, weights.card
     elif source is not None:
         card = find_card(source, cfg.name)
-    # A mean image is subtracted instead of the mean, which then only colours what is padded.
+    # A mean image replaces the mean for normalisation; the mean then only fills padding.
     pixels = [name for name in _PIXELS if name != "mean" or cfg.mean_image is None]
     stated = [
         *facts({name: getattr(cfg, name) for name in _NETWORK}, "model."),

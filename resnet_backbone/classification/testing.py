@@ -1,9 +1,9 @@
-"""How classifiers are tested: by one crop, ten crops, or whole images at several scales.
+"""Testing of classifiers on ten crops, or on whole images at several scales.
 
-One crop is what loaders cut.
+A single centre crop needs nothing from here: the data loader cuts it.
 
-Everything here is uint8 until the classifier normalises it. What is averaged over the views of an
-image, and over the members of an ensemble, are probabilities after the softmax.
+Views stay uint8 until the classifier normalises them. Averages over the views of an image, and over
+the members of an ensemble, are averages of softmax probabilities.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from torchvision.transforms.v2 import functional as F
 from resnet_backbone.errors import ConfigError
 
 SCALES = (224, 256, 384, 480, 640)  # He et al. 2016, section 3.4
-MAX_VIEWS = 64  # in one forward pass
+MAX_VIEWS = 64  # per forward pass
 
-# Maps uint8[n, 3, h, w] to scores float[n, K].
+# Maps uint8[n, 3, h, w] to logits float[n, K].
 Classify = Callable[[Tensor], Tensor]
 
 
 class Testing(Protocol):
-    """A way of looking at an image."""
+    """A method of testing: which views of an image are classified."""
 
     def views(self, image: Tensor) -> list[Tensor]:
-        """Returns the pictures uint8[3, h, w] of an image uint8[3, H, W] to classify."""
+        """Returns the views of an image uint8[3, H, W], each uint8[3, h, w]."""
 
 
 @dataclass(frozen=True)
 class TenCrop:
-    """The corners, the middle, and their mirror images (Krizhevsky et al. 2012, section 4.1).
+    """The four corners, the centre, and their mirror images (Krizhevsky et al. 2012, section 4.1).
 
     Attributes:
-        resize: Short side of the resized image, which is cropped.
-        size: Side of the crops.
-        interpolation: How to resize: the name of an `InterpolationMode` of torchvision.
+        resize: Short side of the image in pixels before cropping.
+        size: Side of the crops in pixels.
+        interpolation: Interpolation for resizing, the name of a torchvision `InterpolationMode`.
     """
 
     resize: int = 256
@@ -49,7 +49,7 @@ class TenCrop:
     interpolation: str = "bilinear"
 
     def views(self, image: Tensor) -> list[Tensor]:
-        """Returns top left, top right, bottom left, bottom right, middle; then these mirrored."""
+        """Returns top left, top right, bottom left, bottom right, centre; then their mirrors."""
         mode = InterpolationMode(self.interpolation)
         resized = F.resize(image, [self.resize], mode, antialias=True)
         return list(F.ten_crop(resized, [self.size]))
@@ -57,23 +57,23 @@ class TenCrop:
 
 @dataclass(frozen=True)
 class MultiScale:
-    """The whole image at several sizes, and its mirror images.
+    """The whole image at several scales, each also mirrored.
 
     "For best results, we adopt the fully-convolutional form ..., and average the scores at multiple
     scales (images are resized such that the shorter side is in {224, 256, 384, 480, 640})" (section
-    3.4). A classifier with global average pooling is in that form already: averaging the linear
-    layer's scores over positions is the linear layer on the average of the features.
+    3.4). A classifier with global average pooling already has that form: averaging the linear
+    layer's scores over positions equals applying the linear layer to the average of the features.
 
     Attributes:
-        scales: Short sides.
-        interpolation: See `TenCrop`.
+        scales: Short sides in pixels.
+        interpolation: Interpolation for resizing, the name of a torchvision `InterpolationMode`.
     """
 
     scales: Sequence[int] = SCALES
     interpolation: str = "bilinear"
 
     def views(self, image: Tensor) -> list[Tensor]:
-        """Returns two views for each scale."""
+        """Returns two views per scale: the image and its mirror image."""
         mode = InterpolationMode(self.interpolation)
         resized = [F.resize(image, [scale], mode, antialias=True) for scale in self.scales]
         return [view for whole in resized for view in (whole, F.horizontal_flip(whole))]
@@ -87,10 +87,10 @@ def make_testing(
     scales: Sequence[int] = SCALES,
     interpolation: str = "bilinear",
 ) -> Testing:
-    """Returns the way of testing that is called "ten_crop" or "multi_scale".
+    """Returns the test method called "ten_crop" or "multi_scale".
 
     Raises:
-        ConfigError: there is no such way.
+        ConfigError: there is no such method.
     """
     if name == "ten_crop":
         return TenCrop(resize, size, interpolation)
@@ -102,19 +102,19 @@ def make_testing(
 def classify_images(
     classify: Classify, images: Sequence[Tensor], testing: Testing, *, max_views: int = MAX_VIEWS
 ) -> Tensor:
-    """Returns float32[B, K], for each image the mean of its views' probabilities.
+    """Returns float32[B, K], the mean over each image's views of the class probabilities.
 
     Args:
-        classify: Maps uint8[n, 3, h, w] to scores.
-        images: B images uint8[3, H, W] of any sizes.
-        testing: Which views of them.
-        max_views: How many are classified in one pass at most; only views of one size share it.
+        classify: Maps uint8[n, 3, h, w] to logits float[n, K].
+        images: B images uint8[3, H, W], which may differ in size.
+        testing: The test method, which chooses the views.
+        max_views: Maximum number of views per forward pass; all views in a pass have the same size.
     """
     by_size: dict[torch.Size, list[tuple[int, Tensor]]] = defaultdict(list)
     for index, image in enumerate(images):
         for view in testing.views(image):
             by_size[view.shape].append((index, view))
-    total, count = None, torch.zeros(len(images))
+    total, count = None, torch.zeros(len(images))  # [B, K] sum of probabilities, [B] views added
     for group in by_size.values():
         for start in range(0, len(group), max_views):
             part = group[start : start + max_views]
@@ -122,6 +122,7 @@ def classify_images(
             if total is None:
                 total = found.new_zeros(len(images), found.shape[1])
                 count = count.to(found.device)
+            # [n], the image that each view belongs to
             owners = torch.tensor([index for index, _ in part], device=found.device)
             total.index_add_(0, owners, found)
             count.index_add_(0, owners, torch.ones_like(owners, dtype=count.dtype))
@@ -131,6 +132,6 @@ def classify_images(
 
 
 def ensemble(members: Sequence[Classify], images: Sequence[Tensor], testing: Testing) -> Tensor:
-    """Returns float32[B, K], the mean of the members' probabilities; see `classify_images`."""
+    """Returns float32[B, K], the mean of the members' probabilities, see `classify_images`."""
     votes = [classify_images(classify, images, testing) for classify in members]
     return torch.stack(votes).mean(dim=0)

@@ -1,1 +1,1 @@
-"""Typed configuration and its loader."""
+"""The typed configuration and the functions that load it."""

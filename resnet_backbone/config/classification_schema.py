@@ -1,7 +1,8 @@
-"""The configuration of a classifier's run: every key, its type, its default and its meaning.
+"""The configuration of a run with a classifier: every key with its type, default and meaning.
 
-Defaults are the paper's ImageNet training (He et al. 2016, section 3.4) unless a comment says
-otherwise. As with the detector's, only build modules and the engine read these classes.
+Defaults are those of the paper's ImageNet training (He et al. 2016, section 3.4) unless a comment
+says otherwise. Models and data take plain arguments; only builders, tasks, the engine and the
+plug-ins read these classes.
 """
 
 from __future__ import annotations
@@ -29,68 +30,106 @@ IN_MEMORY = ("resident", "cifar10", "cifar100", "shapes")
 
 
 class DrawnConfig(Section):
-    """The drawn dataset of pretrain_quickstart.yaml: one shape per image."""
+    """The synthetic dataset of pretrain_quickstart.yaml: one drawn shape per image."""
 
-    train_images: Positive = 4000
-    val_images: Positive = 500
-    image_size: Annotated[int, Field(ge=16, le=128)] = 64
-    seed: NonNegative = 0
+    train_images: Positive = Field(4000, description="number of training images")
+    val_images: Positive = Field(500, description="number of validation images")
+    image_size: Annotated[int, Field(ge=16, le=128)] = Field(
+        64, description="side of the square images, in pixels"
+    )
+    seed: NonNegative = Field(0, description="seed for drawing the images")
 
 
 class ImageDataConfig(Section):
-    """Where labelled images are, and how they become batches."""
+    """Where the labelled images are, and how they are augmented and batched."""
 
-    root: str = "datasets/imagenet"
+    root: str = Field("datasets/imagenet", description="folder that holds the dataset")
     format: Literal["folders", "shards", "resident", "cifar10", "cifar100", "shapes"] = Field(
         "folders",
-        description="folders, one per class; tar shards; resident: such folders, or zips of them, "
-        "kept in memory; torchvision's CIFAR; drawn shapes",
+        description="folders: one folder per class; shards: tar files; resident: class folders, "
+        "or zip files of them, kept in memory; cifar10, cifar100: torchvision's datasets; shapes: "
+        "synthetic images",
     )
     train: tuple[str, ...] = Field(
-        ("train",), min_length=1, description='below root; of shards, "train-{0000..0099}.tar"'
+        ("train",),
+        min_length=1,
+        description="training split: folders below root, or the names of shards, as in "
+        '"train-{0000..0099}.tar"',
     )
-    val: tuple[str, ...] = Field(("val",), min_length=1)
+    val: tuple[str, ...] = Field(
+        ("val",), min_length=1, description="validation split, written like train"
+    )
     val_labels: str | None = Field(
-        None, description="for a val folder without class folders: lines of file name and class"
+        None,
+        description="labels for a val folder without class folders: a text file with one image "
+        "file name and class per line",
     )
     hold_out: NonNegative = Field(
-        0, description="so many training images, drawn by the seed, are the validation split"
+        0,
+        description="number of training images, drawn with the run's seed, to validate on instead "
+        "of val; 0: validate on val",
     )
     drawn: DrawnConfig = DrawnConfig()
     workers: NonNegative = Field(
-        2, description="loader processes per rank; 0 loads in the main one"
+        2, description="data loader processes per rank; 0 loads in the main process"
     )
-    on_bad_sample: Literal["error", "skip"] = "error"
-    max_pixels: Positive = Field(100_000_000, description="larger images are refused unread")
-    crop: Literal["scale_jitter", "random_resized", "pad"] = "scale_jitter"
-    size: Positive = Field(224, description="side of the training crop")
-    short_side: tuple[Positive, Positive] = Field((256, 480), description="of scale_jitter")
-    area: Range = Field((0.08, 1.0), description="share of the image, of random_resized")
-    ratio: Range = Field((3 / 4, 4 / 3), description="width by height, of random_resized")
-    padding: NonNegative = Field(4, description="of pad, on every side")
+    on_bad_sample: Literal["error", "skip"] = Field(
+        "error",
+        description="error: stop at an image that cannot be read; skip: leave it out and log it",
+    )
+    max_pixels: Positive = Field(
+        100_000_000, description="images with more pixels are rejected without decoding them"
+    )
+    crop: Literal["scale_jitter", "random_resized", "pad"] = Field(
+        "scale_jitter",
+        description="training crop; scale_jitter: the paper's; random_resized: Inception's; pad: "
+        "zero padding, then a crop of the original size, for images in memory",
+    )
+    size: Positive = Field(224, description="side of the training crop, in pixels")
+    short_side: tuple[Positive, Positive] = Field(
+        (256, 480), description="scale_jitter: range of the short side after resizing, in pixels"
+    )
+    area: Range = Field(
+        (0.08, 1.0), description="random_resized: range of the crop's area; 1 is the whole image"
+    )
+    ratio: Range = Field(
+        (3 / 4, 4 / 3), description="random_resized: range of the crop's width / height"
+    )
+    padding: NonNegative = Field(4, description="pad: padding on every side, in pixels")
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    pca_color: Alpha = Field(0.0, description="std of AlexNet's colour shifts; 0.1 there")
-    auto_augment: str | None = Field(
-        None, description='"trivial", or timm\'s notation: "rand-m7-mstd0.5-inc1"'
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear", description="interpolation for resizing, in training and testing"
     )
-    random_erase: Fraction = Field(0.0, description="probability of erasing a rectangle")
-    repeats: Positive = Field(1, description="times that each image stands in a batch's stretch")
-    mixup: Alpha = Field(0.0, description="alpha; 0 is off")
-    cutmix: Alpha = Field(0.0, description="alpha; 0 is off")
+    pca_color: Alpha = Field(
+        0.0, description="std of AlexNet's PCA colour augmentation (0.1 in AlexNet); 0: off"
+    )
+    auto_augment: str | None = Field(
+        None,
+        description='"trivial" for TrivialAugment, or RandAugment in timm\'s notation: '
+        '"rand-m7-mstd0.5-inc1"',
+    )
+    random_erase: Fraction = Field(0.0, description="probability of erasing a random rectangle")
+    repeats: Positive = Field(
+        1,
+        description="repeated augmentation: copies of each image in a row, augmented differently",
+    )
+    mixup: Alpha = Field(0.0, description="alpha of mixup's Beta distribution; 0: off")
+    cutmix: Alpha = Field(0.0, description="alpha of CutMix's Beta distribution; 0: off")
     progressive: tuple[tuple[NonNegative, Positive], ...] = Field(
         (),
-        description="[[step, size], ...]: the training crop from the epoch of that step on; "
-        "scaled like max_iter",
+        description="progressive resizing: [[step, size], ...] sets the training crop's side from "
+        "the epoch that contains this step; steps are scaled like max_iter",
     )
-    test_resize: Positive = Field(256, description="short side before the crop of testing")
-    test_size: Positive = Field(224, description="side of that crop")
+    test_resize: Positive = Field(
+        256, description="short side of test images before the centre crop, in pixels"
+    )
+    test_size: Positive = Field(224, description="side of the test images' centre crop, in pixels")
 
     @field_validator("short_side", "area", "ratio")
     @classmethod
     def _ascend(cls, bounds: tuple[float, float]) -> tuple[float, float]:
         if bounds[0] > bounds[1]:
-            raise ValueError(f"found {list(bounds)}, expected the lower one first")
+            raise ValueError(f"found {list(bounds)}, expected the lower bound first")
         return bounds
 
     @field_validator("progressive")
@@ -106,26 +145,27 @@ class ImageDataConfig(Section):
         if self.in_memory != (self.crop == "pad"):
             kind = "pad" if self.in_memory else "scale_jitter or random_resized"
             raise ValueError(
-                f"data.crop is {self.crop}, but data.format {self.format} needs {kind}"
+                f"data.crop is {self.crop}, but data.format {self.format} requires {kind}"
             )
         sizes = [("size", self.size), *(("progressive", size) for _, size in self.progressive)]
         for key, size in sizes if self.crop == "scale_jitter" else ():
             if self.short_side[0] < size:
                 raise ValueError(
-                    f"data.short_side begins at {self.short_side[0]}, below data.{key} {size}: the "
-                    "crop would not fit"
+                    f"data.short_side starts at {self.short_side[0]}, expected at least data.{key}, "
+                    f"which is {size}: the crop must fit into the image"
                 )
         if self.test_resize < self.test_size:
             raise ValueError(
-                f"data.test_resize is {self.test_resize}, below data.test_size {self.test_size}"
+                f"data.test_resize is {self.test_resize}, expected at least data.test_size, which "
+                f"is {self.test_size}"
             )
         only_read = ("auto_augment", "random_erase", "pca_color", "progressive", "repeats")
         defaults = type(self).model_fields
         given = [key for key in only_read if getattr(self, key) != defaults[key].default]
         if self.in_memory and given:
             raise ValueError(
-                f"data.{given[0]} works on images as they are read; data.format {self.format} "
-                "crops and flips whole batches in memory"
+                f"data.{given[0]} augments images as they are read from files, but data.format "
+                f"{self.format} keeps them in memory; remove this key"
             )
         if self.val_labels is not None and self.format != "folders":
             raise ValueError(
@@ -136,46 +176,69 @@ class ImageDataConfig(Section):
 
     @property
     def in_memory(self) -> bool:
-        """Whether all images are held as one tensor."""
+        """Whether all images are kept in memory as one tensor."""
         return self.format in IN_MEMORY
 
 
 class ClassifierConfig(Section):
-    """The network, its loss, and what is subtracted from the pixels."""
+    """The network, its loss, and the normalisation of the pixels."""
 
-    name: str = "resnet50"
-    num_classes: Positive | None = Field(None, description="None: as many as the data name")
-    weights: str | None = Field(None, description="a classifier to start from; None: He's draws")
-    norm: Literal["BN", "SyncBN", "GN"] = "BN"
-    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or as usual")
-    stride_in_1x1: bool | None = Field(
-        None, description="True: the paper's; False: torchvision's; None: as the weights, or False"
+    name: str = Field("resnet50", description="a registered network, see list_backbones()")
+    num_classes: Positive | None = Field(
+        None, description="number of outputs; None: as many as the dataset has classes"
     )
-    zero_init_residual: bool = False
-    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    activation_checkpointing: bool = False
-    loss: Literal["ce", "bce"] = "ce"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weights: str | None = Field(
+        None, description="classifier weights to start from; None: random (He initialisation)"
+    )
+    norm: Literal["BN", "SyncBN", "GN"] = Field("BN", description="normalisation layers")
+    norm_eps: PositiveFloat | None = Field(
+        None,
+        description="epsilon of the norms; None: as the weights were trained, or 1e-5",
+    )
+    stride_in_1x1: bool | None = Field(
+        None,
+        description="where a bottleneck has its stride; True: in the 1x1 convolution (the paper); "
+        "False: in the 3x3 (torchvision); None: as the weights were trained, or False",
+    )
+    zero_init_residual: bool = Field(
+        False, description="initialise the last norm of each block to 0"
+    )
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="probability of dropping the last block in training; earlier blocks less"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass to save memory"
+    )
+    loss: Literal["ce", "bce"] = Field(
+        "ce", description="ce: cross-entropy; bce: binary cross-entropy per class"
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="fraction of each label distributed evenly over all classes"
+    )
     pixels: PixelConfig = PixelConfig()
     mean_image: str | None = Field(
         None,
-        description="a file of tools/compute_mean.py, subtracted pixel by pixel; auto: computed, "
-        "for data in memory",
+        description="mean image to subtract: a file written by tools/compute_mean.py; auto: "
+        "computed from the training images, if they are kept in memory",
     )
 
 
 class ClassEvaluationConfig(JudgingConfig):
-    """When and how the classifier is judged."""
+    """When and how the classifier is evaluated."""
 
     batch_size: Positive = Field(32, description="images per rank")
-    testing: Literal["single", "ten_crop", "multi_scale"] = "single"
+    testing: Literal["single", "ten_crop", "multi_scale"] = Field(
+        "single", description="views of a test image: a centre crop, ten crops, or several scales"
+    )
     scales: tuple[Positive, ...] = Field(
-        (224, 256, 384, 480, 640), min_length=1, description="short sides of multi_scale"
+        (224, 256, 384, 480, 640),
+        min_length=1,
+        description="multi_scale: short sides of the image, in pixels",
     )
 
 
 class ClassificationConfig(RunConfig):
-    """A run that trains or judges a classifier."""
+    """A run that trains or evaluates a classifier."""
 
     task: Literal["classification"] = "classification"
     data: ImageDataConfig = ImageDataConfig()
@@ -195,7 +258,7 @@ class ClassificationConfig(RunConfig):
 
     @property
     def norm(self) -> str:
-        """The kind of the network's norms."""
+        """The kind of the network's normalisation layers."""
         return self.model.norm
 
     @model_validator(mode="after")
@@ -203,12 +266,12 @@ class ClassificationConfig(RunConfig):
         data = self.data
         if self.model.mean_image == "auto" and not data.in_memory:
             raise ValueError(
-                f"model.mean_image auto needs data in memory, but data.format is {data.format}; "
-                "compute a file with tools/compute_mean.py"
+                f"model.mean_image is auto, which needs images in memory, but data.format is "
+                f"{data.format}; compute a file with tools/compute_mean.py and name it here"
             )
         if self.evaluation.testing != "single" and data.in_memory:
             raise ValueError(
-                f"evaluation.testing {self.evaluation.testing} resizes images, but data.format "
-                f"{data.format} tests them as they are"
+                f"evaluation.testing {self.evaluation.testing} resizes the images, but data.format "
+                f"{data.format} tests them at their original size; expected single"
             )
         return self

@@ -1,4 +1,4 @@
-"""What each key of a detectron2 configuration means here: one line of a table for each.
+"""A table of detectron2's configuration keys and what each becomes in this package.
 
 Keys and defaults are those of detectron2's config/defaults.py (git of June 2026, version 2).
 """
@@ -14,16 +14,17 @@ ALWAYS, MASKS = "always", "masks"
 
 @dataclass(frozen=True)
 class Key:
-    """What we do with a key.
+    """How one key of detectron2 is handled.
 
     Attributes:
-        default: What detectron2 takes if the key is not written; also the type that it wants.
-        target: Our key, where it is one by itself.
-        convert: From its value to ours: a table, or a function that raises ValueError with what it
-            expected; None takes the value as it is.
-        accepted: The only values that we honour, by the part that reads it: `ALWAYS`, `MASKS` while
-            masks are on, or an architecture of ours. Where no part reads it any value will do.
-        reason: Why the value does not matter, or what decides about it together with others.
+        default: detectron2's default; its type is the type that a written value must have.
+        target: The key of this package that it sets, if it sets exactly one.
+        convert: Converts the value: a table, or a function that raises ValueError with the expected
+            values. None keeps the value.
+        accepted: The only supported values, by the part of the model that reads the key: `ALWAYS`,
+            `MASKS` if masks are on, or one of our architectures. If no part of the model reads the
+            key, any value is accepted.
+        reason: Why the value has no effect, or which setting it helps to determine.
     """
 
     default: Any
@@ -38,7 +39,7 @@ def _to(target: str, default: Any, convert: Any = None) -> Key:  # noqa: ANN401
 
 
 def _only(default: Any, *others: Any) -> Key:  # noqa: ANN401
-    """detectron2's default is all that we have, or `others` too."""
+    """A key of which only detectron2's default, or one of `others`, is supported."""
     return Key(default, accepted={ALWAYS: (default, *others)})
 
 
@@ -47,7 +48,7 @@ def _only_for(default: Any, **accepted: Any) -> Key:  # noqa: ANN401
 
 
 def _heads(default: Any, value: Any) -> Key:  # noqa: ANN401
-    """Read by the heads of FPN and DC5, of which C4 has res5 instead."""
+    """A key read only by the heads of FPN and DC5; C4 uses res5 instead."""
     return _only_for(default, fpn=value, dc5=value)
 
 
@@ -60,11 +61,11 @@ def _ignored(default: Any, reason: str) -> Key:  # noqa: ANN401
 
 
 def _seed(value: int) -> int:
-    return 0 if value == -1 else value  # -1 is any seed; ours always have one
+    return 0 if value == -1 else value  # -1 means a random seed; runs here always have a fixed one
 
 
 def _sizes(value: Any) -> Any:  # noqa: ANN401
-    """Sizes without lists inside serve every feature map."""
+    """Returns one list of sizes per feature map; a plain list of sizes applies to all maps."""
     return value if value and all(isinstance(level, tuple) for level in value) else (value,)
 
 
@@ -83,18 +84,18 @@ def _one(value: Any) -> Any:  # noqa: ANN401
 
 _NO_KEYPOINTS = "keypoints are off, see MODEL.KEYPOINT_ON"
 _NO_PROPOSALS = "proposals are not read from files, see MODEL.LOAD_PROPOSALS"
-_NO_CASCADE = "of CascadeROIHeads, see MODEL.ROI_HEADS.NAME"
-_NO_SEGMENTATION = "of SemanticSegmentor and PanopticFPN, see MODEL.META_ARCHITECTURE"
-_NO_RETINANET = "of RetinaNet, see MODEL.META_ARCHITECTURE"
+_NO_CASCADE = "only for CascadeROIHeads, see MODEL.ROI_HEADS.NAME"
+_NO_SEGMENTATION = "only for SemanticSegmentor and PanopticFPN, see MODEL.META_ARCHITECTURE"
+_NO_RETINANET = "only for RetinaNet, see MODEL.META_ARCHITECTURE"
 _NO_CONVOLUTIONS = "the box head has no convolutions, see MODEL.ROI_BOX_HEAD.NUM_CONV"
-_NOT_FEDERATED = "of the federated loss, see MODEL.ROI_BOX_HEAD.USE_FED_LOSS"
-_NOT_REPEATED = "of RepeatFactorTrainingSampler, see DATALOADER.SAMPLER_TRAIN"
+_NOT_FEDERATED = "only for the federated loss, see MODEL.ROI_BOX_HEAD.USE_FED_LOSS"
+_NOT_REPEATED = "only for RepeatFactorTrainingSampler, see DATALOADER.SAMPLER_TRAIN"
 _NO_CROP = "cropping is off, see INPUT.CROP.ENABLED"
 _NO_CLIPPING = "clipping is off, see SOLVER.CLIP_GRADIENTS.ENABLED"
-_NO_TTA = "augmentation of tests is off, see TEST.AUG.ENABLED"
-_ARCHITECTURE = "makes up model.architecture"
-_NETWORK = "makes up model.backbone.name"
-_DEFORMABLE = "makes up model.backbone.deformable"
+_NO_TTA = "test-time augmentation is off, see TEST.AUG.ENABLED"
+_ARCHITECTURE = "determines model.architecture"
+_NETWORK = "determines model.backbone.name"
+_DEFORMABLE = "determines model.backbone.deformable"
 
 _PYRAMID = ("res2", "res3", "res4", "res5")
 _NORMS = {name: name for name in ("FrozenBN", "BN", "SyncBN", "GN")}
@@ -103,12 +104,12 @@ _UNIT = (1.0, 1.0, 1.0, 1.0)
 
 KEYS: dict[str, Key] = {
     "VERSION": _only(2),
-    "OUTPUT_DIR": Key("./output", reason="output, where it is written"),
+    "OUTPUT_DIR": Key("./output", reason="sets output if it is written"),
     "SEED": _to("seed", -1, _seed),
-    "CUDNN_BENCHMARK": _ignored(False, "of speed"),
+    "CUDNN_BENCHMARK": _ignored(False, "only affects speed"),
     "FLOAT32_PRECISION": _only("", "highest"),  # torch's default
-    "VIS_PERIOD": _ignored(0, "of pictures in the log"),
-    "GLOBAL.HACK": _ignored(1.0, "read by nothing"),
+    "VIS_PERIOD": _ignored(0, "only affects the images in the log"),
+    "GLOBAL.HACK": _ignored(1.0, "detectron2 does not read it either"),
     # --- data ---
     "INPUT.MIN_SIZE_TRAIN": _to("data.min_sizes", (800,)),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": _only("choice"),
@@ -121,8 +122,8 @@ KEYS: dict[str, Key] = {
     "INPUT.CROP.SIZE": _ignored((0.9, 0.9), _NO_CROP),
     "INPUT.FORMAT": _to("model.pixels.channel_order", "BGR", {"BGR": "BGR", "RGB": "RGB"}),
     "INPUT.MASK_FORMAT": _masks("polygon"),
-    "DATASETS.TRAIN": Key((), reason="makes up data.root and data.train"),
-    "DATASETS.TEST": Key((), reason="makes up data.root and data.val"),
+    "DATASETS.TRAIN": Key((), reason="determines data.root and data.train"),
+    "DATASETS.TEST": Key((), reason="determines data.root and data.val"),
     "DATASETS.PROPOSAL_FILES_TRAIN": _ignored((), _NO_PROPOSALS),
     "DATASETS.PROPOSAL_FILES_TEST": _ignored((), _NO_PROPOSALS),
     "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN": _ignored(2000, _NO_PROPOSALS),
@@ -152,7 +153,7 @@ KEYS: dict[str, Key] = {
     "MODEL.RESNETS.OUT_FEATURES": _only_for(("res4",), fpn=_PYRAMID, c4=("res4",), dc5=("res5",)),
     "MODEL.RESNETS.NORM": _to("model.backbone.norm", "FrozenBN", _NORMS),
     "MODEL.RESNETS.STRIDE_IN_1X1": _to("model.backbone.stride_in_1x1", True),
-    # The res5 of C4 works on regions, and detectron2 does not read the key for it.
+    # C4's res5 is applied to regions, and detectron2 does not use this key for it.
     "MODEL.RESNETS.RES5_DILATION": _only_for(1, fpn=1, dc5=2),
     "MODEL.RESNETS.DEFORM_ON_PER_STAGE": Key((False,) * 4, reason=_DEFORMABLE),
     "MODEL.RESNETS.DEFORM_MODULATED": Key(False, reason=_DEFORMABLE),
@@ -171,7 +172,7 @@ KEYS: dict[str, Key] = {
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": _to(
         "model.rpn.anchors.aspect_ratios", ((0.5, 1.0, 2.0),), _one_list
     ),
-    "MODEL.ANCHOR_GENERATOR.ANGLES": _ignored(((-90, 0, 90),), "of RotatedAnchorGenerator"),
+    "MODEL.ANCHOR_GENERATOR.ANGLES": _ignored(((-90, 0, 90),), "only for RotatedAnchorGenerator"),
     "MODEL.ANCHOR_GENERATOR.OFFSET": _only(0.0),
     "MODEL.RPN.HEAD_NAME": _only("StandardRPNHead"),
     "MODEL.RPN.IN_FEATURES": _only_for(
@@ -246,9 +247,9 @@ KEYS: dict[str, Key] = {
     "SOLVER.BIAS_LR_FACTOR": _only(1.0),
     "SOLVER.GAMMA": _to("solver.gamma", 0.1),
     "SOLVER.STEPS": _to("solver.milestones", (30000,)),
-    "SOLVER.NUM_DECAYS": _ignored(3, "of WarmupStepWithFixedGammaLR, see LR_SCHEDULER_NAME"),
+    "SOLVER.NUM_DECAYS": _ignored(3, "only for WarmupStepWithFixedGammaLR, see LR_SCHEDULER_NAME"),
     "SOLVER.WARMUP_FACTOR": _to("solver.warmup_factor", 0.001),
-    "SOLVER.WARMUP_ITERS": Key(1000, reason="solver.warmup_iters, but at most SOLVER.MAX_ITER"),
+    "SOLVER.WARMUP_ITERS": Key(1000, reason="solver.warmup_iters, limited to SOLVER.MAX_ITER"),
     "SOLVER.WARMUP_METHOD": _only("linear"),
     "SOLVER.RESCALE_INTERVAL": _only(False),
     "SOLVER.CHECKPOINT_PERIOD": _to("checkpoint.period", 5000),
@@ -260,7 +261,7 @@ KEYS: dict[str, Key] = {
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": _ignored(2.0, _NO_CLIPPING),
     "SOLVER.AMP.ENABLED": _to("solver.amp", False, {False: "off", True: "fp16"}),
     # --- evaluation ---
-    "TEST.EXPECTED_RESULTS": _ignored((), "compared with the results after the run"),
+    "TEST.EXPECTED_RESULTS": _ignored((), "only compared with the results after the run"),
     "TEST.EVAL_PERIOD": _to("evaluation.period", 0),
     "TEST.KEYPOINT_OKS_SIGMAS": _ignored((), _NO_KEYPOINTS),
     "TEST.DETECTIONS_PER_IMAGE": _to("model.roi.detections_per_image", 100),
@@ -272,7 +273,7 @@ KEYS: dict[str, Key] = {
     "TEST.PRECISE_BN.NUM_ITER": _ignored(200, "precise BN is off, see TEST.PRECISE_BN.ENABLED"),
 }
 
-# Sections of parts that are off: their keys may have any value.
+# Sections of features that are off; their keys may have any value.
 _OFF = {
     "MODEL.ROI_BOX_CASCADE_HEAD": (_NO_CASCADE, ("BBOX_REG_WEIGHTS", "IOUS")),
     "MODEL.ROI_KEYPOINT_HEAD": (

@@ -1,4 +1,4 @@
-"""Reads detectron2's YAML with its bases, as yacs does; neither detectron2 nor yacs is needed."""
+"""Reads detectron2's YAML files and their bases as yacs does, without detectron2 or yacs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
     bool: (bool, "true or false"),
     int: (int, "an integer"),
     float: ((int, float), "a number"),
-    str: (str, "text (quotes make text of a number)"),
+    str: (str, "text (put quotes around it if it looks like a number)"),
     tuple: (tuple, "a list"),
 }
 
 
 def is_detectron2(path: Path) -> bool:
-    """Whether a file has keys of detectron2's at the top; raises ConfigError as `read_file`."""
+    """Returns whether a file has detectron2's top-level keys; raises ConfigError as `read_file`."""
     tree, _ = read_file(path)
     return BASE in tree or not _TOP.isdisjoint(tree)
 
 
 def read_settings(path: Path, overrides: Sequence[str]) -> Settings:
-    """Returns what a file, its bases and `overrides` ("KEY.PATH=value") say together.
+    """Returns the settings in a file, its bases and `overrides` ("KEY.PATH=value").
 
     Raises:
-        ConfigError: a file cannot be read, or `_BASE_` cannot be followed; all that is wrong with
-            single keys is noted in the result.
+        ConfigError: a file cannot be read, or `_BASE_` is invalid. Errors in single keys do not
+            raise; they are listed in `Settings.problems`.
     """
     settings = Settings()
     for file, tree, lines in _with_bases(path, (), []):
@@ -49,17 +49,17 @@ def read_settings(path: Path, overrides: Sequence[str]) -> Settings:
 
 
 def names_detectron2(override: str) -> bool:
-    """Whether a "KEY.PATH=value" is about a key of detectron2's."""
+    """Returns whether a "KEY.PATH=value" sets one of detectron2's keys."""
     path, equals, _ = override.partition("=")
     return bool(equals) and path.strip().partition(".")[0] in _TOP
 
 
 class Settings:
-    """The values of detectron2's keys, written or default.
+    """The values of detectron2's keys, written in a file or detectron2's defaults.
 
     Attributes:
-        written: By key the value and where it was written.
-        problems: What is wrong, one sentence each, with the key first.
+        written: For each key that was written, its value and where it was written.
+        problems: The errors found, one sentence each, starting with the key.
     """
 
     def __init__(self) -> None:
@@ -70,16 +70,16 @@ class Settings:
         return self.written[key][0] if key in self.written else KEYS[key].default
 
     def origin(self, key: str) -> str:
-        """Returns where a key's value was written."""
+        """Returns where the value of a key was written."""
         return self.written[key][1] if key in self.written else "detectron2's default"
 
     def refuse(self, key: str, expected: str) -> None:
-        """Notes that a key's value is not one that can be honoured."""
+        """Records that the value of a key is not supported."""
         found = show(self[key])
         self.problems.append(f"{key} ({self.origin(key)}): found {found}, expected {expected}")
 
     def override(self, argument: str) -> None:
-        """Takes one "KEY.PATH=value"."""
+        """Applies one "KEY.PATH=value" argument."""
         path, _, text = argument.partition("=")
         where = "command line"
         try:
@@ -94,7 +94,7 @@ class Settings:
     def take(
         self, tree: Mapping[str, Any], origin: Callable[[Keys], str], above: Keys = ()
     ) -> None:
-        """Takes what `tree` says over what is there; `origin` says where a key was written."""
+        """Merges `tree` over the values so far; `origin` maps a key to where it was written."""
         for name, value in tree.items():
             keys = (*above, name)
             path, where = ".".join(keys), origin(keys)
@@ -123,12 +123,12 @@ class Settings:
 def _with_bases(
     path: Path, above: tuple[Path, ...], read: list[Path]
 ) -> Iterator[tuple[Path, dict[str, Any], dict[Keys, int]]]:
-    """Yields a file after the files that it is based on, as later ones hold."""
+    """Yields a file's bases before the file itself, so that later ones override earlier ones."""
     trail = (*above, path.resolve())
     if path.resolve() in above:
-        raise ConfigError(f"{BASE} leads back to where it came from: {_arrows(trail)}")
+        raise ConfigError(f"circular {BASE}: {_arrows(trail)}")
     if len(read) == MAX_FILES:
-        raise ConfigError(f"{BASE} leads to more than {MAX_FILES} files: {_arrows(trail)}")
+        raise ConfigError(f"{BASE} includes more than {MAX_FILES} files: {_arrows(trail)}")
     read.append(path)
     tree, lines = read_file(path)
     for base in _bases_of(path, tree.pop(BASE, [])):
@@ -159,9 +159,9 @@ def _in_file(file: Path, lines: Mapping[Keys, int]) -> Callable[[Keys], str]:
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401
-    """Returns what yacs makes of a value: text like "(640, 800)" is a tuple.
+    """Returns a value as yacs interprets it: text like "(640, 800)" becomes a tuple.
 
-    Lists become tuples and integral floats integers, so that they compare.
+    Lists become tuples and integral floats become integers, so that values can be compared.
     """
     if isinstance(value, str):
         try:
@@ -183,4 +183,4 @@ def _suggestion(path: str) -> str:
     name = path.rpartition(".")[2]
     elsewhere = [key for key in KEYS if key.rpartition(".")[2] == name]
     meant = elsewhere or difflib.get_close_matches(path, [*KEYS, *_SECTIONS], n=1)
-    return f"did you mean {' or '.join(meant[:3])}?" if meant else "detectron2 has none like it"
+    return f"did you mean {' or '.join(meant[:3])}?" if meant else "detectron2 has no similar key"

@@ -1,7 +1,7 @@
-"""Says in our keys what a detectron2 YAML says.
+"""Translates a detectron2 YAML file into this package's configuration.
 
-What the file and its `_BASE_` do not write is detectron2's default, not ours. Every key that the
-result would depend on is either honoured or refused by name, see `detectron2_keys`.
+Keys that neither the file nor its `_BASE_` sets have detectron2's default, not ours. Every key that
+affects the result is either translated or rejected with an error, see `detectron2_keys`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resnet_backbone.config.detectron2_settings import Settings, names_detectron
 from resnet_backbone.config.explain import show
 from resnet_backbone.config.strict_yaml import Keys
 
-# (DEPTH, NUM_GROUPS, WIDTH_PER_GROUP); of the basic blocks of 18 and 34 there is one kind.
+# (DEPTH, NUM_GROUPS, WIDTH_PER_GROUP). The basic blocks of depths 18 and 34 have only one form.
 _NETWORKS = {
     (18, 1, 64): "resnet18",
     (34, 1, 64): "resnet34",
@@ -31,7 +31,7 @@ _NETWORKS = {
     (101, 1, 128): "wide_resnet101_2",
 }
 
-# detectron2/data/datasets/builtin.py: name, images, annotations, both below "coco".
+# detectron2/data/datasets/builtin.py: name -> images, annotations, both relative to "coco".
 _COCO = {
     f"coco_{name}": (images, f"annotations/instances_{annotations}.json")
     for name, images, annotations in (
@@ -48,13 +48,13 @@ _COCO = {
 
 @dataclass
 class Translation:
-    """What a detectron2 configuration says in our keys.
+    """A detectron2 configuration in this package's keys.
 
     Attributes:
-        tree: Nested mappings.
-        origins: Where the value of each of our keys comes from.
-        problems: What cannot be honoured, one sentence each, with detectron2's key first.
-        overrides: The arguments that are about our keys.
+        tree: The configuration as nested mappings.
+        origins: Where the value of each key in `tree` was written.
+        problems: The errors found, one sentence each, starting with detectron2's key.
+        overrides: The command-line arguments that set this package's keys.
     """
 
     tree: dict[str, Any] = field(default_factory=dict)
@@ -64,13 +64,14 @@ class Translation:
 
 
 def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
-    """Translates a file with its bases and those of the `overrides` that name detectron2's keys.
+    """Translates a file, its bases, and those `overrides` that set detectron2's keys.
 
-    `SOLVER` keys hold for `SOLVER.IMS_PER_BATCH`, also those given as overrides: detectron2 does
-    not scale them, and we do only if `solver.batch_size` is then set to another number.
+    The `SOLVER` keys, also as overrides, refer to a batch of `SOLVER.IMS_PER_BATCH` images. They
+    are scaled only if `solver.batch_size` is then set to another number; detectron2 does not scale
+    them.
 
     Raises:
-        ConfigError: a file cannot be read, or `_BASE_` cannot be followed.
+        ConfigError: a file cannot be read, or `_BASE_` is invalid.
     """
     theirs = [override for override in overrides if names_detectron2(override)]
     settings = read_settings(path, theirs)
@@ -78,20 +79,20 @@ def translate(path: Path, overrides: Sequence[str] = ()) -> Translation:
     result = Translation(problems=settings.problems, overrides=ours)
     if settings["MODEL.META_ARCHITECTURE"] == KEYS["MODEL.META_ARCHITECTURE"].default:
         _Translator(settings, result).run()
-    else:  # what the other keys mean to such a model is not ours to judge
+    else:  # the meaning of the other keys depends on the architecture, so they are not checked
         settings.refuse("MODEL.META_ARCHITECTURE", "'GeneralizedRCNN'")
     return result
 
 
 class _Translator:
-    """Goes through all keys, first those that stand for one of ours, then the others."""
+    """Translates key by key: first those that map to a single key of ours, then the others."""
 
     def __init__(self, settings: Settings, result: Translation) -> None:
         self.settings = settings
         self.result = result
 
     def run(self) -> None:
-        """Fills the result."""
+        """Fills in the result."""
         architecture = self._architecture()
         parts = {ALWAYS, architecture} | ({MASKS} if self.settings["MODEL.MASK_ON"] else set())
         self._put("model.architecture", architecture, "MODEL.BACKBONE.NAME")
@@ -108,7 +109,7 @@ class _Translator:
             self._put("output", self.settings["OUTPUT_DIR"], "OUTPUT_DIR")
 
     def _put(self, target: str, value: object, key: str) -> None:
-        """Sets our key `target` to what detectron2's `key` decided."""
+        """Sets our key `target` to `value`, which detectron2's `key` determined."""
         *sections, last = keys = tuple(target.split("."))
         tree = self.result.tree
         for section in sections:
@@ -138,7 +139,7 @@ class _Translator:
         self._put(target, value, name)
 
     def _architecture(self) -> str:
-        """Returns what the backbone and the heads make together; if they do not, the nearest."""
+        """Returns the architecture of this backbone and these heads, or the closest one."""
         settings = self.settings
         backbone, heads = settings["MODEL.BACKBONE.NAME"], settings["MODEL.ROI_HEADS.NAME"]
         known = ("build_resnet_backbone", "build_resnet_fpn_backbone")
@@ -158,7 +159,7 @@ class _Translator:
         if len(anchors["sizes"]) not in (1, maps):
             wanted = "one list" if maps == 1 else f"one list, or one for each of {maps} maps"
             self.settings.refuse(key, wanted)
-            anchors["sizes"] = anchors["sizes"][:1]  # or the schema would say it again
+            anchors["sizes"] = anchors["sizes"][:1]  # otherwise the schema reports it a second time
 
     def _network(self) -> None:
         prefix = "MODEL.RESNETS."
@@ -171,7 +172,7 @@ class _Translator:
             self.settings.refuse(f"{prefix}DEPTH", f"one of {', '.join(map(str, depths))}")
             return
         basic = depth < 50
-        width = 64 if basic else width  # which detectron2 does not read for basic blocks
+        width = 64 if basic else width  # detectron2 ignores the width of basic blocks
         if channels != (expected := 64 if basic else 256):
             self.settings.refuse(f"{prefix}RES2_OUT_CHANNELS", f"{expected} with DEPTH {depth}")
         by_groups = {(g, w) for d, g, w in _NETWORKS if d == depth}
@@ -192,7 +193,8 @@ class _Translator:
             return
         stages = tuple(f"res{n}" for n, on in enumerate(chosen, start=2) if on)
         if stages and not self.settings[f"{prefix}MODULATED"]:
-            self.settings.refuse(f"{prefix}MODULATED", "true: we have deformable convolution v2")
+            expected = "true, because only deformable convolution v2 is supported"
+            self.settings.refuse(f"{prefix}MODULATED", expected)
         if stages and self.settings[f"{prefix}NUM_GROUPS"] != 1:
             self.settings.refuse(f"{prefix}NUM_GROUPS", "1")
         self._put("model.backbone.deformable", stages, f"{prefix}ON_PER_STAGE")
@@ -208,7 +210,7 @@ class _Translator:
         steps = [step for step in settings["SOLVER.STEPS"] if isinstance(step, int)]
         multistep = settings["SOLVER.LR_SCHEDULER_NAME"] == "WarmupMultiStepLR"
         if multistep and any(step <= warmup for step in steps):
-            # There detectron2 warms up to the reduced rate.
+            # In this case detectron2 would warm up to the learning rate after the step.
             settings.refuse("SOLVER.STEPS", f"steps after the warm-up, which ends at {warmup}")
 
     def _datasets(self) -> None:
@@ -224,7 +226,7 @@ class _Translator:
             if not found:
                 names = ", ".join(_COCO)
                 self.settings.refuse(
-                    key, f"one of {names}; for other data give {ours[1]}=... and {ours[2]}=..."
+                    key, f"one of {names}; for other data set {ours[1]}=... and {ours[2]}=..."
                 )
                 continue
             images, annotations = found[0]

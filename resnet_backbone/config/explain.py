@@ -1,4 +1,4 @@
-"""Turns pydantic's findings into sentences: what was found, what was expected, what was meant."""
+"""Turns pydantic's errors into sentences: what was found, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXPECTED = {
     "float_type": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
-    "string_type": "text (quotes make text of a number)",
+    "string_type": "text (put quotes around it if it looks like a number)",
     "tuple_type": "a list",
     "missing": "one more entry",
     "model_type": _SECTION,
@@ -39,7 +39,7 @@ def is_echo(error: ErrorDetails) -> bool:
 
 
 def describe(error: ErrorDetails, schema: type[BaseModel]) -> str:
-    """Returns one finding in what should be a `schema` as a sentence without its place."""
+    """Returns one validation error of `schema` as a sentence, without its location."""
     if error["type"] == "extra_forbidden":
         return f"unknown key; {_suggestion(error['loc'], schema)}"
     if error["type"] == "value_error":
@@ -63,7 +63,7 @@ def _expected(error: ErrorDetails) -> str:
 
 
 def _suggestion(place: tuple[str | int, ...], schema: type[BaseModel]) -> str:
-    """Names the keys that may have been meant: the same word elsewhere, or a similar one."""
+    """Suggests the key that was meant: the same name in another section, or a similar name."""
     *parents, wrong = (str(part) for part in place)
     known = list(_key_paths(schema))
     siblings = {path[-1]: path for path in known if path[:-1] == tuple(parents)}
@@ -79,7 +79,7 @@ def _suggestion(place: tuple[str | int, ...], schema: type[BaseModel]) -> str:
 
 
 def _key_paths(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    """Yields the way to every key that the schema knows, sections included."""
+    """Yields the path of every key in the schema, sections included."""
     for name, field in section.model_fields.items():
         yield (name,)
         for kind in (field.annotation, *typing.get_args(field.annotation)):
@@ -88,7 +88,7 @@ def _key_paths(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
 
 
 def show(value: Any) -> str:  # noqa: ANN401
-    """Returns a value as it would be written in YAML, cut to what fits on a line."""
+    """Returns a value as it would be written in YAML, shortened to fit on a line."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""From a file name and `key=value` arguments to a checked configuration.
+"""Loads a configuration from a file name and `key=value` arguments, and checks it.
 
-Layers, each over the one before: the schema's defaults, the chain of `_base_` files, the file, the
-command line. Mappings merge key by key, everything else replaces. All errors are reported together,
-each with its dotted key, where it was written, what was found and what was expected. A file of
-detectron2's is translated, see `detectron2_yaml`.
+Each layer overrides the one before: the schema's defaults, the chain of `_base_` files, the file,
+the command line. Mappings are merged key by key, all other values are replaced. All errors are
+reported together, each with its dotted key, where it was written, what was found and what was
+expected. A detectron2 file is translated, see `detectron2_yaml`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
     """Returns the checked, frozen configuration of a detector's run.
 
     Args:
-        name_or_path: A file, ours or detectron2's, or the name of a shipped one
-            ("coco_frcnn_r101.yaml", or without ".yaml").
-        overrides: "key.path=value" each, the value in YAML's notation; of two for the same key the
-            later holds. They are recorded in `Config.overrides`. With a file of detectron2's its
-            keys may be given too; ours hold over them.
+        name_or_path: A file in this package's or detectron2's format, or the name of a shipped
+            configuration ("coco_frcnn_r101.yaml", or without ".yaml").
+        overrides: "key.path=value" arguments, each value in YAML notation. If a key is set twice,
+            the last value counts. They are recorded in `Config.overrides`. For a detectron2 file
+            its keys can be set as well; ours take precedence.
 
     Raises:
-        ConfigError: No such file, one of another task, or anything wrong in it, in its bases or in
-            the overrides; unless a file cannot even be parsed, the message lists every error.
+        ConfigError: there is no such file, it is for another task, or there are errors in it, in
+            its bases or in the overrides. The message lists every error, unless a file cannot be
+            parsed at all.
     """
     config = load_any_config(name_or_path, overrides)
     if not isinstance(config, Config):
         raise ConfigError(
-            f"{name_or_path} is of task {config.task}, expected detection; tools/pretrain.py "
-            "trains classifiers"
+            f"{name_or_path} is for task {config.task}, expected detection; to train a classifier "
+            "use tools/pretrain.py"
         )
     return config
 
@@ -58,12 +59,12 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
 def load_classification_config(
     name_or_path: str | Path, overrides: Sequence[str] = ()
 ) -> ClassificationConfig:
-    """Returns the checked, frozen configuration of a classifier's run; see `load_config`."""
+    """Returns the checked, frozen configuration of a classifier's run, see `load_config`."""
     config = load_any_config(name_or_path, overrides)
     if not isinstance(config, ClassificationConfig):
         raise ConfigError(
-            f"{name_or_path} is of task {config.task}, expected classification; "
-            "tools/train_net.py trains detectors"
+            f"{name_or_path} is for task {config.task}, expected classification; to train a "
+            "detector use tools/train_net.py"
         )
     return config
 
@@ -71,9 +72,10 @@ def load_classification_config(
 def load_any_config(
     name_or_path: str | Path, overrides: Sequence[str] = ()
 ) -> Config | ClassificationConfig:
-    """Returns the checked, frozen configuration of the task that the file names.
+    """Returns the checked, frozen configuration for the task that the file names.
 
-    See `load_config`; the key `task`, at the top of a file or of one of its bases, decides.
+    The key `task`, at the top level of the file or of one of its bases, selects the schema. See
+    `load_config`.
     """
     path = find_config(name_or_path)
     ours: Sequence[str] = overrides
@@ -100,15 +102,15 @@ def load_any_config(
 
 
 def dump_config(config: RunConfig) -> str:
-    """Returns YAML that `load_any_config` reads back as an equal configuration."""
+    """Returns YAML from which `load_any_config` reads an equal configuration."""
     return write_text(config.model_dump(mode="json"))
 
 
 def find_config(name_or_path: str | Path) -> Path:
-    """Returns the file as given if it exists, otherwise the shipped one of that name.
+    """Returns the given file if it exists, otherwise the shipped configuration of that name.
 
     Raises:
-        ConfigError: Neither exists; the message lists the close names.
+        ConfigError: neither exists; the message lists similar names.
     """
     if os.path.isfile(name_or_path):
         return Path(name_or_path)
@@ -119,7 +121,7 @@ def find_config(name_or_path: str | Path) -> Path:
     close = difflib.get_close_matches(name, shipped, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"shipped: {', '.join(shipped)}"
     raise ConfigError(
-        f"no file {str(name_or_path)!r} and no shipped configuration {name!r}; {hint}"
+        f"no file {str(name_or_path)!r}, and no shipped configuration {name!r}; {hint}"
     )
 
 
@@ -129,22 +131,22 @@ def list_configs() -> list[str]:
 
 
 def _schema(chain: Sequence[_File]) -> type[Config] | type[ClassificationConfig]:
-    """The configuration that a chain of files, the outermost first, is of."""
+    """Returns the schema for a chain of files, which begins with the file that was asked for."""
     task = next((tree["task"] for _, tree, _ in chain if "task" in tree), None)
     return ClassificationConfig if task == "classification" else Config
 
 
 class _Draft:
-    """A configuration while its layers are put together.
+    """A configuration while its layers are merged.
 
     Args:
-        schema: What it is to become.
+        schema: The schema of the finished configuration.
         path: The file that was asked for.
 
     Attributes:
-        tree: Nested mappings, not yet checked.
+        tree: The merged layers as nested mappings, not yet checked.
         origins: Where the value of each key was written.
-        problems: What was wrong with the overrides themselves.
+        problems: Errors in the overrides themselves.
     """
 
     def __init__(self, schema: type[Config] | type[ClassificationConfig], path: Path) -> None:
@@ -155,7 +157,7 @@ class _Draft:
         self.problems: list[str] = []
 
     def merge(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
-        """Puts a layer over what is there; `origin` says where a key of it was written."""
+        """Merges `layer` over the layers so far; `origin` maps a key to where it was written."""
         self._merge(self.tree, layer, (), origin)
 
     def _merge(
@@ -176,13 +178,13 @@ class _Draft:
                 target[key] = _normal(value)
 
     def override(self, argument: str) -> None:
-        """Puts one "key.path=value" on top, or notes why not."""
+        """Merges one "key.path=value" argument, or records what is wrong with it."""
         path, equals, text = argument.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
             self.problems.append(f"{argument!r} ({COMMAND_LINE}): expected key.path=value")
         elif keys[0] == "overrides":
-            self.problems.append(f"{argument!r} ({COMMAND_LINE}): this key is only a record")
+            self.problems.append(f"{argument!r} ({COMMAND_LINE}): this key cannot be set")
         else:
             try:
                 value, _ = read_text(text, f"{path.strip()} ({COMMAND_LINE})")
@@ -194,7 +196,7 @@ class _Draft:
             self.merge(value, lambda _: COMMAND_LINE)
 
     def validate(self) -> Config | ClassificationConfig:
-        """Returns the configuration, or raises ConfigError with all that is wrong with it."""
+        """Returns the configuration; raises a ConfigError that lists all errors."""
         problems = list(self.problems)
         config = None
         try:
@@ -215,7 +217,7 @@ class _Draft:
 
 
 def _normal(value: Any) -> Any:  # noqa: ANN401
-    """Returns lists as tuples, and integral floats as integers: max_iter may be 2.7e5."""
+    """Turns lists into tuples and integral floats into integers, so max_iter may be 2.7e5."""
     if isinstance(value, list):
         return tuple(_normal(item) for item in value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -228,7 +230,7 @@ def _in_file(file: Path, lines: Mapping[Keys, int]) -> Callable[[Keys], str]:
 
 
 def _file_chain(path: Path) -> list[_File]:
-    """Reads a file and its bases; the file itself is the first of the result."""
+    """Reads a file and its bases; the result begins with the file itself."""
     chain: list[_File] = []
     seen: list[Path] = []
     root = path.resolve().parent
@@ -247,16 +249,16 @@ def _file_chain(path: Path) -> list[_File]:
 def _check_chain(seen: Sequence[Path], current: Path) -> None:
     chain = " -> ".join(str(path) for path in (*seen, current.resolve()))
     if current.resolve() in seen:
-        raise ConfigError(f"_base_ leads back to where it came from: {chain}")
+        raise ConfigError(f"circular _base_: {chain}")
     if len(seen) > MAX_BASES:
-        raise ConfigError(f"more than {MAX_BASES} _base_ files in a row: {chain}")
+        raise ConfigError(f"more than {MAX_BASES} _base_ files in a chain: {chain}")
 
 
 def _base_of(file: Path, root: Path, base: object) -> Path:
-    """Returns the file that `_base_` names, beside `file` or else among the shipped ones.
+    """Returns the file that `_base_` names, next to `file` or else among the shipped ones.
 
-    Bases are relative and stay below `root`, which is the shipped folder or the one of the file
-    that was asked for: a configuration from elsewhere must not make us read other files.
+    Bases are relative and must lie below `root`: the shipped folder, or the folder of the file that
+    was asked for. A configuration from an untrusted source must not make us read other files.
     """
     where = f"{file}: _base_ {base!r}"
     if not isinstance(base, str) or not base:
@@ -265,7 +267,7 @@ def _base_of(file: Path, root: Path, base: object) -> Path:
         raise ConfigError(f"{where}: expected a path relative to this file, with / between names")
     found = (file.parent / base).resolve()
     if not found.is_relative_to(root):
-        raise ConfigError(f"{where}: leads out of {root}")
+        raise ConfigError(f"{where}: lies outside of {root}")
     shipped = shipped_folder("configs") / base
     if found.is_file():
         return found

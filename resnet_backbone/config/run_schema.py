@@ -1,4 +1,4 @@
-"""What the configurations of both tasks share: the run, the solver, when to judge and to save."""
+"""The parts of the configuration that both tasks share: run, solver, evaluation, checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, closed, typed."""
+    """Base class of all sections: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
@@ -21,7 +21,7 @@ class Section(BaseModel):
 
 
 class Pixels(NamedTuple):
-    """How a network wants its pixels; mean and std of 0 to 255, in `channel_order`."""
+    """The pixel format of a network; mean and std of pixels 0 to 255, in `channel_order`."""
 
     channel_order: Literal["RGB", "BGR"]
     mean: tuple[float, float, float]
@@ -29,72 +29,95 @@ class Pixels(NamedTuple):
 
 
 class PixelConfig(Section):
-    """Normalisation of the 0-255 pixels, done by buffers in the model and nowhere else.
+    """Normalisation of the pixels (0 to 255), which only the model performs.
 
-    None takes what the weights were trained with, or torchvision's numbers where there are none.
+    None takes the value that the weights were trained with, or torchvision's without weights.
     """
 
-    channel_order: Literal["RGB", "BGR"] | None = None
-    mean: tuple[float, float, float] | None = Field(None, description="in channel_order")
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    channel_order: Literal["RGB", "BGR"] | None = Field(
+        None, description="channel order that the network expects; None: as the weights"
+    )
+    mean: tuple[float, float, float] | None = Field(
+        None, description="subtracted from the pixels, in channel_order; None: as the weights"
+    )
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        None, description="the pixels are divided by it, in channel_order; None: as the weights"
+    )
 
     def settled(self) -> Pixels:
         """Returns the values.
 
         Raises:
-            ValueError: some are still to be taken from the weights.
+            ValueError: a value is None, that is, not yet taken from the weights.
         """
         if self.channel_order is None or self.mean is None or self.std is None:
-            raise ValueError("settle the configuration first")
+            raise ValueError("settle the configuration first, to take the pixels from the weights")
         return Pixels(self.channel_order, self.mean, self.std)
 
 
 class SolverConfig(Section):
-    """Optimisation; rates and steps hold for `reference_batch_size` and are scaled to the real."""
+    """Optimisation. Learning rate and steps are given for `reference_batch_size` and rescaled."""
 
     recipe: Literal["config", "from_weights"] = Field(
-        "config", description="from_weights: optimizer, lr and decays are those that suit them"
+        "config",
+        description="from_weights: take optimizer, lr and weight decays from the weights' card",
     )
     optimizer: Literal["sgd", "adamw", "lamb"] = "sgd"
-    lr: PositiveFloat = 0.02
-    momentum: Fraction = 0.9
-    nesterov: bool = False
+    lr: PositiveFloat = Field(0.02, description="learning rate for reference_batch_size")
+    momentum: Fraction = Field(0.9, description="momentum of sgd")
+    nesterov: bool = Field(False, description="Nesterov momentum of sgd")
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    weight_decay_norm: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay_norm: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight decay of all parameters of normalisation layers"
+    )
     weight_decay_bias: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="of other layers than norms; None: weight_decay"
+        None, description="weight decay of the biases of all other layers; None: weight_decay"
     )
     batch_size: Positive | None = Field(
         None, description="images per step over all ranks; None: 2 per rank"
     )
-    reference_batch_size: Positive = 16
+    reference_batch_size: Positive = Field(
+        16, description="the batch size for which lr and the numbers of steps are given"
+    )
     scale: bool = Field(
         True, description="scale lr, max_iter, milestones, warmup_iters linearly to the batch size"
     )
-    max_iter: Positive = 90_000
-    milestones: tuple[NonNegative, ...] = (60_000, 80_000)
-    gamma: Fraction = 0.1
+    max_iter: Positive = Field(90_000, description="number of training steps")
+    milestones: tuple[NonNegative, ...] = Field(
+        (60_000, 80_000), description="multistep: steps at which lr is multiplied by gamma"
+    )
+    gamma: Fraction = Field(0.1, description="multistep, plateau: factor of a drop of lr")
     schedule: Literal["multistep", "cosine", "plateau"] = "multistep"
-    min_lr: Annotated[float, Field(ge=0)] = Field(0.0, description="where cosine ends")
+    min_lr: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="cosine: learning rate at the end of the run"
+    )
     plateau_patience: Positive = Field(
-        5, description="evaluations without a better result before the rate is multiplied by gamma"
+        5, description="plateau: evaluations without improvement before lr is multiplied by gamma"
     )
     plateau_threshold: Annotated[float, Field(ge=0)] = Field(
-        1e-3, description="a result is better if it is by more than this"
+        1e-3, description="plateau: minimum change of the metric that counts as an improvement"
     )
-    plateau_drops: Positive = Field(3, description="the rate is never dropped more often")
-    warmup_iters: NonNegative = 1000
-    warmup_factor: Fraction = 0.001
+    plateau_drops: Positive = Field(3, description="plateau: maximum number of drops of lr")
+    warmup_iters: NonNegative = Field(1000, description="steps of linear warm-up")
+    warmup_factor: Fraction = Field(
+        0.001, description="learning rate at the start of the warm-up, as fraction of lr"
+    )
     warmup_until_error: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="instead of warmup_iters: the rate is warmup_factor of its own until the "
-        "training error of a log period is below this fraction",
+        description="instead of warmup_iters: train with lr * warmup_factor until the training "
+        "error, averaged over a log period, is below this fraction",
     )
-    accumulate: Positive = Field(1, description="forward passes that share one optimizer step")
-    amp: Literal["off", "bf16", "fp16"] = Field("off", description="CUDA only")
-    clip_grad_norm: PositiveFloat | None = None
+    accumulate: Positive = Field(1, description="micro-batches per step (gradient accumulation)")
+    amp: Literal["off", "bf16", "fp16"] = Field(
+        "off", description="automatic mixed precision, on CUDA only"
+    )
+    clip_grad_norm: PositiveFloat | None = Field(
+        None, description="maximum norm of all gradients together; None: no clipping"
+    )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="average the weights; the average is evaluated and exported"
+        None,
+        description="decay per step of an exponential moving average of the weights, which is "
+        "evaluated and exported; None: no average",
     )
 
     @field_validator("milestones")
@@ -106,42 +129,49 @@ class SolverConfig(Section):
 
 
 class JudgingConfig(Section):
-    """When the validation split is judged; how is the task's."""
+    """When the validation split is evaluated; each task adds how."""
 
     period: NonNegative = Field(
-        5000, description="in steps, scaled like max_iter; 0: only at the end"
+        5000, description="steps between evaluations, scaled like max_iter; 0: only at the end"
     )
-    batch_size: Positive = Field(1, description="images per rank")
+    batch_size: Positive = Field(1, description="images per rank in evaluation")
     patience: Positive | None = Field(
-        None, description="stop after so many evaluations without a better result"
+        None,
+        description="early stopping after this many evaluations without improvement; None: never",
     )
 
 
 class CheckpointConfig(Section):
-    """Committed folders under `<output>/checkpoints`."""
+    """The checkpoints in `<output>/checkpoints`, one folder each."""
 
-    period: Positive = Field(5000, description="in steps, scaled like max_iter")
-    keep: Annotated[int, Field(ge=2)] = Field(3, description="how many of the newest stay")
+    period: Positive = Field(5000, description="steps between checkpoints, scaled like max_iter")
+    keep: Annotated[int, Field(ge=2)] = Field(
+        3, description="number of checkpoints to keep, newest first"
+    )
 
 
 class RunConfig(Section):
-    """A whole run; its task narrows `task`, `data`, `model` and `evaluation`."""
+    """A whole run; each task replaces `task`, `data`, `model` and `evaluation` by its own types."""
 
-    name: str = Field("run", description="taken from the file's name")
-    output: str = Field("output/{name}", description="{name} is replaced")
-    seed: NonNegative = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    log_period: Positive = 20
+    name: str = Field("run", description="name of the run; by default that of the file")
+    output: str = Field("output/{name}", description="output folder; {name} is replaced")
+    seed: NonNegative = Field(0, description="seed of initialisation, data order and augmentation")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if available")
+    log_period: Positive = Field(20, description="steps between lines of the log")
     task: str
     data: Section = Section()
     model: Section = Section()
     solver: SolverConfig = SolverConfig()
     evaluation: JudgingConfig = JudgingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-    imports: tuple[str, ...] = Field((), description="modules that register your backbones")
-    overrides: tuple[str, ...] = Field((), description="the key=value arguments, as given")
+    imports: tuple[str, ...] = Field(
+        (), description="Python modules to import, which register your own backbones"
+    )
+    overrides: tuple[str, ...] = Field(
+        (), description="record of the key=value arguments; cannot be set"
+    )
 
     @property
     def norm(self) -> str:
-        """The kind of the backbone's norms."""
+        """The kind of the backbone's normalisation layers."""
         raise NotImplementedError

@@ -1,9 +1,8 @@
-"""The configuration of a detector's run: every key, its type, its default and its meaning.
+"""The configuration of a run with a detector: every key with its type, default and meaning.
 
-Keys that are not declared here are errors, and instances are frozen. Only `build.py` modules and
-the engine's entry points read these classes; models take plain arguments. Defaults are detectron2's
-for the FPN models (its config/defaults.py and configs/Base-RCNN-FPN.yaml) unless a comment says
-otherwise.
+Unknown keys are errors, and instances are immutable. Models and data take plain arguments; only
+builders, tasks, the engine and the plug-ins read these classes. Defaults are detectron2's for FPN
+models (its config/defaults.py and configs/Base-RCNN-FPN.yaml) unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -28,28 +27,32 @@ __all__ = ["BackboneConfig", "Config", "DataConfig", "ModelConfig", "PixelConfig
 
 
 class SplitConfig(Section):
-    """One split of a dataset in COCO's format; paths are relative to `data.root`."""
+    """One split of a dataset in COCO format; paths are relative to `data.root`."""
 
-    images: str
-    annotations: str
-    limit: Positive | None = Field(None, description="use only the first images, by id")
+    images: str = Field(description="folder of the images")
+    annotations: str = Field(description="annotation file (instances_*.json)")
+    limit: Positive | None = Field(
+        None, description="use only this many images, those with the lowest ids; None: all"
+    )
 
 
 class ShapesConfig(Section):
-    """The drawn dataset that quickstart.yaml makes under `data.root` when it is not there yet."""
+    """The synthetic dataset of quickstart.yaml, drawn into `data.root` unless it exists."""
 
-    train_images: Positive = 400
-    val_images: Positive = 100
-    image_size: Annotated[int, Field(ge=64, le=1024)] = 128
-    max_shapes: Positive = 5
-    empty_fraction: Fraction = 0.05
-    seed: NonNegative = 0
+    train_images: Positive = Field(400, description="number of training images")
+    val_images: Positive = Field(100, description="number of validation images")
+    image_size: Annotated[int, Field(ge=64, le=1024)] = Field(
+        128, description="side of the square images, in pixels"
+    )
+    max_shapes: Positive = Field(5, description="maximum number of shapes per image")
+    empty_fraction: Fraction = Field(0.05, description="fraction of images without shapes")
+    seed: NonNegative = Field(0, description="seed for drawing the images")
 
 
 class DataConfig(Section):
-    """Where images and annotations are, and how they become batches."""
+    """Where the images and annotations are, and how they are augmented and batched."""
 
-    root: str = "datasets/coco"
+    root: str = Field("datasets/coco", description="folder that holds the dataset")
     train: SplitConfig = SplitConfig(
         images="train2017", annotations="annotations/instances_train2017.json"
     )
@@ -57,60 +60,99 @@ class DataConfig(Section):
         images="val2017", annotations="annotations/instances_val2017.json"
     )
     shapes: ShapesConfig | None = Field(
-        None, description="draw the dataset instead of expecting it"
+        None, description="draw a synthetic dataset into root; None: expect the dataset there"
     )
-    keep_empty: bool = Field(False, description="train on images without boxes too")
+    keep_empty: bool = Field(False, description="also train on images without boxes")
     min_sizes: tuple[Positive, ...] = Field(
-        (640, 672, 704, 736, 768, 800), min_length=1, description="short sides to sample from"
+        (640, 672, 704, 736, 768, 800),
+        min_length=1,
+        description="short side of training images in pixels, one of these at random",
     )
-    max_size: Positive = Field(1333, description="longest allowed long side")
-    test_min_size: Positive = 800
-    test_max_size: Positive = 1333
+    max_size: Positive = Field(1333, description="maximum long side of training images, in pixels")
+    test_min_size: Positive = Field(800, description="short side of test images, in pixels")
+    test_max_size: Positive = Field(1333, description="maximum long side of test images, in pixels")
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    aspect_grouping: bool = True
+    aspect_grouping: bool = Field(
+        True, description="batch landscape and portrait images separately, for less padding"
+    )
     workers: NonNegative = Field(
-        2, description="loader processes per rank; 0 loads in the main one"
+        2, description="data loader processes per rank; 0 loads in the main process"
     )
     exif: Literal["auto", "apply", "ignore"] = Field(
-        "auto", description="auto: whichever orientation matches the annotation file's size"
+        "auto",
+        description="EXIF orientation; auto: apply it if the rotated image has the size that the "
+        "annotations state",
     )
-    on_bad_sample: Literal["error", "skip"] = "error"
-    max_pixels: Positive = Field(100_000_000, description="larger images are refused unread")
+    on_bad_sample: Literal["error", "skip"] = Field(
+        "error",
+        description="error: stop at an image that cannot be read; skip: leave it out and log it",
+    )
+    max_pixels: Positive = Field(
+        100_000_000, description="images with more pixels are rejected without decoding them"
+    )
 
 
 class BackboneConfig(Section):
-    """Which network, and how it is prepared for detection."""
+    """The backbone, and how it is prepared for detection."""
 
-    name: str = Field("resnet50", description='registered here or by `imports`, or "timm/NAME"')
-    weights: str | None = Field(None, description="file to start from; None starts from He's")
-    norm: Literal["BN", "FrozenBN", "SyncBN", "GN"] = "FrozenBN"
+    name: str = Field(
+        "resnet50",
+        description='a registered backbone, see list_backbones() and imports, or "timm/NAME"',
+    )
+    weights: str | None = Field(
+        None, description="weights to start from; None: random (He initialisation)"
+    )
+    norm: Literal["BN", "FrozenBN", "SyncBN", "GN"] = Field(
+        "FrozenBN", description="normalisation layers"
+    )
     freeze_at: Annotated[int, Field(ge=0, le=5)] = Field(
-        2, description="0 none, 1 stem, 2 stem and res2, ... 5 all"
+        2, description="stages to freeze: 0 none, 1 the stem, 2 the stem and res2, ... 5 all"
     )
     stride_in_1x1: bool | None = Field(
-        None, description="True: the paper and MSRA's; False: torchvision's; None: as the weights"
+        None,
+        description="where a bottleneck has its stride; True: in the 1x1 convolution (the paper's "
+        "and MSRA's weights); False: in the 3x3 (torchvision's); None: as the weights were trained",
     )
-    norm_eps: PositiveFloat | None = Field(None, description="None: as the weights, or as usual")
-    output_stride: Literal[8, 16, 32] = Field(32, description="dc5 makes it 16 at most")
+    norm_eps: PositiveFloat | None = Field(
+        None, description="epsilon of the norms; None: as the weights were trained, or 1e-5"
+    )
+    output_stride: Literal[8, 16, 32] = Field(
+        32, description="stages beyond it are dilated instead of strided; dc5 limits it to 16"
+    )
     dilate_first: bool = Field(
-        True, description="False: the first block of a dilated stage is not, as in torchvision"
+        True,
+        description="False: the first block of a dilated stage has the dilation of the stage "
+        "before, as in torchvision",
     )
-    deformable: tuple[Literal["res2", "res3", "res4", "res5"], ...] = ()
-    zero_init_residual: bool = False
-    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    activation_checkpointing: bool = False
+    deformable: tuple[Literal["res2", "res3", "res4", "res5"], ...] = Field(
+        (), description="stages whose 3x3 convolutions are deformable"
+    )
+    zero_init_residual: bool = Field(
+        False, description="initialise the last norm of each block to 0"
+    )
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="probability of dropping the last block in training; earlier blocks less"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass to save memory"
+    )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of a backbone that `imports` registered"
+        default_factory=dict,
+        description="further arguments for a backbone that imports registered, or for timm's",
     )
 
 
 class AnchorConfig(Section):
-    """Anchor boxes; one tuple of sizes per feature map, or a single one that all maps use."""
+    """Anchor boxes: one tuple of sizes per feature map, or a single tuple for all maps."""
 
     sizes: tuple[Annotated[tuple[PositiveFloat, ...], Field(min_length=1)], ...] = Field(
-        ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,)), min_length=1
+        ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,)),
+        min_length=1,
+        description="square root of the anchors' area, in pixels of the resized image",
     )
-    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
+    aspect_ratios: tuple[PositiveFloat, ...] = Field(
+        (0.5, 1.0, 2.0), min_length=1, description="height / width of the anchors"
+    )
 
 
 class RPNConfig(Section):
@@ -118,65 +160,93 @@ class RPNConfig(Section):
 
     anchors: AnchorConfig = AnchorConfig()
     iou_thresholds: tuple[Fraction, Fraction] = Field(
-        (0.3, 0.7), description="below: background; from: foreground; between: ignored"
+        (0.3, 0.7),
+        description="[low, high]: anchors with IoU below low are background, with IoU of at least "
+        "high foreground, and in between ignored",
     )
-    samples_per_image: Positive = 256
-    positive_fraction: Fraction = 0.5
-    pre_nms_topk_train: Positive = Field(2000, description="per feature map")
-    pre_nms_topk_test: Positive = 1000
-    post_nms_topk_train: Positive = Field(1000, description="per image")
-    post_nms_topk_test: Positive = 1000
-    nms_threshold: Fraction = 0.7
-    min_box_size: Annotated[float, Field(ge=0)] = 0.0
+    samples_per_image: Positive = Field(256, description="anchors in the loss, per image")
+    positive_fraction: Fraction = Field(
+        0.5, description="maximum fraction of foreground among the sampled anchors"
+    )
+    pre_nms_topk_train: Positive = Field(
+        2000, description="proposals per feature map before NMS in training, best score first"
+    )
+    pre_nms_topk_test: Positive = Field(
+        1000, description="proposals per feature map before NMS in testing, best score first"
+    )
+    post_nms_topk_train: Positive = Field(
+        1000, description="proposals per image after NMS in training"
+    )
+    post_nms_topk_test: Positive = Field(
+        1000, description="proposals per image after NMS in testing"
+    )
+    nms_threshold: Fraction = Field(0.7, description="IoU threshold of NMS")
+    min_box_size: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="proposals whose width or height is not larger are removed, in pixels"
+    )
 
     @field_validator("iou_thresholds")
     @classmethod
     def _ascend(cls, thresholds: tuple[float, float]) -> tuple[float, float]:
         if thresholds[0] > thresholds[1]:
-            raise ValueError(f"found {list(thresholds)}, expected the lower one first")
+            raise ValueError(f"found {list(thresholds)}, expected the lower threshold first")
         return thresholds
 
 
 class RoIConfig(Section):
-    """The per-region heads."""
+    """The box and mask heads, which are applied to each region."""
 
-    samples_per_image: Positive = 512
-    positive_fraction: Fraction = 0.25
-    iou_threshold: Fraction = 0.5
+    samples_per_image: Positive = Field(512, description="regions in the loss, per image")
+    positive_fraction: Fraction = Field(
+        0.25, description="maximum fraction of foreground among the sampled regions"
+    )
+    iou_threshold: Fraction = Field(
+        0.5, description="regions with at least this IoU with a ground-truth box are foreground"
+    )
     box_pooler_resolution: Positive = Field(
-        7, description="14 for C4, whose head strides once more"
+        7, description="output size of RoIAlign for boxes; 14 for C4, whose res5 has stride 2"
     )
-    box_fc_dim: Positive = 1024
-    box_fc_layers: NonNegative = 2
-    box_weights: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
-        10.0,
-        10.0,
-        5.0,
-        5.0,
+    box_fc_dim: Positive = Field(1024, description="width of the box head's linear layers")
+    box_fc_layers: NonNegative = Field(2, description="number of the box head's linear layers")
+    box_weights: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        (10.0, 10.0, 5.0, 5.0), description="factors of the box deltas dx, dy, dw, dh"
     )
-    mask_pooler_resolution: Positive = Field(14, description="targets are twice that")
-    mask_conv_dim: Positive = 256
-    mask_conv_layers: NonNegative = Field(4, description="0 for C4, which shares res5")
-    score_threshold: Fraction = 0.05
-    nms_threshold: Fraction = 0.5
-    detections_per_image: Positive = 100
+    mask_pooler_resolution: Positive = Field(
+        14, description="output size of RoIAlign for masks; predicted masks are twice as large"
+    )
+    mask_conv_dim: Positive = Field(256, description="channels of the mask head")
+    mask_conv_layers: NonNegative = Field(
+        4, description="3x3 convolutions of the mask head; 0 for C4, which shares res5"
+    )
+    score_threshold: Fraction = Field(
+        0.05, description="detections with a score not above it are removed"
+    )
+    nms_threshold: Fraction = Field(0.5, description="IoU threshold of NMS, per class")
+    detections_per_image: Positive = Field(100, description="maximum number, best score first")
 
 
 class ModelConfig(Section):
-    """The detector."""
+    """The detector: Faster R-CNN or Mask R-CNN."""
 
-    architecture: Literal["fpn", "c4", "dc5"] = "fpn"
+    architecture: Literal["fpn", "c4", "dc5"] = Field(
+        "fpn",
+        description="fpn: feature pyramid; c4: RPN on res4, res5 as head; dc5: dilated res5",
+    )
     weights: str | None = Field(
-        None, description="a whole detector to start from, or a backbone; instead of backbone's"
+        None,
+        description="weights of a whole detector or of a backbone to start from; used instead of "
+        "backbone.weights",
     )
     allow_partial: tuple[str, ...] = Field(
-        (), description="patterns of the parameters that the weights may lack"
+        (), description="patterns of parameters that the weights may lack"
     )
     mask: bool = Field(False, description="True: Mask R-CNN; False: Faster R-CNN")
-    num_classes: Positive | None = Field(None, description="None: as many as the annotations name")
+    num_classes: Positive | None = Field(
+        None, description="number of classes; None: as many as the annotations have"
+    )
     backbone: BackboneConfig = BackboneConfig()
     pixels: PixelConfig = PixelConfig()
-    fpn_channels: Positive = 256
+    fpn_channels: Positive = Field(256, description="channels of the feature pyramid")
     rpn: RPNConfig = RPNConfig()
     roi: RoIConfig = RoIConfig()
 
@@ -193,18 +263,18 @@ class ModelConfig(Section):
 
 
 class EvaluationConfig(JudgingConfig):
-    """When and how detections on the validation split are judged."""
+    """When and how detections on the validation split are evaluated."""
 
-    loss: bool = Field(True, description="also compute the losses of the validation split")
-    pictures: NonNegative = Field(8, description="how many images to draw detections on")
+    loss: bool = Field(True, description="also compute the loss on the validation split")
+    pictures: NonNegative = Field(8, description="number of images to draw with detections")
     max_detections: Annotated[int, Field(ge=100)] = Field(
         100,
-        description="how many of the best detections of an image and class AP counts; COCO: 100",
+        description="number of best detections per image and class that AP counts; COCO: 100",
     )
 
 
 class Config(RunConfig):
-    """A run that trains or judges a detector."""
+    """A run that trains or evaluates a detector."""
 
     task: Literal["detection"] = "detection"
     data: DataConfig = DataConfig()
@@ -213,5 +283,5 @@ class Config(RunConfig):
 
     @property
     def norm(self) -> str:
-        """The kind of the backbone's norms."""
+        """The kind of the backbone's normalisation layers."""
         return self.model.backbone.norm

@@ -1,9 +1,9 @@
-"""YAML for configurations: plain data with YAML 1.2's meaning, and nothing that could surprise.
+"""YAML for configurations: plain data with the meaning of YAML 1.2, and no unsafe features.
 
-Differences from PyYAML's safe loader: `1e-4` is a number and `off` is text, as YAML 1.2 says; a
-duplicate key, a tag, an anchor or an alias is an error (332 bytes of aliases can parse in 2 ms and
-explode when copied); size and depth are bounded. Only dict, list, str, int, float, bool and None
-ever come out.
+Differences from PyYAML's safe loader: `1e-4` is a number and `off` is text, as YAML 1.2 says;
+duplicate keys, tags, anchors and aliases are errors (an alias bomb of 332 bytes parses in 2 ms and
+explodes when it is copied); size and depth are limited. The result consists only of dict, list,
+str, int, float, bool and None.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from resnet_backbone.errors import ConfigError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 
-Keys = tuple[str, ...]  # the way to a value through nested mappings
+Keys = tuple[str, ...]  # the path to a value through nested mappings
 
 _NULL, _BOOL, _INT, _FLOAT, _STR = (
     f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")
 )
-# YAML 1.2.2, section 10.3.2, the core schema; the last column: characters a match may begin with.
+# YAML 1.2.2, section 10.3.2, the core schema; last column: characters a match can start with.
 _CORE_SCHEMA = (
     (_NULL, r"(?:~|null|Null|NULL|)\Z", ["~", "n", "N", ""]),
     (_BOOL, r"(?:true|True|TRUE|false|False|FALSE)\Z", list("tTfF")),
@@ -40,7 +40,7 @@ _CORE_SCHEMA = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; no constructor is ever run."""
+    """Composes nodes; no constructor is ever called."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     depth = 0
@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or 1.2 would take for something else; writes no aliases."""
+    """Quotes text that YAML 1.1 or 1.2 would read as another type; writes no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -84,10 +84,10 @@ for _tag, _pattern, _first in _CORE_SCHEMA:
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
-    """Returns a file's mapping and the line of each of its keys, nested ones too.
+    """Returns the mapping in a file and the line number of each of its keys, nested ones included.
 
     Raises:
-        ConfigError: The file cannot be read, is too large, or is not a mapping in this YAML.
+        ConfigError: the file cannot be read, is too large, or is not a mapping in this YAML.
     """
     try:
         with path.open("rb") as file:
@@ -98,7 +98,7 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text, at byte {error.start}") from error
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes, which no configuration is")
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; is it a configuration?")
     value, lines = read_text(text, str(path))
     if value is None:
         value = {}
@@ -108,14 +108,14 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
 
 
 def read_text(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
-    """Returns the value of a YAML text and the line of each key of its mappings.
+    """Returns the value of a YAML text and the line number of each key in its mappings.
 
     Args:
-        text: One YAML document; empty text is None.
-        where: What the text is, for error messages.
+        text: One YAML document; empty text gives None.
+        where: A name for the text, used in error messages.
 
     Raises:
-        ConfigError: The text is not YAML, or uses what is refused here.
+        ConfigError: the text is not valid YAML, or uses a feature that is not allowed here.
     """
     lines: dict[Keys, int] = {}
     try:
@@ -132,7 +132,7 @@ def read_text(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
 
 
 def write_text(value: Mapping[str, Any]) -> str:
-    """Returns YAML that `read_text` reads back as `value`; lists without lists on one line."""
+    """Returns YAML that `read_text` reads back as `value`; innermost lists are on one line."""
     return yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True
     )
@@ -153,7 +153,7 @@ def _mapping(node: yaml.MappingNode, keys: Keys, lines: dict[Keys, int]) -> dict
     result: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if key_node.tag != _STR or not isinstance(key_node, yaml.ScalarNode):
-            raise _problem(key_node, "a key must be a name")
+            raise _problem(key_node, "a key must be text")
         key = _text(key_node.value)
         place = (*keys, key)
         if key in result:
@@ -172,12 +172,12 @@ def _text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"half of a surrogate pair in {text!r}") from None
+        raise ValueError(f"invalid Unicode in {text!r}: half of a surrogate pair") from None
     return text
 
 
 def _integer(text: str) -> int:
-    # Nothing here needs more than 64 bits, and Python itself refuses more than 4300 digits.
+    # No key needs more than 64 bits, and Python rejects more than 4300 digits.
     if len(text) > 19:
         raise ValueError(f"integer of {len(text)} characters, expected at most 19")
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)

@@ -199,7 +199,7 @@ def test_other_data_are_given_by_our_keys(project):
     assert (cfg.data.root, cfg.data.train.images, cfg.data.val.images) == ("here", "a", "b")
     (error,) = errors_of(path, splits[:-1])
     assert error.startswith("DATASETS.TEST (run.yaml, line 2): found ['mine_val'], expected one of")
-    assert error.endswith("for other data give data.val.images=... and data.val.annotations=...")
+    assert error.endswith("for other data set data.val.images=... and data.val.annotations=...")
 
 
 # --- what is refused ---
@@ -240,7 +240,7 @@ def test_other_data_are_given_by_our_keys(project):
             "MODEL.NUM_CLASSES ({}): unknown key; did you mean MODEL.ROI_HEADS.NUM_CLASSES or "
             "MODEL.SEM_SEG_HEAD.NUM_CLASSES or MODEL.RETINANET.NUM_CLASSES?",
         ),
-        ("solver: {lr: 1}", "solver ({}): unknown key; detectron2 has none like it"),
+        ("solver: {lr: 1}", "solver ({}): unknown key; detectron2 has no similar key"),
         ("SOLVER: 3", "SOLVER ({}): found 3, expected a section"),
         ("SOLVER: {MAX_ITER: many}", "SOLVER.MAX_ITER ({}): found 'many', expected an integer"),
         ("SOLVER: {BASE_LR: True}", "SOLVER.BASE_LR ({}): found true, expected a number"),
@@ -289,8 +289,8 @@ def test_other_data_are_given_by_our_keys(project):
         ),
         (
             "MODEL: {RESNETS: {DEFORM_ON_PER_STAGE: [False, False, False, True]}}",
-            "MODEL.RESNETS.DEFORM_MODULATED (detectron2's default): found false, expected true: "
-            "we have deformable convolution v2",
+            "MODEL.RESNETS.DEFORM_MODULATED (detectron2's default): found false, expected true, "
+            "because only deformable convolution v2 is supported",
         ),
         (
             "MODEL: {RESNETS: {DEFORM_ON_PER_STAGE: [True]}}",

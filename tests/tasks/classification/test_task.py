@@ -117,7 +117,7 @@ def test_a_mean_image_is_exported_and_its_colour_is_in_the_card(images, tmp_path
 
 def test_more_classes_than_outputs_is_said(images, tmp_path):
     cfg = tiny_classifier.config(images, tmp_path, model={"num_classes": 1})
-    with pytest.raises(ConfigError, match="num_classes is 1, but the data name 2 classes"):
+    with pytest.raises(ConfigError, match="num_classes is 1, but the dataset has 2 classes"):
         make_task(cfg)
 
 
