@@ -83,7 +83,7 @@ class ImageDataConfig(Section):
     crop: Literal["scale_jitter", "random_resized", "pad"] = Field(
         "scale_jitter",
         description="training crop; scale_jitter: the paper's; random_resized: Inception's; pad: "
-        "zero padding, then a crop of the original size, for images in memory",
+        "padded with the mean colour, then cropped to the original size, for images in memory",
     )
     size: Positive = Field(224, description="side of the training crop, in pixels")
     short_side: tuple[Positive, Positive] = Field(

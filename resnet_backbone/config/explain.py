@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-_SECTION = "a section, that is 'key: value' lines below it"
+_SECTION = "a section, that is, indented 'key: value' lines below it"
 _EXPECTED = {
     "int_type": "an integer",
     "float_type": "a number",

@@ -80,8 +80,8 @@ class DataConfig(Section):
     )
     exif: Literal["auto", "apply", "ignore"] = Field(
         "auto",
-        description="EXIF orientation; auto: apply it if the rotated image has the size that the "
-        "annotations state",
+        description="EXIF orientation; auto: apply it, unless only the stored image has the "
+        "annotated size",
     )
     on_bad_sample: Literal["error", "skip"] = Field(
         "error",

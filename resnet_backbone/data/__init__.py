@@ -1,1 +1,1 @@
-"""From files to batches: annotated images, labelled images, and the loading that serves both."""
+"""From files to batches: COCO-format images, labelled images, and the loaders that both use."""

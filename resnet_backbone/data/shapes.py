@@ -1,8 +1,8 @@
-"""A drawn dataset in COCO's format, for the quickstart: nothing to download, learned in minutes.
+"""A synthetic dataset in COCO format for the quickstart: no download, learned within minutes.
 
-Shapes of random colour, size and rotation lie on a noisy background with lines across it and over
-one another; some images are empty. An instance that nothing covers is annotated by its polygon, one
-that is partly covered by the RLE of what shows of it, as COCO annotates visible parts.
+Shapes of random colour, size and rotation are drawn on a noisy background with random lines. Shapes
+may overlap; some images are empty. An instance that nothing covers is annotated with its polygon. A
+partly covered one is annotated with the RLE of its visible part, as COCO annotates visible parts.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from pycocotools import mask as coco_mask
 
 from resnet_backbone.errors import DataError
 
-# Category ids with gaps, as COCO's own have.
+# Category ids with gaps, like COCO's own.
 CATEGORIES = {1: "circle", 3: "square", 4: "triangle", 7: "star"}
 MARKER = "drawn_shapes.json"
-VERSION = 1  # of what the same settings draw
-MIN_VISIBLE = 0.3  # of an instance; below, too little shows to name it, so it is not annotated
+VERSION = 1  # increase it when the same settings draw other images
+MIN_VISIBLE = 0.3  # fraction of an instance; below it, too little is visible to annotate it
 CIRCLE_CORNERS = 32
-NOISE = 8.0  # standard deviation, in grey levels
+NOISE = 8.0  # standard deviation, in grey levels (0 to 255)
 CLUTTER_LINES = (3, 8)
-RADIUS = (0.08, 0.22)  # of the image's side
+RADIUS = (0.08, 0.22)  # range, as fraction of the image's side
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a split lies, relative to the root."""
+    """The paths of a split, relative to the root."""
 
     images: str
     annotations: str
@@ -44,7 +44,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class ShapesSettings:
-    """What to draw; see config.schema.ShapesConfig."""
+    """What to draw; `config.schema.ShapesConfig` describes the fields."""
 
     train_images: int
     val_images: int
@@ -55,18 +55,18 @@ class ShapesSettings:
 
 
 def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettings) -> None:
-    """Draws both splits below `root`; does nothing where the same dataset is there already.
+    """Draws both splits below `root`, unless the same dataset is already there.
 
-    It is drawn beside `root` and moved there when complete, so an interrupted drawing leaves `root`
-    as it was.
+    It is drawn in a folder next to `root` and moved there when complete, so an interruption leaves
+    `root` as it was.
 
     Args:
-        root: A folder that does not exist yet, or that an earlier call made.
-        splits: "train" and "val".
+        root: A folder that does not exist yet, or that an earlier call created.
+        splits: The paths of "train" and "val".
         settings: What to draw.
 
     Raises:
-        DataError: `root` holds something else, or cannot be written.
+        DataError: `root` contains other files, or cannot be written.
     """
     root = root.absolute()
     wanted = _Drawing(asdict(settings), {split: asdict(paths) for split, paths in splits.items()})
@@ -83,14 +83,14 @@ def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettin
             shutil.rmtree(root)
         os.replace(fresh, root)
     except OSError as error:
-        raise DataError(f"{root}: the shapes cannot be drawn there: {error.strerror}") from error
+        raise DataError(f"{root}: cannot draw the dataset there: {error.strerror}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """What the marker file records: enough to know the files, and whether they are the wanted."""
+    """The content of the marker file: which files were drawn, and with which settings."""
 
     settings: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, str]]
@@ -98,7 +98,7 @@ class _Drawing:
 
     @classmethod
     def read(cls, marker: Path) -> _Drawing | None:
-        """Returns None where there is no marker of ours."""
+        """Returns None if there is no valid marker file."""
         try:
             drawing = cls(**json.loads(marker.read_text()))
             return drawing if drawing.files else None
@@ -109,12 +109,12 @@ class _Drawing:
         marker.write_text(json.dumps(asdict(self), indent=2))
 
     def count(self, split: str) -> int:
-        """Returns the number of images."""
+        """Returns the number of images of a split."""
         return int(self.settings[f"{split}_images"])
 
     @property
     def files(self) -> set[str]:
-        """All files of the drawing, relative to the root."""
+        """All files of the dataset, relative to the root."""
         names = {MARKER}
         for split, paths in self.splits.items():
             names.add(os.path.normpath(paths["annotations"]))
@@ -131,15 +131,15 @@ def _file_name(number: int) -> str:
 
 def _files_below(root: Path) -> set[str]:
     if root.exists() and not root.is_dir():
-        raise DataError(f"{root}: is not a folder; choose another data.root")
+        raise DataError(f"{root}: not a folder; choose another data.root")
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
 
 
-def _refuse_to_delete(root: Path, strangers: set[str]) -> None:
-    if strangers:
+def _refuse_to_delete(root: Path, foreign: set[str]) -> None:
+    if foreign:
         raise DataError(
-            f"{root}: holds {len(strangers)} files that were not drawn here, such as"
-            f" {min(strangers)}; choose another data.root, or move them away"
+            f"{root}: contains {len(foreign)} files that were not drawn here, such as"
+            f" {min(foreign)}; choose another data.root, or move these files away"
         )
 
 
@@ -168,7 +168,7 @@ def _draw_split(
 def draw_image(
     rng: np.random.Generator, settings: ShapesSettings
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """Returns one image and its annotations, without ids."""
+    """Returns an image and its annotations, which have no ids yet."""
     side = settings.image_size
     background = rng.integers(0, 256, 3)
     canvas = Image.new("RGB", (side, side), tuple(background.tolist()))
@@ -218,7 +218,7 @@ def _annotate(outline: np.ndarray, category: int, visible: np.ndarray) -> dict[s
 
 
 def _outline(rng: np.random.Generator, name: str, side: int) -> np.ndarray:
-    """Returns float64[V, 2] corners inside the image, at any angle."""
+    """Returns float64[V, 2], the vertices of a randomly rotated shape inside the image."""
     radius = side * rng.uniform(*RADIUS)
     centre = rng.uniform(radius, side - radius, 2)
     corners = {"circle": CIRCLE_CORNERS, "square": 4, "triangle": 3, "star": 10}[name]
@@ -227,17 +227,17 @@ def _outline(rng: np.random.Generator, name: str, side: int) -> np.ndarray:
     if name == "star":
         reach[1::2] *= 0.45
     outline = centre + reach[:, None] * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-    return outline.round(2)  # as it is written, so that what is annotated is what was drawn
+    return outline.round(2)  # as it is written to the file, so that it is drawn as annotated
 
 
 def _fill(outline: np.ndarray, side: int) -> np.ndarray:
-    """Returns bool[side, side], by COCO's own rasteriser."""
+    """Returns bool[side, side], the polygon rasterised by pycocotools."""
     runs = coco_mask.frPyObjects([outline.ravel()], side, side)
     return coco_mask.decode(runs)[..., 0].astype(bool)
 
 
 def _color(rng: np.random.Generator, unlike: np.ndarray | None = None) -> tuple[int, ...]:
-    """Returns a random colour; of three draws the one least like `unlike`."""
+    """Returns a random colour; with `unlike`, the most different one of three random colours."""
     draws = rng.integers(0, 256, (3, 3))
     best = 0 if unlike is None else int(np.abs(draws - unlike).sum(axis=1).argmax())
     return tuple(draws[best].tolist())

@@ -54,7 +54,7 @@ def test_errors_are_of_one_line_and_have_their_code(tmp_path):
     format_and_root = ["data.format=cifar10", "data.root=absent", "data.padding=4"]
     done = commands.call(pretrain_command.main, *arguments, *format_and_root)
     assert done.returncode == 3
-    assert "error: absent: CIFAR-10 is not there or damaged" in done.stderr
+    assert "error: absent: CIFAR-10 is missing or damaged" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -105,7 +105,9 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, name):
     root = tmp_path / "data"
     (root / name).parent.mkdir(parents=True)
     (root / name).write_text("{}")
-    with pytest.raises(DataError, match=f"holds 1 files that were not drawn here, such as {name}"):
+    with pytest.raises(
+        DataError, match=f"contains 1 files that were not drawn here, such as {name}"
+    ):
         draw_dataset(root, SPLITS, SETTINGS)
     assert (root / name).read_text() == "{}"
 
@@ -113,7 +115,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, name):
 def test_files_added_to_ours_are_never_deleted(root):
     (root / "train" / "mine.png").write_text("mine")
     before = contents(root)
-    with pytest.raises(DataError, match=r"holds 1 files .* such as train/mine.png"):
+    with pytest.raises(DataError, match=r"contains 1 files .* such as train/mine.png"):
         draw_dataset(root, SPLITS, changed(seed=9))
     assert contents(root) == before
 
@@ -133,9 +135,9 @@ def test_an_interrupted_drawing_leaves_nothing_and_is_redone(tmp_path, drawn, mo
 
 def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="not a folder; choose another data.root"):
         draw_dataset(tmp_path / "file", SPLITS, SETTINGS)
-    with pytest.raises(DataError, match="cannot be drawn there"):
+    with pytest.raises(DataError, match="cannot draw the dataset there"):
         draw_dataset(tmp_path / "file" / "below", SPLITS, SETTINGS)
 
 

@@ -1,1 +1,1 @@
-"""Annotated images in COCO's format: validation, augmentation, padded batches."""
+"""Images annotated in COCO format: validation, augmentation, padded batches."""

@@ -17,23 +17,23 @@ from resnet_backbone.errors import DataError
 
 @dataclass(frozen=True)
 class Annotations:
-    """Images and instances, those of image i at `first[i]:first[i + 1]` of the other arrays.
+    """Images and instances; image i has the instances `first[i]:first[i + 1]` of the other arrays.
 
-    Arrays rather than Python objects: loader processes share an array's memory, while every look at
-    an object writes its reference count and so copies its page.
+    These are arrays rather than Python objects so that worker processes share their memory. Merely
+    reading an object writes its reference count and so copies its memory page.
 
     Attributes:
-        class_names: Name of class k.
-        category_ids: COCO id of class k, ascending; not necessarily contiguous.
-        images: By ascending id.
-        first: int64[I + 1].
-        boxes: float32[N, 4], (x0, y0, x1, y1), clipped to the image.
+        class_names: The name of each class.
+        category_ids: The COCO category id of each class, ascending, possibly with gaps.
+        images: The images in ascending order of id.
+        first: int64[I + 1], index of each image's first instance.
+        boxes: float32[N, 4], xyxy in pixels, clipped to the image.
         classes: int64[N].
         crowd: bool[N].
-        corners: float64[K, 2], of all polygons, one after the other.
-        polygon_ends: int64[Q], where each polygon's corners end.
-        instance_polygons: int64[N + 1], where each instance's polygons begin and end.
-        rles: Compressed run-length encodings, by instance, of those that have one.
+        corners: float64[K, 2], (x, y) vertices of all polygons, one polygon after the other.
+        polygon_ends: int64[Q], index after each polygon's last vertex.
+        instance_polygons: int64[N + 1], index of each instance's first polygon.
+        rles: The compressed run-length encoding of each instance that has one, by instance index.
         report: What was dropped.
     """
 
@@ -51,12 +51,12 @@ class Annotations:
     report: DefectReport
 
     def instances(self, image: int) -> np.ndarray:
-        """Returns the numbers, int64[n], of an image's instances that are not crowds."""
+        """Returns the indices, int64[n], of the instances of an image that are not crowds."""
         numbers = np.arange(self.first[image], self.first[image + 1])
         return numbers[~self.crowd[numbers]]
 
     def segmentation(self, instance: int) -> list[np.ndarray] | dict[str, Any]:
-        """Returns polygons, each float64[V, 2], or a compressed RLE."""
+        """Returns the polygons of an instance, each float64[V, 2], or its compressed RLE."""
         if instance in self.rles:
             return self.rles[instance]
         polygons = range(self.instance_polygons[instance], self.instance_polygons[instance + 1])
@@ -73,14 +73,14 @@ def load_annotations(
     """Reads, validates and packs an annotation file.
 
     Args:
-        file: JSON in COCO's format.
+        file: JSON in COCO format.
         images: The folder that `file_name` is relative to.
-        with_masks: Whether instances need an outline; those without are dropped.
-        skip_bad_samples: Leave out, count and list images and annotations with a defect of their
-            own, instead of refusing the file.
+        with_masks: Whether every instance needs a mask; instances without one are dropped.
+        skip_bad_samples: Leave out (and count and list) single images and annotations that are
+            invalid, instead of raising an error.
 
     Raises:
-        DataError: all defects of the file, together.
+        DataError: the file has defects; the message lists them together.
     """
     source = _read(file)
     folder = ImageFiles(images)
@@ -90,7 +90,7 @@ def load_annotations(
     instances = validator.instances(source["annotations"], records, categories)
     validator.report.raise_if_fatal()
     if not records:
-        raise DataError(f"{file}: no usable image")
+        raise DataError(f"{file}: contains no usable image")
     names = dict(sorted(categories.items()))
     return _pack(names, sorted(records.values(), key=lambda r: r.id), instances, validator.report)
 
@@ -99,20 +99,20 @@ def _read(file: Path) -> dict[str, list[Any]]:
     try:
         source = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{file}: no such annotation file; is data.root right?") from None
+        raise DataError(f"{file}: no such annotation file; check data.root") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     except RecursionError:
-        raise DataError(f"{file}: nested too deeply to be COCO annotations") from None
+        raise DataError(f"{file}: nested too deeply for COCO annotations") from None
     except ValueError as error:  # not JSON, or not text
-        raise DataError(f"{file}: not JSON, or cut short: {error}") from None
+        raise DataError(f"{file}: not valid JSON, or truncated: {error}") from None
     keys = ("images", "annotations", "categories")
     missing = [
         key for key in keys if not isinstance(source, dict) or not isinstance(source.get(key), list)
     ]
     if missing:
         raise DataError(
-            f"{file}: expected COCO's format, an object with the lists {', '.join(keys)};"
+            f"{file}: expected COCO format, that is, an object with the lists {', '.join(keys)};"
             f" missing: {', '.join(missing)}"
         )
     return source

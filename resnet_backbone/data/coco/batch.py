@@ -1,4 +1,4 @@
-"""From samples to one padded batch."""
+"""Collates samples into one padded batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from resnet_backbone.structures import Batch, Sample, Targets
 
-SIZE_DIVISOR = 32  # the coarsest stage's stride: FPN adds maps whose sizes must be exact doubles
+SIZE_DIVISOR = 32  # largest stride; FPN adds upsampled maps, whose sizes must be exact doubles
 
 
 def collate_samples(samples: Sequence[Sample]) -> Batch:
-    """Returns one batch of at least one sample; see `structures.Batch` for the shapes."""
+    """Returns a batch of one or more samples, see `structures.Batch` for the shapes."""
     sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
     return Batch(
         images=_pad_images([sample.image for sample in samples]),
@@ -29,7 +29,7 @@ def _pad_images(images: Sequence[Tensor]) -> Tensor:
         -(-max(image.shape[axis] for image in images) // SIZE_DIVISOR) * SIZE_DIVISOR
         for axis in (1, 2)
     )
-    padded = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)
+    padded = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)  # [B, 3, H, W]
     padded = padded.contiguous(memory_format=torch.channels_last)
     for slot, image in zip(padded, images, strict=True):
         slot[:, : image.shape[1], : image.shape[2]] = image

@@ -1,4 +1,4 @@
-"""From the configuration to datasets and loaders: the only module here that reads it."""
+"""Builds COCO-format datasets and their loaders from the configuration."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ logger = logging.getLogger(__name__)
 def build_dataset(
     cfg: DataConfig, split: Literal["train", "val"], *, with_masks: bool, seed: int
 ) -> CocoDataset:
-    """Returns one split, its annotations validated.
+    """Returns one split, with validated annotations.
 
     Args:
-        cfg: Where it lies and how it becomes samples.
-        split: "train" leaves out images without boxes unless `cfg.keep_empty`; "val" has all.
-        with_masks: Whether samples carry masks.
-        seed: Of the augmentation.
+        cfg: The configuration's section `data`.
+        split: "train" leaves out images without boxes unless `cfg.keep_empty`; "val" keeps them.
+        with_masks: Whether samples have masks.
+        seed: The seed for augmentation.
 
     Raises:
-        DataError: every defect of the annotation file, together; or no image is left.
+        DataError: the annotation file has defects (the message lists them together), or no image is
+            left.
     """
     paths = cfg.train if split == "train" else cfg.val
     root = Path(cfg.root)
@@ -48,7 +49,9 @@ def build_dataset(
     )
     selected, empty = _select(annotations, paths.limit, split == "val" or cfg.keep_empty)
     if not selected:
-        raise DataError(f"{file}: no image has a box; data.keep_empty=true trains on those too")
+        raise DataError(
+            f"{file}: no image has a box; set data.keep_empty=true to train on images without boxes"
+        )
     dataset = CocoDataset(
         file,
         folder,
@@ -61,14 +64,14 @@ def build_dataset(
         exif=cfg.exif,
         max_pixels=cfg.max_pixels,
     )
-    fate = "kept" if split == "val" or cfg.keep_empty else "left out"
+    treatment = "kept" if split == "val" or cfg.keep_empty else "left out"
     logger.info(
         "%s: %d images, %d classes; %d images without boxes %s",
         file,
         len(dataset),
         len(dataset.class_names),
         empty,
-        fate,
+        treatment,
     )
     if summary := annotations.report.summary():
         logger.warning(summary)
@@ -86,26 +89,26 @@ def build_train_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> BatchLoader[Batch]:
-    """Returns endless micro-batches of one rank, `accumulate` of them per step.
+    """Returns an endless loader of one rank's micro-batches, `accumulate` of them per step.
 
     Args:
-        cfg: Workers, grouping, policy for bad samples.
+        cfg: The configuration's section `data`.
         dataset: The training split.
-        batch_size: Images per step over all ranks and micro-batches.
-        seed: Of the order.
-        start_step: The first step to yield; those before cost nothing.
+        batch_size: Images per step, over all ranks and micro-batches.
+        seed: The seed for shuffling.
+        start_step: The first step to load; skipping the steps before it costs nothing.
         accumulate: Micro-batches per step.
-        rank: Which share of each global batch.
-        world_size: How many shares.
+        rank: This process's rank.
+        world_size: Number of ranks.
 
     Raises:
-        ConfigError: the batch cannot be divided.
+        ConfigError: the batch cannot be divided evenly.
     """
     parts = world_size * accumulate
     if batch_size % parts:
         raise ConfigError(
-            f"solver.batch_size is {batch_size}, which {world_size} ranks x {accumulate}"
-            f" accumulated passes do not divide; expected a multiple of {parts}"
+            f"solver.batch_size is {batch_size}, expected a multiple of {parts}: {world_size} ranks"
+            f" x {accumulate} micro-batches"
         )
     order = TrainingOrder(
         dataset.landscape, batch_size=batch_size, seed=seed, group=cfg.aspect_grouping
@@ -120,7 +123,7 @@ def build_train_loader(
 def build_test_loader(
     cfg: DataConfig, dataset: CocoDataset, *, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> BatchLoader[Batch]:
-    """Returns the batches of the images `dataset.image_ids[rank::world_size]`, with targets."""
+    """Returns a loader of the images `dataset.image_ids[rank::world_size]` with their targets."""
     own = list(range(rank, len(dataset), world_size))
     keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
     batches = EvaluationBatches(dataset, collate_samples, 0, cfg.on_bad_sample)
@@ -128,14 +131,14 @@ def build_test_loader(
 
 
 def draw_shapes_dataset(cfg: DataConfig) -> None:
-    """Draws the dataset that `cfg.shapes` describes below `cfg.root`, unless it is there already.
+    """Draws the dataset that `cfg.shapes` describes below `cfg.root`, unless it already exists.
 
     Raises:
         ConfigError: `cfg.shapes` is not set.
-        DataError: the folder holds something that this function did not draw.
+        DataError: the folder contains files that this function did not draw.
     """
     if cfg.shapes is None:
-        raise ConfigError("data.shapes is not set: there is nothing to draw")
+        raise ConfigError("data.shapes is not set, so there is no dataset to draw")
     settings = ShapesSettings(**cfg.shapes.model_dump())
     splits = {
         "train": Paths(cfg.train.images, cfg.train.annotations),
@@ -145,7 +148,7 @@ def draw_shapes_dataset(cfg: DataConfig) -> None:
 
 
 def _select(annotations: Annotations, limit: int | None, keep_empty: bool) -> tuple[list[int], int]:
-    """Returns the numbers of the images to use, and how many of all have no boxes."""
+    """Returns the indices of the images to use, and the number of images without boxes."""
     filled = np.array(
         [len(annotations.instances(n)) > 0 for n in range(len(annotations.images))], dtype=bool
     )

@@ -1,4 +1,4 @@
-"""A COCO-format dataset: what is annotated, and the samples for training and evaluation."""
+"""A COCO-format dataset, which produces samples for training and evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_backbone.structures import InstanceMask, Sample
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images vary; see config.schema.DataConfig."""
+    """Augmentation of training images; `config.schema.DataConfig` describes the fields."""
 
     short_sides: tuple[int, ...]
     max_side: int
@@ -29,16 +29,16 @@ class CocoDataset:
     """Images and instances of one split.
 
     Args:
-        annotations_file: Where `annotations` came from.
-        folder: Where the images are.
-        annotations: Validated.
-        selected: Numbers of the images to use.
-        with_masks: Whether samples carry masks.
-        augmentation: Of training samples.
-        test_size: (short side, longest long side) of evaluation samples.
-        seed: Of everything random.
-        exif: See `images.read_image`.
-        max_pixels: Likewise.
+        annotations_file: The file that `annotations` was read from.
+        folder: The folder of the images.
+        annotations: The validated annotations.
+        selected: Indices of the images to use.
+        with_masks: Whether samples have masks.
+        augmentation: Augmentation of training samples.
+        test_size: (short side, maximum long side) of evaluation samples, in pixels.
+        seed: The seed for augmentation.
+        exif: How to treat the EXIF orientation, see `images.read_image`.
+        max_pixels: Images with more pixels are rejected without decoding them.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CocoDataset:
         self._augmentation = augmentation
         self._test_size = test_size
         self._seed = seed
-        self.skipped: list[str] = []  # a line per image that loaders could not read
+        self.skipped: list[str] = []  # one line per image that could not be read
         self._exif = exif
         self._max_pixels = max_pixels
 
@@ -77,12 +77,12 @@ class CocoDataset:
 
     @property
     def description(self) -> str:
-        """What to call the dataset in messages."""
+        """The dataset's name in messages."""
         return str(self.annotations)
 
     @property
     def landscape(self) -> np.ndarray:
-        """bool[len(self)]: which images are wider than high."""
+        """bool[len(self)], true for images that are wider than high."""
         return np.array([record.width > record.height for record in self._records], dtype=bool)
 
     @property
@@ -92,7 +92,7 @@ class CocoDataset:
         return np.array(counts, dtype=np.int64)
 
     def training_sample(self, index: int, epoch: int, position: int) -> Sample:
-        """Returns image `index`, augmented: a function of the arguments and the seed alone.
+        """Returns image `index`, augmented; depends only on the arguments and the seed.
 
         Raises:
             DataError: the image cannot be read.
@@ -109,7 +109,7 @@ class CocoDataset:
         return self._finish(sample, index, key=int(rng.integers(2**62)))
 
     def test_sample(self, index: int) -> Sample:
-        """Returns image `index` at evaluation size, not augmented.
+        """Returns image `index`, resized for evaluation but not augmented.
 
         Raises:
             DataError: the image cannot be read.

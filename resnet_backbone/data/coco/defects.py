@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, collected first and told all at once."""
+"""Defects of a dataset, collected so that they can be reported together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from resnet_backbone.errors import DataError
 
-SHOWN = 20  # defects spelled out; the rest is counted
+SHOWN = 20  # number of defects that are listed; the others are only counted
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing wrong.
+    """One defect of an annotation file.
 
     Attributes:
-        kind: Short and countable ("negative box").
-        where: "annotation 17", "image 4 (000004.jpg)".
+        kind: A short name, used for counting ("negative box").
+        where: The location, as in "annotation 17" or "image 4 (000004.jpg)".
         detail: What was found and what was expected.
     """
 
@@ -31,14 +31,14 @@ class Defect:
 
 @dataclass
 class DefectReport:
-    """Everything wrong with one annotation file.
+    """All defects of one annotation file.
 
     Attributes:
-        file: The file.
-        fatal: What makes the file unusable.
-        dropped: What was left out, or clipped, without loss to anybody.
-        rejected: Ids of annotations that were left out for an error, where errors are skipped;
-            nothing may hand them to C code.
+        file: The annotation file.
+        fatal: Defects that make the file unusable.
+        dropped: Harmless defects; the image, annotation or box was left out or clipped.
+        rejected: Ids of invalid annotations that were left out because invalid ones are skipped.
+            They must not be passed to C code.
     """
 
     file: Path
@@ -47,7 +47,7 @@ class DefectReport:
     rejected: set[int] = field(default_factory=set)
 
     def raise_if_fatal(self) -> None:
-        """Raises one DataError about all fatal defects, or does nothing."""
+        """Raises one DataError that lists the fatal defects; does nothing if there are none."""
         if not self.fatal:
             return
         lines = [f"{self.file}: {len(self.fatal)} defects ({_counts(self.fatal)})"]
@@ -57,7 +57,7 @@ class DefectReport:
         raise DataError("\n".join(lines))
 
     def summary(self) -> str:
-        """Returns one line for the log; empty where nothing was dropped."""
+        """Returns one line for the log; empty if nothing was dropped."""
         if not self.dropped:
             return ""
         return f"{self.file}: left out or clipped {_counts(self.dropped)}"

@@ -1,4 +1,4 @@
-"""Which image files a folder holds, and which names may be opened in it."""
+"""The image files that a folder contains, and the file names that may be opened in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from resnet_backbone.errors import DataError
 
 
 class ImageFiles:
-    """The regular files below a folder, listed by one walk instead of a question per image.
+    """The regular files below a folder, listed once instead of one file system call per image.
 
     Args:
-        folder: May itself be a link; links inside must not lead out of it.
+        folder: The folder. It may itself be a symbolic link, but links inside must not lead out.
 
     Raises:
         DataError: there is no such folder, or it cannot be listed.
@@ -20,7 +20,7 @@ class ImageFiles:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such image folder; is data.root right?")
+            raise DataError(f"{folder}: no such image folder; check data.root")
         self.folder = folder
         self._root = folder.resolve()
         try:
@@ -29,7 +29,7 @@ class ImageFiles:
             raise DataError(f"{folder}: cannot be listed: {error}") from error
 
     def refusal(self, name: object) -> tuple[str, str] | None:
-        """Returns why `name` cannot be read, as a defect's kind and detail; None where it can."""
+        """Returns why `name` cannot be read, as kind and detail of a defect; None if it can."""
         if not isinstance(name, str) or not _stays_inside(name):
             detail = f"got {name!r}, expected a relative path inside the image folder"
             return "file name leaves the image folder", detail
@@ -39,14 +39,14 @@ class ImageFiles:
         if not os.path.lexists(path):
             return "missing image file", f"{path} does not exist"
         if path.exists() and not Path(os.path.realpath(path)).is_relative_to(self._root):
-            return "file name leaves the image folder", f"{path} is a link out of it"
+            return "file name leaves the image folder", f"{path} is a link to outside the folder"
         if path.is_file():  # below a link to a folder, which the walk does not follow
             return None
         return "missing image file", f"{path} is not a regular file"
 
 
 def _stays_inside(name: str) -> bool:
-    """Whether a file name can only mean something below the image folder, on any system."""
+    """Returns whether a file name stays inside the image folder, on any operating system."""
     if not name or "\0" in name or "\\" in name:
         return False
     path = PurePosixPath(name)
@@ -54,7 +54,7 @@ def _stays_inside(name: str) -> bool:
 
 
 def _regular_files(root: Path) -> set[str]:
-    """Returns relative paths; a pipe, say, is left out: to open it would wait for ever."""
+    """Returns relative paths; leaves out pipes, for example, since opening one blocks for ever."""
     found: set[str] = set()
     folders = [root]
     while folders:

@@ -1,4 +1,4 @@
-"""Resizing and flipping an image together with its boxes and masks."""
+"""Resizes and flips an image together with its boxes and masks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torchvision.transforms.v2 import functional as F
 
 from resnet_backbone.structures import InstanceMask
 
-# Boxes with a side this short after resizing would be targets without a size
+# Boxes with a shorter side after resizing are dropped, in pixels
 # (detectron2/data/detection_utils.py, filter_empty_instances).
 MIN_SIDE = 1e-5
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """An image with what is in it.
+    """An image with its instances.
 
     Attributes:
-        image: uint8[3, H, W].
-        boxes: float32[N, 4], (x0, y0, x1, y1) in pixels.
+        image: uint8[3, H, W], RGB.
+        boxes: float32[N, 4], xyxy in pixels.
         classes: int64[N].
-        masks: N masks, or none at all.
+        masks: N masks, or empty if masks are not used.
     """
 
     image: Tensor
@@ -35,13 +35,13 @@ class Annotated:
 
 
 def target_size(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
-    """Returns (height, width) with that short side, or less where the long would pass its limit.
+    """Returns (height, width) with the given short side, or a smaller one to respect `max_side`.
 
     Rounds as detectron2's ResizeShortestEdge does (data/transforms/augmentation_impl.py).
     """
     scale = short_side / min(height, width)
     sides = (short_side, scale * width) if height < width else (scale * height, short_side)
-    # Two factors in a row, as there: one product rounds differently now and then.
+    # Two multiplications, as in detectron2: with a single factor the rounding sometimes differs.
     limit = min(1.0, max_side / max(sides))
     return max(1, int(sides[0] * limit + 0.5)), max(1, int(sides[1] * limit + 0.5))
 
@@ -57,11 +57,11 @@ def augment(
     """Resizes to a random one of `short_sides` and flips with probability `flip`.
 
     Args:
-        sample: As decoded.
+        sample: The decoded image with its instances.
         rng: The only source of randomness.
-        short_sides: In pixels.
-        max_side: The long side's limit.
-        flip: Probability.
+        short_sides: The short sides to choose from, in pixels.
+        max_side: The maximum long side, in pixels.
+        flip: Probability of a horizontal flip.
     """
     short_side = int(rng.choice(np.asarray(short_sides)))
     sample = resize_sample(sample, short_side, max_side)
@@ -69,13 +69,13 @@ def augment(
 
 
 def resize_sample(sample: Annotated, short_side: int, max_side: int) -> Annotated:
-    """Resizes bilinearly with antialiasing; instances that lose their size are dropped."""
+    """Resizes bilinearly with antialiasing; instances whose box becomes empty are dropped."""
     height, width = sample.image.shape[1:]
     new_height, new_width = target_size(height, width, short_side, max_side)
-    scale = np.array([new_width / width, new_height / height])
-    # Scaled as float64, a box's far corner may end a rounding error beyond the border.
-    border = np.tile([new_width, new_height], 2)
-    boxes = np.minimum(sample.boxes * np.tile(scale, 2), border).astype(np.float32)
+    scale = np.array([new_width / width, new_height / height])  # (x, y)
+    # In float64, rounding can put the right or bottom edge of a box slightly beyond the border.
+    border = np.tile([new_width, new_height], 2)  # [4]
+    boxes = np.minimum(sample.boxes * np.tile(scale, 2), border).astype(np.float32)  # [N, 4]
     resized = Annotated(
         image=resize_image(sample.image, (new_height, new_width)),
         boxes=boxes,
@@ -86,14 +86,14 @@ def resize_sample(sample: Annotated, short_side: int, max_side: int) -> Annotate
 
 
 def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns uint8[3, height, width] of `size` (height, width)."""
+    """Returns the image as uint8[3, height, width]; `size` is (height, width)."""
     if tuple(image.shape[1:]) == size:
         return image
     return F.resize(image, list(size), antialias=True)
 
 
 def flip_horizontally(sample: Annotated) -> Annotated:
-    """Mirrors left and right."""
+    """Mirrors the image, boxes and masks left to right."""
     width = sample.image.shape[2]
     boxes = sample.boxes.copy()
     boxes[:, 0], boxes[:, 2] = width - sample.boxes[:, 2], width - sample.boxes[:, 0]
@@ -106,7 +106,7 @@ def flip_horizontally(sample: Annotated) -> Annotated:
 
 
 def select(sample: Annotated, keep: np.ndarray) -> Annotated:
-    """Returns the sample with the instances that bool[N] `keep` marks."""
+    """Returns the sample with only the instances for which `keep`, bool[N], is true."""
     masks = [mask for mask, kept in zip(sample.masks, keep, strict=False) if kept]
     return replace(sample, boxes=sample.boxes[keep], classes=sample.classes[keep], masks=masks)
 
@@ -114,7 +114,7 @@ def select(sample: Annotated, keep: np.ndarray) -> Annotated:
 def _resize_mask(mask: InstanceMask, scale: np.ndarray, size: tuple[int, int]) -> InstanceMask:
     if isinstance(mask, list):
         return [corners * scale for corners in mask]
-    bitmap = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
+    bitmap = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()  # [1, 1, H, W]
     resized = torch.nn.functional.interpolate(bitmap, size, mode="bilinear", align_corners=False)
     return (resized[0, 0] >= 0.5).numpy()
 

@@ -1,8 +1,8 @@
 """The rules for COCO-format files: what is an error, what is dropped, what is clipped.
 
-Errors are what cannot be meant: ids that do not exist, numbers that are no coordinates, boxes that
-lie nowhere in their image. Dropped or clipped, and counted, is what official COCO itself holds:
-boxes of no width, boxes past the border, polygons of fewer than three corners.
+Errors are values that cannot be intended: ids that do not exist, invalid coordinates, boxes outside
+their image. What the official COCO files contain themselves is dropped or clipped, and counted:
+boxes without width, boxes that cross the border, polygons with fewer than three vertices.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from resnet_backbone.data.coco.segmentation import (
 Record = Mapping[str, Any]
 Box = tuple[float, float, float, float]
 
-# COCO rounds to two decimals, so its boxes pass the border by less than a pixel. What passes it by
-# more is clipped all the same, but listed.
+# COCO rounds to two decimals, so its boxes cross the border by less than a pixel. Boxes that cross
+# it by more are clipped too, but also listed.
 BORDER_TOLERANCE = 1.0
-# A box in the wrong format seldom shows it alone; most boxes of so many running past the border do.
+# A wrong box format is not obvious from one box. If most boxes cross the border it is likely, given
+# at least this many boxes.
 ENOUGH_BOXES = 10
 MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
 MAX_ID = 2**63 - 1
@@ -38,7 +39,7 @@ MAX_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of the file: its id, its name below the image folder, and its size in pixels."""
+    """One image of the file: id, file name relative to the image folder, and size in pixels."""
 
     id: int
     file_name: str
@@ -48,7 +49,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotation: box (x0, y0, x1, y1) in pixels; polygons or an RLE, or neither."""
+    """One annotation: its box in xyxy pixels, and its polygons or RLE if it has any."""
 
     box: Box
     category_id: int
@@ -58,7 +59,7 @@ class Instance:
 
 
 class Rejected(Exception):
-    """Raised inside a check to leave one record; carries the defect's kind and detail."""
+    """Raised by a check to reject one record; holds the defect's kind and detail."""
 
     def __init__(self, kind: str, detail: str, *, harmless: bool = False) -> None:
         super().__init__(kind, detail)
@@ -70,10 +71,11 @@ class Validator:
 
     Args:
         file: The annotation file, for messages.
-        folder: Where the images are.
-        with_masks: Whether an instance without an outline is of no use.
-        skip: Whether defects of single images and annotations are dropped instead of fatal.
-            Duplicate ids and broken categories stay fatal: no single record is to blame.
+        folder: The files in the image folder.
+        with_masks: Whether to drop instances without polygons or RLE.
+        skip: Whether to drop single invalid images and annotations instead of raising an error.
+            Duplicate ids and invalid categories are always errors, since no single record is at
+            fault.
     """
 
     def __init__(self, file: Path, folder: ImageFiles, *, with_masks: bool, skip: bool) -> None:
@@ -81,27 +83,27 @@ class Validator:
         self.folder = folder
         self.with_masks = with_masks
         self.skip = skip
-        # All ids, the unusable images' too: their annotations are checked where a size is known.
+        # Unusable images (None) are included, so that their annotations have a known image id.
         self._images: dict[int, ImageRecord | None] = {}
         self._boxes = self._overrunning = 0
 
     def categories(self, records: Iterable[Record]) -> dict[int, str]:
-        """Returns names by id."""
+        """Returns the name of each category id."""
         names: dict[int, str] = {}
         for number, record in enumerate(records):
             where = f"categories[{number}]"
             key, name = _get(record, "id"), _get(record, "name")
             if not _is_id(key) or not isinstance(name, str):
-                detail = f"got {record!r:.80}, expected an integer id from 0 on and a name"
+                detail = f"got {record!r:.80}, expected an integer id of at least 0 and a name"
                 self._fatal("bad category", where, detail)
             elif key in names:
                 self._fatal("duplicate category id", where, f"{key} is {names[key]!r} and {name!r}")
             elif name in names.values():
-                self._fatal("duplicate category name", where, f"{name!r} has another id already")
+                self._fatal("duplicate category name", where, f"{name!r} already has another id")
             else:
                 names[key] = name
         if not names:
-            self._fatal("no categories", "categories", "no usable one is in the list")
+            self._fatal("no categories", "categories", "the list contains no valid category")
         return names
 
     def images(self, records: Iterable[Record]) -> dict[int, ImageRecord]:
@@ -112,11 +114,11 @@ class Validator:
             key, name = _get(record, "id"), _get(record, "file_name")
             where = f"image {key} ({name})"
             if not _is_id(key):
-                detail = f"got {key!r}, expected an integer from 0 on"
+                detail = f"got {key!r}, expected an integer of at least 0"
                 self._fatal("bad image id", f"images[{number}]", detail)
                 continue
             if key in names:
-                self._fatal("duplicate image id", where, f"it is also {names[key]}'s")
+                self._fatal("duplicate image id", where, f"it is also the id of {names[key]}")
                 continue
             names[key] = name
             self._images[key] = None
@@ -128,7 +130,7 @@ class Validator:
             else:
                 usable[key] = image
         if not names:
-            self._fatal("no images", "images", "no usable one is in the list")
+            self._fatal("no images", "images", "the list contains no valid image")
         return usable
 
     def instances(
@@ -137,18 +139,18 @@ class Validator:
         images: Mapping[int, ImageRecord],
         categories: Mapping[int, str],
     ) -> dict[int, list[Instance]]:
-        """Returns the usable instances of `images` by image id, in the order of the file."""
+        """Returns the valid instances of `images`, by image id, in the order of the file."""
         found: dict[int, list[Instance]] = {}
         seen: dict[int, object] = {}
         for number, record in enumerate(records):
             key, image_id = _get(record, "id"), _get(record, "image_id")
             where = f"annotation {key} of image {image_id}"
             if not _is_id(key):
-                detail = f"got {key!r}, expected an integer from 0 on"
+                detail = f"got {key!r}, expected an integer of at least 0"
                 self._fatal("bad annotation id", f"annotations[{number}]", detail)
                 continue
             if key in seen:
-                detail = f"one of image {seen[key]} has it too"
+                detail = f"an annotation of image {seen[key]} has the same id"
                 self._fatal("duplicate annotation id", where, detail)
                 continue
             seen[key] = image_id
@@ -178,13 +180,13 @@ class Validator:
             raise Rejected("unknown category", f"category_id {category!r} is not in categories")
         image = self._images[image_id]
         if image is None:
-            return None  # nothing to check coordinates against; the image's defect is reported
+            return None  # without a size there is nothing to check; the image itself is reported
         crowd = record.get("iscrowd", 0)
         if crowd not in (0, 1):
             raise Rejected("bad iscrowd", f"got {crowd!r}, expected 0 or 1")
         area = record.get("area", 0)
         if not finite_numbers([area]) or area < 0:
-            raise Rejected("bad area", f"got {area!r}, expected a number from 0 on")
+            raise Rejected("bad area", f"got {area!r}, expected a number of at least 0")
         box = self._box(_required(record, "bbox"), image, where)
         try:
             polygons, rle = self._outline(record.get("segmentation"), image, where)
@@ -195,7 +197,7 @@ class Validator:
         return Instance(box, category, bool(crowd), polygons, rle)
 
     def _box(self, numbers: list[float], image: ImageRecord, where: str) -> Box:
-        """Returns (x0, y0, x1, y1), clipped to the image, of COCO's x, y, width, height."""
+        """Converts COCO's (x, y, width, height) to (x0, y0, x1, y1), clipped to the image."""
         if not finite_numbers(numbers) or len(numbers) != 4:
             detail = f"got {numbers!r:.80}, expected four finite numbers x, y, width, height"
             raise Rejected("bad box", detail)
@@ -231,7 +233,7 @@ class Validator:
             raise BadSegmentation(f"got {segmentation!r:.60}, expected polygons or an RLE")
         polygons, short = parse_polygons(segmentation, image.height, image.width)
         if short:
-            detail = f"{short} of fewer than 6 numbers"
+            detail = f"{short} with fewer than 6 numbers"
             self.report.dropped.append(Defect("short polygon", where, detail))
         return polygons, None
 
@@ -239,11 +241,11 @@ class Validator:
         if self._boxes < ENOUGH_BOXES or 2 * self._overrunning <= self._boxes:
             return
         detail = (
-            f"{self._overrunning} of {self._boxes} do; were they given as (x0, y0, x1, y1)?"
-            " COCO's are (x, y, width, height)"
+            f"{self._overrunning} of {self._boxes} boxes; are they in the format (x0, y0, x1, y1)?"
+            " COCO's format is (x, y, width, height)"
         )
-        # First, because it explains many of the others.
-        self.report.fatal.insert(0, Defect("boxes run past the border", "annotations", detail))
+        # Inserted first, because it explains many of the other defects.
+        self.report.fatal.insert(0, Defect("boxes cross the border", "annotations", detail))
 
     def _fatal(self, kind: str, where: str, detail: str) -> None:
         self.report.fatal.append(Defect(kind, where, detail))
@@ -258,7 +260,7 @@ def _image(key: int, record: Record) -> ImageRecord:
     name, height, width = (_required(record, field) for field in ("file_name", "height", "width"))
     sizes_fit = type(height) is int and type(width) is int and height > 0 and width > 0
     if not sizes_fit or height * width >= MAX_PIXELS:
-        detail = f"got width {width!r} and height {height!r}, expected positive integers of pixels"
+        detail = f"got width {width!r} and height {height!r}, expected positive numbers of pixels"
         raise Rejected("bad image size", detail)
     return ImageRecord(key, name, height, width)
 
@@ -269,7 +271,7 @@ def _get(record: object, key: str) -> Any:  # noqa: ANN401 - anything that JSON 
 
 def _required(record: Record, key: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
     if key not in record:
-        raise Rejected("missing key", f"there is no {key!r}")
+        raise Rejected("missing key", f"there is no key {key!r}")
     return record[key]
 
 

@@ -1,1 +1,1 @@
-"""Images with one class each: where they are kept, crops and augmentation, batches."""
+"""Images with one class label each: storage, crops and augmentation, batches."""

@@ -1,4 +1,4 @@
-"""Automatic augmentation by timm and torchvision, each draw from the sample's own generator."""
+"""Automatic augmentation by timm and torchvision, seeded by each sample's own generator."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from resnet_backbone.data.labelled.crops import Transform
 from resnet_backbone.errors import ConfigError
 
 TRIVIAL = "trivial"
-ERASED_AREA = (0.02, 1 / 3)  # share of the image (Zhong et al. 2020, section 4.1)
-ERASED_RATIO = 0.3  # height by width, from this to its inverse
+ERASED_AREA = (0.02, 1 / 3)  # fraction of the image (Zhong et al. 2020, section 4.1)
+ERASED_RATIO = 0.3  # minimum height / width; the maximum is its inverse
 TRIES = 10
 _NOTATION = re.compile(r"rand(-(m|n|p|inc|mstd|mmax)\d+(\.\d+)?)*")
 
@@ -28,12 +28,12 @@ def make_auto_augment(notation: str, *, size: int, fill: tuple[int, int, int]) -
     """Returns TrivialAugmentWide ("trivial") or timm's RandAugment ("rand-m7-mstd0.5-inc1").
 
     Args:
-        notation: Which.
-        size: Side of the images, by which RandAugment's translations are measured.
-        fill: The colour of what rotations and translations leave empty.
+        notation: "trivial", or RandAugment's parameters in timm's notation.
+        size: Side of the images in pixels; RandAugment's translations are proportional to it.
+        fill: RGB colour of pixels that rotations and translations leave empty.
 
     Raises:
-        ConfigError: the notation is neither, or timm is not installed.
+        ConfigError: the notation is invalid, or timm is not installed.
     """
     if notation == TRIVIAL:
         return TrivialAugment(fill)
@@ -46,7 +46,7 @@ class TrivialAugment:
     Pixels are interpolated bilinearly, as in torchvision's own recipes.
 
     Args:
-        fill: See `make_auto_augment`.
+        fill: RGB colour of pixels that rotations and translations leave empty.
     """
 
     def __init__(self, fill: tuple[int, int, int]) -> None:
@@ -57,22 +57,22 @@ class TrivialAugment:
         )
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, H, W]."""
+        """Returns the augmented image, uint8[3, H, W]."""
         with _global_generators(rng):
             augmented: Tensor = self._augment(image)
         return augmented
 
 
 class RandAugment:
-    """timm's RandAugment (Cubuk et al. 2020), which works on Pillow's images.
+    """timm's RandAugment (Cubuk et al. 2020), which works on Pillow images.
 
     Args:
-        notation: timm's: "rand-m7-mstd0.5-inc1".
-        size: See `make_auto_augment`.
-        fill: Likewise.
+        notation: The parameters in timm's notation: "rand-m7-mstd0.5-inc1".
+        size: Side of the images in pixels; translations are proportional to it.
+        fill: RGB colour of pixels that rotations and translations leave empty.
 
     Raises:
-        ConfigError: see `make_auto_augment`.
+        ConfigError: the notation is invalid, or timm is not installed.
     """
 
     def __init__(self, notation: str, size: int, fill: tuple[int, int, int]) -> None:
@@ -82,17 +82,17 @@ class RandAugment:
             raise ConfigError(
                 "data.auto_augment needs timm: pip install 'resnet-backbone[timm]'"
             ) from None
-        # timm passes over what it does not know.
+        # Checked here, because timm ignores what it does not recognise.
         if not _NOTATION.fullmatch(notation):
             raise ConfigError(
                 f'data.auto_augment: got {notation!r}, expected "trivial" or timm\'s notation, '
-                'as "rand-m7-mstd0.5-inc1"'
+                'such as "rand-m7-mstd0.5-inc1"'
             )
         options = {"translate_const": int(size * 0.45), "img_mean": fill}
         self._augment = rand_augment_transform(notation, options)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, H, W]."""
+        """Returns the augmented image, uint8[3, H, W]."""
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
         with _global_generators(rng):
             augmented = self._augment(picture)
@@ -101,18 +101,18 @@ class RandAugment:
 
 @dataclass(frozen=True)
 class RandomErase:
-    """Fills a random rectangle with one colour (Zhong et al. 2020), drawn as torchvision draws it.
+    """Fills a random rectangle with one colour (Zhong et al. 2020), sampled as in torchvision.
 
     Attributes:
-        probability: Of doing so.
-        fill: The colour.
+        probability: Probability of erasing a rectangle.
+        fill: RGB colour of the rectangle.
     """
 
     probability: float
     fill: tuple[int, int, int]
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, H, W]."""
+        """Returns the augmented image, uint8[3, H, W]."""
         if rng.random() >= self.probability:
             return image
         height, width = image.shape[1:]
@@ -132,7 +132,7 @@ class RandomErase:
 
 @contextmanager
 def _global_generators(rng: np.random.Generator) -> Iterator[None]:
-    """Sets the generators that libraries draw from to what `rng` says, and puts them back."""
+    """Seeds the global generators that the libraries use from `rng`, and restores them after."""
     python, numpy, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed = int(rng.integers(2**32))
     random.seed(seed)

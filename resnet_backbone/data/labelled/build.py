@@ -1,4 +1,4 @@
-"""From the configuration to labelled images and their batches: the only module that reads it."""
+"""Builds labelled images and their batches from the configuration."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def build_images(
     """Returns the training and validation images that `cfg` describes.
 
     Args:
-        cfg: Where they are and how they become batches.
-        batch_size: Images per step over all ranks, by which steps become epochs.
-        seed: Of the order, of the augmentation, and of what is held out.
-        fill: The colour of what is outside of an image; None: the training images' mean.
+        cfg: The configuration's section `data`.
+        batch_size: Images per step over all ranks; converts steps to epochs.
+        seed: The seed for shuffling, for augmentation, and for the held-out images.
+        fill: RGB colour of padding; None uses the mean of the training images.
 
     Raises:
-        DataError: they cannot be read, or the splits do not fit each other.
-        ConfigError: a transform cannot be made.
+        DataError: the images cannot be read, or the splits do not have the same classes.
+        ConfigError: an augmentation is invalid.
     """
     if cfg.in_memory:
         train, val = _load_resident(cfg, seed)
@@ -75,10 +75,10 @@ def build_images(
 
 
 def training_images(cfg: ImageDataConfig) -> ClassificationDataset:
-    """Returns the training images in order, their middle squares of `cfg.size`, for their mean.
+    """Returns centre crops of side `cfg.size` of all training images, to compute their mean.
 
     Raises:
-        DataError: they cannot be found.
+        DataError: the images cannot be found.
     """
     centre = CentreCrop(max(cfg.size, cfg.test_resize), cfg.size, cfg.interpolation)
     source = _files(cfg, "train")
@@ -88,13 +88,13 @@ def training_images(cfg: ImageDataConfig) -> ClassificationDataset:
 def _check_classes(names: Sequence[str], cfg: ImageDataConfig) -> None:
     if len(names) < 2:
         raise DataError(
-            f"{cfg.root}: there is one class only, {', '.join(names)}; data.root holds the folders "
-            "of data.train and data.val, and these hold a folder for each class"
+            f"{cfg.root}: found only one class, {', '.join(names)}; data.root must hold the folders"
+            " of data.train and data.val, and each of these must hold one folder per class"
         )
 
 
 def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:
-    """What is done to an image, in the order in which timm does it."""
+    """Returns the augmentation of training images, in the order in which timm applies it."""
     crop: Transform
     if cfg.crop == "scale_jitter":
         crop = ScaleJitterCrop(size, cfg.short_side, interpolation=cfg.interpolation)

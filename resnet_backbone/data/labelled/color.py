@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Principal components of ImageNet's RGB values in [0, 1]: the numbers of fb.resnet.torch and of
-# everybody since. Rows are R, G, B; columns the components.
+# Principal components of ImageNet's RGB values in [0, 1], as in fb.resnet.torch and most code
+# since. Rows are R, G, B; columns are the components.
 EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
 EIGENVECTORS = np.array(
     [
@@ -25,24 +25,24 @@ class PCAColor:
     """Adds a multiple of each principal component to all pixels of an image.
 
     Krizhevsky et al. 2012, section 4.1: [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T, with each a drawn
-    once per image from a Gaussian of mean 0.
+    once per image from a Gaussian with mean 0.
 
     Attributes:
-        std: Of that Gaussian; 0.1 there.
+        std: Standard deviation of that Gaussian; 0.1 in the AlexNet paper.
     """
 
     std: float = 0.1
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, H, W], clipped to 0 to 255."""
+        """Returns the augmented image, uint8[3, H, W], clipped to 0 to 255."""
         return shift_color(image, rng.normal(0.0, self.std, 3))
 
 
 def shift_color(image: Tensor, alphas: np.ndarray) -> Tensor:
-    """Returns `image`, uint8[3, H, W], with the components added `alphas`, float[3], times.
+    """Returns `image`, uint8[3, H, W], plus `alphas`, float[3], times the principal components.
 
-    Rounded, the shift is a whole number per channel. Pixels that it would take out of 0 to 255 are
-    clamped before it is added, so that nothing wider than uint8 is needed.
+    The shift is rounded to one integer per channel. Pixels that it would move out of 0 to 255 are
+    clamped before it is added, so uint8 arithmetic suffices.
     """
     shift = np.rint(255.0 * EIGENVECTORS @ (alphas * EIGENVALUES)).clip(-255, 255).astype(int)
     height, width = image.shape[1:]

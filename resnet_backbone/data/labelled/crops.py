@@ -1,4 +1,4 @@
-"""Crops for training and testing classifiers, on uint8 images; only what is kept is resized."""
+"""Crops of uint8 images for training and testing classifiers; they resize only the cropped part."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-# Maps an image uint8[3, H, W] to one uint8[3, h, w]; all randomness comes from the generator.
+# Maps an image uint8[3, H, W] to uint8[3, h, w]; all randomness comes from the generator.
 Transform = Callable[[Tensor, np.random.Generator], Tensor]
 
-TRIES = 10  # of RandomResizedCrop, before it takes the middle
+TRIES = 10  # of RandomResizedCrop, before it falls back to a centre crop
 
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of an image, in its pixels."""
+    """A rectangle of an image, in pixels."""
 
     top: int
     left: int
@@ -31,11 +31,11 @@ class Region:
 
 @dataclass(frozen=True)
 class RegionCrop(ABC):
-    """A transform that needs a part of the image only, and knows which from the image's size.
+    """A transform that uses only one region of an image, determined from the image's size.
 
     Attributes:
-        size: Side of the result.
-        interpolation: How to resize: the name of an `InterpolationMode` of torchvision.
+        size: Side of the result in pixels.
+        interpolation: Interpolation for resizing, the name of a torchvision `InterpolationMode`.
     """
 
     size: int = 224
@@ -43,33 +43,34 @@ class RegionCrop(ABC):
 
     @abstractmethod
     def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
-        """Draws the part of an image of this size."""
+        """Draws the region to use in an image of this size."""
 
     def cut(self, image: Tensor, region: Region) -> Tensor:
-        """Returns uint8[3, size, size], that part of an image uint8[3, H, W]."""
+        """Crops an image uint8[3, H, W] to `region` and resizes it to uint8[3, size, size]."""
         return resize_region(image, region, self.size, self.interpolation)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, size, size]."""
+        """Returns a random crop, uint8[3, size, size]."""
         return self.cut(image, self.region(image.shape[1], image.shape[2], rng))
 
 
 @dataclass(frozen=True)
 class ScaleJitterCrop(RegionCrop):
-    """The paper's: the short side drawn from a range, a square drawn from the resized image.
+    """The paper's crop: resize to a random short side, then crop a random square.
 
-    He et al. 2016, section 3.4, after Simonyan and Zisserman 2015. The square's place is drawn in
-    pixels of the resized image, but only its part of the original is resized: moved and stretched
-    to whole pixels, by less than half a one on each side.
+    He et al. 2016, section 3.4, after Simonyan and Zisserman 2015. The position of the square is
+    drawn in pixels of the resized image, but only the corresponding region of the original is
+    resized. This region is rounded to whole pixels, which moves each edge by less than half a
+    pixel.
 
     Attributes:
-        short_side: First and last of the whole numbers to draw from; not below `size`.
+        short_side: Range of the short side in pixels, both ends included; at least `size`.
     """
 
     short_side: tuple[int, int] = (256, 480)
 
     def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
-        """Draws a scale, and a place in the resized image."""
+        """Draws a scale, and a position in the resized image."""
         short, low = min(height, width), self.short_side[0]
         scale = int(rng.integers(low, self.short_side[1] + 1)) / short
         resized = [max(self.size, int(scale * extent)) for extent in (height, width)]
@@ -82,21 +83,21 @@ class ScaleJitterCrop(RegionCrop):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(RegionCrop):
-    """Inception's: a rectangle of random area and shape (Szegedy et al. 2015, section 6).
+    """Inception's crop: a rectangle of random area and aspect ratio (Szegedy et al. 2015, sec. 6).
 
-    Drawn as torchvision's RandomResizedCrop draws it: `TRIES` times, then the largest rectangle in
-    the middle whose shape is allowed.
+    Sampled as in torchvision's RandomResizedCrop: up to `TRIES` times, then the largest centred
+    rectangle with an allowed aspect ratio.
 
     Attributes:
-        area: Share of the image to draw from.
-        ratio: Width by height to draw from, evenly in its logarithm.
+        area: Range of the area, as fraction of the image.
+        ratio: Range of width / height; its logarithm is uniformly distributed.
     """
 
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def region(self, height: int, width: int, rng: np.random.Generator) -> Region:
-        """Draws a rectangle of whole pixels within an image of this size."""
+        """Draws a rectangle of whole pixels inside an image of this size."""
         low, high = np.log(self.ratio)
         for _ in range(TRIES):
             area = rng.uniform(*self.area) * height * width
@@ -118,12 +119,12 @@ class RandomResizedCrop(RegionCrop):
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """The middle of the image at a given scale, for testing.
+    """A centre crop of the resized image, for testing.
 
     Attributes:
-        resize: Of the short side.
-        size: Side of the square; not above `resize`.
-        interpolation: How to resize: the name of an `InterpolationMode` of torchvision.
+        resize: Short side of the resized image in pixels.
+        size: Side of the square in pixels, at most `resize`.
+        interpolation: Interpolation for resizing, the name of a torchvision `InterpolationMode`.
     """
 
     resize: int = 256
@@ -131,10 +132,10 @@ class CentreCrop:
     interpolation: str = "bilinear"
 
     def __call__(self, image: Tensor, rng: np.random.Generator | None = None) -> Tensor:
-        """Returns uint8[3, size, size]; nothing is drawn.
+        """Returns uint8[3, size, size]; not random.
 
-        The whole image is resized, not the square alone: results are compared with published ones,
-        which are of torchvision's Resize and CenterCrop, and these are reproduced to the bit.
+        The whole image is resized rather than only the square, to reproduce torchvision's Resize
+        and CenterCrop to the bit: the results are compared with published ones.
         """
         mode = InterpolationMode(self.interpolation)
         return F.center_crop(F.resize(image, [self.resize], mode, antialias=True), [self.size])
@@ -142,31 +143,31 @@ class CentreCrop:
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors left and right.
+    """Mirrors the image left to right.
 
     Attributes:
-        probability: Of doing so.
+        probability: Probability of mirroring.
     """
 
     probability: float = 0.5
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Returns uint8[3, H, W]."""
+        """Returns the image or its mirror image, uint8[3, H, W]."""
         return image.flip(2) if rng.random() < self.probability else image
 
 
 def resize_region(image: Tensor, region: Region, size: int, interpolation: str) -> Tensor:
-    """Returns uint8[3, size, size], the part of an image, resized, pixels averaged as they shrink.
+    """Returns a region of an image, resized with antialiasing, as uint8[3, size, size].
 
     Args:
         image: uint8[3, H, W].
-        region: Within the image.
-        size: Side of the result.
-        interpolation: The name of an `InterpolationMode` of torchvision.
+        region: The region, inside the image.
+        size: Side of the result in pixels.
+        interpolation: The name of a torchvision `InterpolationMode`.
     """
     rows = slice(region.top, region.top + region.height)
     columns = slice(region.left, region.left + region.width)
-    # A copy: torch resizes gapless rows of RGB twice as fast as a part of an image.
+    # Copied, because torch resizes contiguous RGB rows twice as fast as a slice of an image.
     part = image[None, :, rows, columns].contiguous(memory_format=torch.channels_last)[0]
     return F.resize(part, [size, size], InterpolationMode(interpolation), antialias=True)
 

@@ -1,4 +1,4 @@
-"""From image files to batches of labelled crops."""
+"""Reads labelled image files, augments them and collates them into batches."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from resnet_backbone.structures import ImageBatch
 
 
 class Source(Protocol):
-    """Where the bytes of images come from."""
+    """Encoded images with their labels."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By label."""
+        """The name of each class."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Of each image, for messages."""
+        """A name for each image, for messages."""
 
     @property
     def labels(self) -> Sequence[int]:
-        """Of each image."""
+        """The label of each image."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> bytes:
-        """Returns the content of a file."""
+        """Returns the content of an image file."""
 
 
 class Subset:
-    """Some images of a source.
+    """Some of the images of a source.
 
     Args:
-        source: All of them.
-        indices: Which.
+        source: The source.
+        indices: int64[n], indices of the images to use.
     """
 
     def __init__(self, source: Source, indices: np.ndarray) -> None:
@@ -54,19 +54,19 @@ class Subset:
         return len(self.names)
 
     def read(self, index: int) -> bytes:
-        """Returns the content of a file."""
+        """Returns the content of an image file."""
         return self._source.read(int(self._indices[index]))
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image.
+    """One image with its label.
 
     Attributes:
         image: uint8[3, H, W], RGB.
-        label: Its class.
-        key: See `Sample.key`.
-        name: What to call it.
+        label: Class index.
+        key: Seeds the model's random draws for this image, see `Sample.key`.
+        name: The image's name in messages.
     """
 
     image: Tensor
@@ -76,18 +76,18 @@ class LabelledImage:
 
 
 class ClassificationDataset:
-    """Images with one class each, augmented by a function of (seed, epoch, position).
+    """Labelled images; their augmentation depends only on (seed, epoch, position).
 
     Args:
-        source: The files.
-        training: Applied in turn to training images: (first epoch, transforms), epochs ascending
-            from 0; the last that has begun holds.
-        testing: Applied in turn to test images; none leaves them whole.
-        seed: Of the augmentation.
-        max_pixels: Larger images are refused unread.
+        source: The encoded images and their labels.
+        training: Transforms for training as (first epoch, transforms), in ascending order of epoch
+            starting with 0. Each entry applies until the next one's first epoch.
+        testing: Transforms for testing; without any, images stay whole.
+        seed: The seed for augmentation.
+        max_pixels: Images with more pixels are rejected without decoding them.
 
     Attributes:
-        skipped: A line per image that was left out, see `BatchLoader`.
+        skipped: One line per image that was left out, see `BatchLoader`.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class ClassificationDataset:
 
     @property
     def description(self) -> str:
-        """What to call the dataset in messages."""
-        return f"{len(self)} images beside {self.source.names[0]}"
+        """The dataset's name in messages."""
+        return f"{len(self)} images, such as {self.source.names[0]}"
 
     def training_sample(self, index: int, epoch: int, position: int) -> LabelledImage:
         """Returns an augmented image.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the image cannot be read.
         """
         rng = np.random.default_rng((self.seed, epoch, position))
         key = int(rng.integers(2**63))
@@ -126,10 +126,10 @@ class ClassificationDataset:
         return self._sample(index, transforms, rng, key)
 
     def test_sample(self, index: int) -> LabelledImage:
-        """Returns an image as it is tested.
+        """Returns an image as used for testing.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the image cannot be read.
         """
         return self._sample(index, self.testing, np.random.default_rng(index), index)
 
@@ -145,7 +145,7 @@ class ClassificationDataset:
 def _transformed(
     encoded: EncodedImage, transforms: Sequence[Transform], rng: np.random.Generator
 ) -> Tensor:
-    """Returns what transforms make of an image."""
+    """Decodes an image and applies the transforms."""
     if transforms and isinstance(transforms[0], RegionCrop):
         image = _cropped(encoded, transforms[0], rng)
         transforms = transforms[1:]
@@ -157,14 +157,15 @@ def _transformed(
 
 
 def _cropped(encoded: EncodedImage, crop: RegionCrop, rng: np.random.Generator) -> Tensor:
-    """Returns what the crop makes of an image; rows below it need not be decoded."""
+    """Decodes and crops an image; rows below the crop need not be decoded."""
     region = crop.region(encoded.height, encoded.width, rng)
     return crop.cut(encoded.pixels(region.top + region.height), region)
 
 
 def collate_images(samples: Sequence[LabelledImage]) -> ImageBatch:
-    """Returns one batch of at least one image, all of one size."""
+    """Returns a batch of one or more images, which must have the same size."""
     height, width = samples[0].image.shape[1:]
+    # [B, H, W, 3] in memory, which is [B, 3, H, W] in channels_last.
     pixels = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)
     for slot, sample in zip(pixels, samples, strict=True):
         slot.copy_(sample.image.permute(1, 2, 0))

@@ -1,7 +1,7 @@
-"""Drawn images of one shape each, for pretraining without a download.
+"""Synthetic images of one shape each, for pretraining without a download.
 
-They are cut out of the scenes that `shapes` draws for the detector, at their scale, so that what is
-learned on them serves there; the scenes are other ones than the detector's.
+They are cut from scenes like those that `data.shapes` draws for the detector, at the same scale, so
+that the features are useful for it. The scenes themselves differ from the detector's.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from resnet_backbone.data.labelled.in_memory import InMemoryImages
 from resnet_backbone.data.shapes import CATEGORIES, ShapesSettings, draw_image
 
 SCENE_SIDE = 128
-_STREAMS = {"train": 2, "val": 3}  # 0 and 1 draw the detector's
+_STREAMS = {"train": 2, "val": 3}  # 0 and 1 are used for the detector's images
 
 
 def draw_classes(
     count: int, split: Literal["train", "val"], *, side: int, seed: int
 ) -> InMemoryImages:
-    """Returns `count` images uint8[3, side, side], each around one shape, labelled by its kind.
+    """Returns `count` images uint8[3, side, side], each with one shape, labelled by its kind.
 
     Args:
-        count: How many.
-        split: Which random numbers.
-        side: In pixels; at most `SCENE_SIDE`.
-        seed: Of the drawing.
+        count: Number of images.
+        split: The split; each has its own random numbers.
+        side: Side of the images in pixels, at most `SCENE_SIDE`.
+        seed: The seed for drawing.
     """
     settings = ShapesSettings(
         train_images=0,
@@ -58,7 +58,7 @@ def draw_classes(
 
 
 def _around(pixels: np.ndarray, box: list[int], side: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the square of `side` about the box's middle, moved to lie within the picture."""
+    """Returns a square around the box's centre, randomly shifted but inside the picture."""
     x, y, width, height = box
     shift = rng.integers(-side // 8, side // 8 + 1, 2)
     left, top = (

@@ -1,4 +1,4 @@
-"""Labelled image files: class folders, or a flat folder and a list of labels."""
+"""Labelled image files: in class folders, or in one folder with a list of labels."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from resnet_backbone.errors import DataError
 from resnet_backbone.utils.text import listing
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
-SHOWN = 3  # names in a message
+SHOWN = 3  # number of names in a message
 
 logger = logging.getLogger(__name__)
 
 
 class ImageFolder:
-    """The files of a split and their labels; nothing is read before it is asked for.
+    """The image files of a split and their labels; images are read only on request.
 
     Args:
-        sources: Folders that hold class folders (`train/n01440764/*.JPEG`); joined.
-        class_names: What the classes have to be, by label; None: the names of the folders, sorted,
-            as torchvision's ImageFolder numbers them.
-        labels: For folders without class folders, a file with a line "NAME CLASS" for each image,
-            or Kaggle's LOC_val_solution.csv.
+        sources: Folders that contain class folders (`train/n01440764/*.JPEG`); they are combined.
+        class_names: The expected name of each class. None takes the sorted names of the folders, as
+            torchvision's ImageFolder does.
+        labels: For folders without class folders: a file with one line "NAME CLASS" per image, or
+            Kaggle's LOC_val_solution.csv.
 
     Attributes:
-        class_names: By label.
-        names: Of each image, for messages.
-        labels: Of each image.
+        class_names: The name of each class.
+        names: The path of each image.
+        labels: The label of each image.
 
     Raises:
-        DataError: a folder is missing, a class has no images, or classes are not those expected.
+        DataError: a folder is missing, a class has no images, or the classes are not as expected.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ImageFolder:
         return len(self.names)
 
     def read(self, index: int) -> bytes:
-        """Returns the content of a file.
+        """Returns the content of an image file.
 
         Raises:
             DataError: it cannot be read.
@@ -72,40 +72,41 @@ class ImageFolder:
 
 
 def checked_classes(found: set[str], expected: Sequence[str] | None, where: str) -> tuple[str, ...]:
-    """Returns the names of the classes by label.
+    """Returns the name of each class.
 
     Raises:
-        DataError: they are not those expected; names the first of what lacks and of what is new.
+        DataError: they are not the expected classes; the message names the first missing and the
+            first unknown ones.
     """
     if expected is None:
         return tuple(sorted(found))
     if found != set(expected):
-        lacking, strange = sorted(set(expected) - found), sorted(found - set(expected))
+        missing, unknown = sorted(set(expected) - found), sorted(found - set(expected))
         counts = [
             f"{len(names)} {kind} ({listing(names, SHOWN)})"
-            for kind, names in (("lacking", lacking), ("unknown", strange))
+            for kind, names in (("missing", missing), ("unknown", unknown))
             if names
         ]
         raise DataError(
-            f"{where}: other classes than the training images have: {', '.join(counts)}; "
-            "both need the same"
+            f"{where}: the classes differ from those of the training images: {', '.join(counts)}; "
+            "both splits need the same classes"
         )
     return tuple(expected)
 
 
 def _pairs(source: Path, known: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    """Returns (file, class), sorted."""
+    """Returns (file, class) of each image, sorted."""
     if not source.is_dir():
         raise DataError(
-            f"{source}: no such folder; data.train and data.val name those below data.root "
-            "(data.hold_out does without data.val)"
+            f"{source}: no such folder; data.train and data.val name folders below data.root "
+            "(with data.hold_out, data.val is not needed)"
         )
     if known is not None:
         return _labelled(source, known)
     folders = sorted(entry.path for entry in os.scandir(source) if entry.is_dir())
     if not folders and any(_images(str(source))):
         raise DataError(
-            f"{source}: holds images, but no class folders; data.val_labels names a file with "
+            f"{source}: contains images but no class folders; set data.val_labels to a file with "
             "their classes"
         )
     found, empty = [], []
@@ -115,7 +116,7 @@ def _pairs(source: Path, known: Mapping[str, str] | None) -> list[tuple[str, str
         if not files:
             empty.append(os.path.basename(folder))
     if empty:
-        deeper = "; or do the class folders lie one level deeper?" if not found else ""
+        deeper = "; are the class folders one level deeper?" if not found else ""
         raise DataError(
             f"{source}: {len(empty)} class folders without images: {listing(empty, SHOWN)}{deeper}"
         )
@@ -129,7 +130,7 @@ def _images(folder: str) -> Iterator[str]:
 
 
 def is_image(name: str) -> bool:
-    """Tells whether a file is one of ours; macOS puts "._name" beside each that it copies."""
+    """Returns whether a file is an image; excludes the "._name" files that macOS creates."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
@@ -138,18 +139,18 @@ def _labelled(folder: Path, known: Mapping[str, str]) -> list[tuple[str, str]]:
     unknown = [file for file in files if _stem(file) not in known]
     if unknown:
         raise DataError(
-            f"{folder}: data.val_labels says nothing about {len(unknown)} of {len(files)} images: "
+            f"{folder}: data.val_labels has no label for {len(unknown)} of {len(files)} images: "
             f"{listing([os.path.basename(file) for file in unknown], SHOWN)}"
         )
     return [(file, known[_stem(file)]) for file in files]
 
 
 def _read_labels(file: Path) -> dict[str, str]:
-    """Returns the class by the image's name without suffix."""
+    """Returns the class name of each image, by file name without suffix."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the labels cannot be read: {error}") from error
+        raise DataError(f"{file}: cannot read the labels: {error}") from error
     classes: dict[str, str] = {}
     for number, line in enumerate(csv.reader(text.splitlines()), 1):
         words = " ".join(line).split()
@@ -159,10 +160,10 @@ def _read_labels(file: Path) -> dict[str, str]:
             raise DataError(
                 f"{file}, line {number}: found {words[0]!r}, expected a name and a class"
             )
-        stem, name = _stem(words[0]), words[1]  # Kaggle's goes on with boxes
+        stem, name = _stem(words[0]), words[1]  # in Kaggle's file, boxes follow
         if classes.setdefault(stem, name) != name:
             raise DataError(
-                f"{file}, line {number}: {stem} is {name}, but further above {classes[stem]}"
+                f"{file}, line {number}: {stem} is {name}, but an earlier line says {classes[stem]}"
             )
     return classes
 
@@ -170,7 +171,7 @@ def _read_labels(file: Path) -> dict[str, str]:
 def _warn_of_absent(stems: Set[str], where: str) -> None:
     if stems:
         logger.warning(
-            "%s: %d images of data.val_labels are not there: %s",
+            "%s: %d images of data.val_labels do not exist: %s",
             *(where, len(stems), listing(sorted(stems), SHOWN)),
         )
 

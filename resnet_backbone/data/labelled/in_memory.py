@@ -1,7 +1,7 @@
-"""Labelled images that are all held in memory, cropped and flipped a whole batch at once.
+"""Labelled images that are kept in memory, and cropped and flipped one batch at a time.
 
-For images of one small size, as CIFAR's: reading, decoding and augmenting them one by one would
-take longer than training on them.
+This is for images of one small size such as CIFAR's, where reading, decoding and augmenting them
+one by one would take longer than training.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class InMemoryImages:
     Attributes:
         images: uint8[N, 3, H, W], RGB.
         labels: int64[N].
-        names: What to call each image in messages.
-        class_names: By label.
-        skipped: A line per image that could not be read and was left out.
+        names: A name for each image, for messages.
+        class_names: The name of each class.
+        skipped: One line per image that could not be read and was left out.
     """
 
     images: Tensor
@@ -40,13 +40,13 @@ class InMemoryImages:
         return len(self.labels)
 
     def select(self, indices: np.ndarray) -> InMemoryImages:
-        """Returns the images of these numbers, in their order."""
+        """Returns the images with these indices, in this order; `indices` is int64[n]."""
         chosen = torch.from_numpy(indices)
         names = [self.names[index] for index in indices]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], names=names)
 
     def digest(self) -> str:
-        """Returns the SHA-256 of pixels and labels."""
+        """Returns the SHA-256 digest of pixels and labels."""
         found = hashlib.sha256(self.labels.numpy().tobytes())
         found.update(self.images.contiguous().numpy().data)
         return found.hexdigest()
@@ -60,21 +60,22 @@ class InMemoryImages:
 
 
 class InMemoryTraining:
-    """Endless random batches: every epoch a permutation, each image padded, cropped and flipped.
+    """Endless random batches. Each epoch is a permutation; images are padded, cropped and flipped.
 
-    What a step sees is a function of (seed, step) alone, whatever the number of ranks. An epoch
-    goes over all images; its last batch is filled up from the next one's permutation, as the
-    paper's 64,000 steps of 128 are no whole number of epochs anyway.
+    The batch of a step depends only on (seed, step), not on the number of ranks. An epoch uses
+    every image once. Its last batch is completed with images of the next epoch, since the paper's
+    64,000 steps of 128 images are not a whole number of epochs anyway.
 
     Args:
-        split: The images; moved to `device` once.
+        split: The images; they are moved to `device` once.
         batch_size: Images per step over all ranks.
-        seed: Of the order and of the augmentation.
-        padding: Zeros around the image before it is cropped to its own size again. They are put
-            where the subtracted mean makes them zeros: pixels of value `fill`.
+        seed: The seed for shuffling and augmentation.
+        padding: Width of the padding in pixels, before an image is cropped to its own size again.
+            The paper pads with zeros after subtracting the mean; here the padding has the colour
+            `fill`, which the mean turns into zeros.
         flip: Probability of a horizontal flip.
         fill: uint8[3], the colour of the padding.
-        device: Where batches are made.
+        device: The device on which batches are created.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class InMemoryTraining:
         self.height, self.width = split.images.shape[2:]
         self._names = split.names
         self._labels = split.labels.to(device)
-        # [N, H, W, 3], so that a pixel's channels are gathered together: channels_last for free.
+        # [N, H + 2 padding, W + 2 padding, 3]: gathering pixels yields channels_last without a copy
         self._padded = _padded(split.images, padding, fill).permute(0, 2, 3, 1).contiguous()
         self._padded = self._padded.to(device)
         self._epochs: dict[int, _Epoch] = {}
@@ -103,18 +104,21 @@ class InMemoryTraining:
     def batch(self, step: int) -> ImageBatch:
         """Returns the whole global batch of a step, counted from 0."""
         count = len(self._names)
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)  # [B]
         epochs = [self._epoch(number) for number in np.unique(positions // count)]
         draws = [epoch.draws(positions % count, positions // count) for epoch in epochs]
+        # [B] each: image, first row and first column of its crop, and whether to flip it
         index, top, left, flipped = (np.concatenate(parts) for parts in zip(*draws, strict=True))
         device = self._padded.device
+        # rows [B, H] and columns [B, W] of each crop in the padded image
         rows, columns = (
             torch.from_numpy(first).to(device)[:, None] + torch.arange(side, device=device)
             for first, side in ((top, self.height), (left, self.width))
         )
-        mirrored = torch.from_numpy(flipped).to(device)[:, None]
-        columns = torch.where(mirrored, columns.flip(1), columns)
-        chosen = torch.from_numpy(index).to(device)
+        mirrored = torch.from_numpy(flipped).to(device)[:, None]  # [B, 1]
+        columns = torch.where(mirrored, columns.flip(1), columns)  # [B, W]
+        chosen = torch.from_numpy(index).to(device)  # [B]
+        # The indices broadcast from [B, 1, 1], [B, H, 1] and [B, 1, W]; images is [B, H, W, 3].
         images = self._padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
         return ImageBatch(
             images=images.permute(0, 3, 1, 2),
@@ -126,7 +130,7 @@ class InMemoryTraining:
     def shares(
         self, *, start_step: int, accumulate: int, rank: int, world_size: int
     ) -> Iterator[ImageBatch]:
-        """Yields one rank's micro-batches, `accumulate` per step, without end."""
+        """Yields one rank's micro-batches without end, `accumulate` of them per step."""
         micro = self.batch_size // world_size // accumulate
         step = start_step
         while True:
@@ -143,7 +147,7 @@ class InMemoryTraining:
 
 
 class _Epoch:
-    """The draws of one epoch, all made at once."""
+    """The random numbers of one epoch, all drawn at once."""
 
     def __init__(self, number: int, count: int, settings: InMemoryTraining) -> None:
         rng = np.random.default_rng((settings.seed, number))
@@ -153,18 +157,18 @@ class _Epoch:
         self.flipped = rng.random(count) < settings.flip
 
     def draws(self, positions: np.ndarray, epochs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Returns index, top, left and flip of those positions that are in this epoch."""
+        """Returns index, top, left and flip at those of `positions` that are in this epoch."""
         own = positions[epochs == self.number]
         return self.order[own], self.top[own], self.left[own], self.flipped[own]
 
 
 class InMemoryTest:
-    """The images of a rank in order, as they are, batch by batch.
+    """The images of one rank in order and unchanged, in batches.
 
     Args:
         split: The images.
         batch_size: Images per batch.
-        rank: This rank's number; it takes every `world_size`-th image from there on.
+        rank: This process's rank; it takes every `world_size`-th image, starting with this one.
         world_size: Number of ranks.
     """
 
@@ -191,7 +195,7 @@ class InMemoryTest:
 
 
 def _padded(images: Tensor, padding: int, fill: Tensor) -> Tensor:
-    """Returns uint8[N, 3, H + 2 padding, W + 2 padding]."""
+    """Returns uint8[N, 3, H + 2 padding, W + 2 padding]; the padding has the colour `fill`."""
     around = F.pad(images, (padding,) * 4)
     outside = F.pad(torch.zeros(images.shape[2:], dtype=torch.bool), (padding,) * 4, value=True)
     return torch.where(outside, fill[:, None, None].to(torch.uint8), around)

@@ -1,4 +1,4 @@
-"""Where images in memory come from: class folders, zips of them, torchvision's CIFAR."""
+"""Reads images into memory: from class folders, from zip files of them, or torchvision's CIFAR."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resnet_backbone.data.loading.jpeg import decode_image
 from resnet_backbone.data.loading.loader import OnBadSample
 from resnet_backbone.errors import DataError
 
-# Larger files are refused before they are unpacked: a zip can promise anything.
+# Larger files in a zip are rejected before unpacking, since a zip may claim any size.
 MAX_BYTES = 64 * 2**20
 
 
@@ -30,17 +30,17 @@ def read_class_folders(
     on_bad_sample: OnBadSample = "error",
     max_pixels: int = 100_000_000,
 ) -> InMemoryImages:
-    """Reads all images of folders and zips into memory; the class is the folder an image lies in.
+    """Reads all images of folders and zip files into memory; their folder's name is their class.
 
     Args:
-        sources: Folders or `.zip` files, at any depth in which class folders lie.
-        class_names: What the classes have to be; None: whatever is found, sorted by name.
+        sources: Folders or `.zip` files that contain class folders at any depth.
+        class_names: The expected name of each class; None takes the classes found, sorted by name.
         on_bad_sample: "skip" leaves out images that cannot be read, and lists them.
-        max_pixels: Larger images are refused before they are decoded.
+        max_pixels: Images with more pixels are rejected without decoding them.
 
     Raises:
-        DataError: no images, other classes than expected, images of different sizes, or a file that
-            cannot be read.
+        DataError: there are no images, the classes are not as expected, the images differ in size,
+            or a file cannot be read.
     """
     images: list[Tensor] = []
     found: list[tuple[str, str]] = []  # class and name
@@ -48,7 +48,7 @@ def read_class_folders(
     for source in sources:
         for name, read in _files(source):
             if PurePosixPath(name).parent == PurePosixPath(source):
-                raise DataError(f"{name}: lies in no class folder, by which it would be labelled")
+                raise DataError(f"{name}: not in a class folder; its class would be unknown")
             try:
                 image = decode_image(_content(name, read), name, max_pixels=max_pixels)
             except DataError as error:
@@ -59,7 +59,7 @@ def read_class_folders(
             if images and image.shape != images[0].shape:
                 raise DataError(
                     f"{name}: {_size(image)} pixels, but {found[0][1]} has {_size(images[0])}; "
-                    "images in memory must be of one size (data.format=folders takes any)"
+                    "images in memory must have the same size (use data.format=folders otherwise)"
                 )
             images.append(image)
             found.append((PurePosixPath(name).parent.name, name))
@@ -80,10 +80,10 @@ def read_class_folders(
 def read_cifar(
     root: Path, split: Literal["train", "val"], classes: Literal[10, 100]
 ) -> InMemoryImages:
-    """Reads CIFAR as torchvision's download leaves it, checksums verified before it is unpickled.
+    """Reads CIFAR as downloaded by torchvision, which verifies checksums before unpickling.
 
     Raises:
-        DataError: it is not there, or not as it was published.
+        DataError: the files are missing, or their checksums differ from the published ones.
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -92,7 +92,7 @@ def read_cifar(
         dataset = kind(str(root), train=split == "train", download=False)
     except RuntimeError as error:
         raise DataError(
-            f'{root}: CIFAR-{classes} is not there or damaged; get it with python -c "from '
+            f'{root}: CIFAR-{classes} is missing or damaged; download it with python -c "from '
             f"torchvision.datasets import {kind.__name__}; {kind.__name__}('{root}', "
             'download=True)"'
         ) from error
@@ -106,18 +106,18 @@ def read_cifar(
 
 
 def _files(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yields names, sorted, and how to read the content."""
+    """Yields the name of each image, sorted, and a function that reads its content."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if is_image(path.name):
                 yield str(path), path.read_bytes
         return
     if not source.is_file():
-        raise DataError(f"{source}: no such folder or zip")
+        raise DataError(f"{source}: no such folder or zip file")
     try:
         archive = zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source}: not a zip, or damaged: {error}") from error
+        raise DataError(f"{source}: not a zip file, or damaged: {error}") from error
     with archive:
         for member in sorted(archive.infolist(), key=lambda member: member.filename):
             if is_image(PurePosixPath(member.filename).name):
@@ -126,14 +126,14 @@ def _files(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.file_size > MAX_BYTES:
-        raise OSError(f"{member.file_size} bytes are more than the {MAX_BYTES} of any image here")
+        raise OSError(f"{member.file_size} bytes are more than the limit of {MAX_BYTES}")
     return archive.read(member)
 
 
 def _content(name: str, read: Callable[[], bytes]) -> bytes:
     try:
         return read()
-    # RuntimeError: encrypted; NotImplementedError: an unknown compression.
+    # RuntimeError: the file is encrypted. NotImplementedError: unknown compression.
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DataError(f"{name}: cannot be read: {error}") from error
 

@@ -1,4 +1,4 @@
-"""What training and testing of classifiers need of images, wherever these are kept."""
+"""The interface of labelled images for training and testing, for images in memory or in files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Color: TypeAlias = tuple[int, int, int]  # red, green, blue, 0 to 255
 
 @dataclass(frozen=True)
 class Steps:
-    """Which batches are wanted.
+    """Which training batches to produce.
 
     Attributes:
         start: The first step.
         batch_size: Images per step over all ranks.
-        accumulate: Forward passes that share a step.
+        accumulate: Micro-batches per step.
     """
 
     start: int
@@ -45,7 +45,7 @@ class Steps:
 
 
 class TestBatches(Protocol):
-    """A rank's share of the validation images, a known number of batches."""
+    """One rank's part of the validation images; the number of batches is known."""
 
     def __len__(self) -> int: ...
 
@@ -53,46 +53,46 @@ class TestBatches(Protocol):
 
 
 class LabelledImages(Protocol):
-    """Training and validation images of one set of classes.
+    """Training and validation images with the same classes.
 
     Attributes:
-        class_names: By label.
+        class_names: The name of each class.
     """
 
     class_names: tuple[str, ...]
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
-        """Yields this rank's micro-batches, `accumulate` per step, without end.
+        """Yields this rank's micro-batches without end, `accumulate` of them per step.
 
-        What a step sees is a function of (seed, step) alone. They may be on `device` already.
+        The batch of a step depends only on (seed, step). It may already be on `device`.
         """
 
     def test_batches(self, batch_size: int) -> TestBatches:
-        """Returns this rank's share of the validation images, as one crop each."""
+        """Returns this rank's part of the validation images, one crop of each."""
 
     def whole_images(self) -> TestBatches:
-        """Returns this rank's share of the validation images, one by one, uncropped."""
+        """Returns this rank's part of the validation images, uncropped, in batches of one."""
 
     def mean_image(self) -> Tensor:
         """Returns float32[3, H, W], the mean of the training images, 0 to 255."""
 
     def fingerprint(self) -> dict[str, str]:
-        """Returns a digest of each split's names and labels."""
+        """Returns a digest of each split, which changes when its images or labels do."""
 
     def skipped(self) -> dict[str, list[str]]:
-        """Returns by split a line for every image that this rank has left out."""
+        """Returns, by split, one line for each image that this rank left out."""
 
 
 class InMemoryData:
-    """Images in memory; see `LabelledImages`.
+    """Images in memory, see `LabelledImages`.
 
     Args:
         train: Training images.
         val: Validation images.
-        seed: Of order and augmentation.
-        padding: See `InMemoryTraining`.
-        flip: Likewise.
-        fill: The padding's colour; None: the mean of the training images.
+        seed: The seed for shuffling and augmentation.
+        padding: Width of the padding before the random crop, in pixels.
+        flip: Probability of a horizontal flip.
+        fill: RGB colour of the padding; None uses the mean of the training images.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class InMemoryData:
         self._fill = fill
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
-        """Yields batches that are made on `device`."""
+        """Yields batches that are created on `device`."""
         if self._fill is None:
             fill = self.mean_image().mean(dim=(1, 2)).round()
         else:
@@ -133,14 +133,14 @@ class InMemoryData:
         )
 
     def test_batches(self, batch_size: int) -> InMemoryTest:
-        """Returns this rank's share of the validation images, as they are."""
+        """Returns this rank's part of the validation images, unchanged."""
         ranks = distributed.world_size()
         return InMemoryTest(
             self._val, batch_size=batch_size, rank=distributed.rank(), world_size=ranks
         )
 
     def whole_images(self) -> InMemoryTest:
-        """Returns this rank's share of the validation images, one by one."""
+        """Returns this rank's part of the validation images, in batches of one."""
         return self.test_batches(1)
 
     def mean_image(self) -> Tensor:
@@ -152,21 +152,21 @@ class InMemoryData:
         return {"train": self._train.digest(), "val": self._val.digest()}
 
     def skipped(self) -> dict[str, list[str]]:
-        """Returns by split a line for every image that was left out."""
+        """Returns, by split, one line for each image that was left out."""
         return {"train": list(self._train.skipped), "val": list(self._val.skipped)}
 
 
 class FileData:
-    """Images that are read and augmented one by one, by worker processes; see `LabelledImages`.
+    """Image files, read and augmented one by one in worker processes, see `LabelledImages`.
 
     Args:
         train: Training images.
-        val: Validation images, cropped as they are tested.
-        whole: The same ones, uncropped.
-        seed: Of the order.
-        repeats: See `TrainingOrder`.
-        workers: Processes per rank.
-        on_bad_sample: Whether an unreadable image is an error.
+        val: Validation images with the test crop.
+        whole: The validation images, uncropped.
+        seed: The seed for shuffling.
+        repeats: Copies of each image per epoch, see `TrainingOrder`.
+        workers: Worker processes per rank.
+        on_bad_sample: What to do about an image that cannot be read: "error" or "skip".
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class FileData:
         self._workers, self._on_bad_sample = workers, on_bad_sample
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
-        """Yields batches on the host."""
+        """Yields batches in CPU memory."""
         order = TrainingOrder(
             np.zeros(len(self._train), dtype=bool),
             batch_size=steps.batch_size,
@@ -205,23 +205,26 @@ class FileData:
         return iter(BatchLoader(make_loader(batches, keys, self._workers), self._train.skipped))
 
     def test_batches(self, batch_size: int) -> TestBatches:
-        """Returns this rank's share of the validation images, as one crop each."""
+        """Returns this rank's part of the validation images, one crop of each."""
         return self._in_order(self._val, batch_size)
 
     def whole_images(self) -> TestBatches:
-        """Returns this rank's share of the validation images, one by one, uncropped."""
+        """Returns this rank's part of the validation images, uncropped, in batches of one."""
         return self._in_order(self._whole, 1)
 
     def mean_image(self) -> Tensor:
-        """Raises ConfigError: reading all files is tools/compute_mean.py's work."""
-        raise ConfigError("model.mean_image auto is for data in memory; see tools/compute_mean.py")
+        """Raises ConfigError, since computing the mean of all files takes tools/compute_mean.py."""
+        raise ConfigError(
+            "model.mean_image is auto, which needs images in memory; compute a file with "
+            "tools/compute_mean.py and name it here"
+        )
 
     def fingerprint(self) -> dict[str, str]:
-        """Returns a digest of each split's names below its folder, and of its labels."""
+        """Returns a digest of each split's labels and file names relative to the split's folder."""
         return {"train": _digest(self._train), "val": _digest(self._val)}
 
     def skipped(self) -> dict[str, list[str]]:
-        """Returns by split a line for every image that this rank has left out."""
+        """Returns, by split, one line for each image that this rank left out."""
         val = dict.fromkeys((*self._val.skipped, *self._whole.skipped))
         return {"train": list(self._train.skipped), "val": list(val)}
 
@@ -233,7 +236,7 @@ class FileData:
 
 
 def _digest(dataset: ClassificationDataset) -> str:
-    """Of the last two parts of each name, so that a dataset may be moved, and of the labels."""
+    """Digest of labels and of the last two parts of each path, so that a dataset may be moved."""
     found = hashlib.sha256()
     for name, label in zip(dataset.source.names, dataset.source.labels, strict=True):
         found.update(f"{'/'.join(Path(name).parts[-2:])}\0{label}\n".encode())

@@ -17,10 +17,10 @@ KEY = "mean"
 
 
 def mean_of(images: Iterable[Tensor]) -> Tensor:
-    """Returns float32[3, H, W], the mean of images uint8[3, H, W] of one size.
+    """Returns float32[3, H, W], the mean of images uint8[3, H, W], which must have the same size.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no images.
     """
     total, count = None, 0
     for image in images:
@@ -32,31 +32,31 @@ def mean_of(images: Iterable[Tensor]) -> Tensor:
 
 
 def write_mean_image(mean: Tensor, file: Path) -> None:
-    """Writes a safetensors file.
+    """Writes a mean image, float32[3, H, W], to a safetensors file.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     make_folder(file.parent)
     write_file(file, pack({KEY: mean}))
 
 
 def read_mean_image(file: Path, size: int) -> Tensor:
-    """Returns float32[3, size, size], 0 to 255, RGB.
+    """Reads a mean image: float32[3, size, size], RGB, 0 to 255.
 
     Raises:
-        ConfigError: it is missing, something else, or of another size.
+        ConfigError: the file is missing, contains something else, or has another size.
     """
     try:
         with safe_open(file, "pt") as content:
             mean = content.get_tensor(KEY)
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"model.mean_image: {file} is no mean image: {error}") from error
+        raise ConfigError(f"model.mean_image: {file} is not a mean image: {error}") from error
     if mean.shape != (3, size, size) or not mean.is_floating_point():
         raise ConfigError(
-            f"model.mean_image: {file} holds {list(mean.shape)} of {mean.dtype}, expected "
-            f"[3, {size}, {size}] (data.size) of floats; tools/compute_mean.py makes one"
+            f"model.mean_image: {file} has shape {list(mean.shape)} and dtype {mean.dtype}, "
+            f"expected floats [3, {size}, {size}] (data.size); create it with tools/compute_mean.py"
         )
     if not bool(torch.isfinite(mean).all() and mean.min() >= 0 and mean.max() <= 255):
-        raise ConfigError(f"model.mean_image: {file} holds values outside of 0 to 255")
+        raise ConfigError(f"model.mean_image: {file} contains values outside of 0 to 255")
     return mean

@@ -1,9 +1,9 @@
-"""Labelled images in tar shards, as webdataset writes them.
+"""Labelled images in tar shards in webdataset's format.
 
-A sample is the files of one name: an image (`000017.jpg`) and its label (`000017.cls`, a number as
-text). webdataset's own readers are streams, whose order is a state that no checkpoint has; here
-shards are indexed by their headers once, and read at any place, so that which image stands where is
-the same function of (seed, epoch, position) as for folders.
+A sample is the files with the same stem: an image (`000017.jpg`) and its label (`000017.cls`, a
+number as text). webdataset's own readers are streams, whose position a checkpoint cannot hold. Here
+the tar headers are indexed once and images are read by random access, so that the order depends
+only on (seed, epoch, position), as it does for folders.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.utils.text import listing
 
 LABEL = ".cls"
-NAMES = "classes.txt"  # beside the shards, a line per class; without it classes are numbers
+NAMES = "classes.txt"  # next to the shards, one class name per line; optional
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Member:
-    """Where the bytes of an image lie."""
+    """The location of an image in a shard; offset and size in bytes."""
 
     shard: int
     offset: int
@@ -34,23 +34,23 @@ class _Member:
 
 
 class Shards:
-    """The samples of local tar files; see `Source` for what they are used by.
+    """The samples of local tar files; implements `Source`.
 
     Args:
-        root: What patterns are relative to.
-        patterns: Names, with braces for many: "train-{000000..000146}.tar".
-        class_names: What the classes are, by label; None: the lines of classes.txt in `root`, or
-            else the numbers themselves.
+        root: The folder that `patterns` are relative to.
+        patterns: File names, with braces for ranges: "train-{000000..000146}.tar".
+        class_names: The name of each class. None takes the lines of classes.txt in `root`, or the
+            class numbers if there is no such file.
 
     Attributes:
-        class_names: By label.
-        names: Of each image, for messages.
-        labels: Of each image.
+        class_names: The name of each class.
+        names: A name for each image, for messages.
+        labels: The label of each image.
 
     Raises:
         ConfigError: webdataset is not installed.
-        DataError: a shard is missing, cut short or no tar file, a sample has no label or no image,
-            or a label is none of the classes.
+        DataError: a shard is missing, truncated or not a tar file, a sample has no label or no
+            image, or a label is not one of the classes.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Shards:
         if not self.names:
             raise DataError(f"{root}: no samples in {', '.join(patterns)}")
         self.class_names = tuple(class_names or _class_names(root, max(self.labels) + 1))
-        strange = [n for n, label in enumerate(self.labels) if label >= len(self.class_names)]
-        if strange:
+        unknown = [n for n, label in enumerate(self.labels) if label >= len(self.class_names)]
+        if unknown:
             raise DataError(
-                f"{self.names[strange[0]]}: label {self.labels[strange[0]]}, but there are "
+                f"{self.names[unknown[0]]}: label {self.labels[unknown[0]]}, but there are only "
                 f"{len(self.class_names)} classes"
             )
         used = set(self.labels)
@@ -83,21 +83,21 @@ class Shards:
         return len(self.names)
 
     def read(self, index: int) -> bytes:
-        """Returns the bytes of an image.
+        """Returns the content of an image file.
 
         Raises:
-            DataError: they cannot be read, or are not all there.
+            DataError: it cannot be read, or is truncated.
         """
         member = self._members[index]
         try:
-            # Opened anew each time: loader processes would share a handle, and with it its place.
+            # Opened each time, because worker processes would share a file handle's position.
             with self._files[member.shard].open("rb") as file:
                 file.seek(member.offset)
                 content = file.read(member.size)
         except OSError as error:
             raise DataError(f"{self.names[index]}: cannot be read: {error.strerror}") from error
         if len(content) < member.size:
-            raise DataError(f"{self.names[index]}: the shard has been cut short")
+            raise DataError(f"{self.names[index]}: the shard is truncated")
         return content
 
     def _index(self, number: int, file: Path) -> None:
@@ -108,21 +108,21 @@ class Shards:
             with tarfile.open(file, "r:") as archive:
                 for entry in archive:
                     if entry.offset_data + entry.size > size:
-                        raise DataError(f"{file}: cut short within {entry.name}")
+                        raise DataError(f"{file}: truncated within {entry.name}")
                     key, suffix = _split(entry.name)
                     if entry.isreg() and suffix == LABEL:
                         labels[key] = _label(archive, entry, file)
                     elif entry.isreg() and suffix in SUFFIXES:
                         images[key] = _Member(number, entry.offset_data, entry.size)
                 if size < archive.offset + tarfile.BLOCKSIZE:
-                    raise DataError(f"{file}: cut short: the end of the archive is missing")
+                    raise DataError(f"{file}: truncated: the end of the archive is missing")
         except OSError as error:
             raise DataError(
-                f"{file}: cannot be read: {error.strerror}; data.train and data.val list tar "
+                f"{file}: cannot be read: {error.strerror}; data.train and data.val name tar "
                 "files below data.root, not URLs"
             ) from error
         except tarfile.TarError as error:
-            raise DataError(f"{file}: no tar file, or damaged: {error}") from error
+            raise DataError(f"{file}: not a tar file, or damaged: {error}") from error
         if images.keys() != labels.keys():
             odd = min(images.keys() ^ labels.keys())
             raise DataError(f"{file}: sample {odd} has no {'label' if odd in images else 'image'}")
@@ -143,7 +143,7 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Returns what the files of a sample share, and the rest: all from the first dot on."""
+    """Splits a name at its first dot: into the sample's key, and the suffix in lower case."""
     folder, slash, base = name.rpartition("/")
     stem, _, suffix = base.partition(".")
     return folder + slash + stem, f".{suffix}".lower()
@@ -157,7 +157,7 @@ def _label(archive: tarfile.TarFile, entry: tarfile.TarInfo, file: Path) -> int:
     except ValueError:
         label = -1
     if label < 0:
-        raise DataError(f"{file}: {entry.name} holds {text!r}, expected the number of a class")
+        raise DataError(f"{file}: {entry.name} contains {text!r}, expected a class number")
     return label
 
 

@@ -1,1 +1,1 @@
-"""Which image is read when, by which process, and how its pixels are decoded."""
+"""The order of training images, the worker processes that load them, and their decoding."""

@@ -1,4 +1,4 @@
-"""What Pillow makes of image files, in errors of ours and in pixels of one kind."""
+"""Reads images with Pillow: turns its errors into DataError, and all its modes into RGB."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from PIL import Image, UnidentifiedImageError
 from resnet_backbone.errors import DataError
 
 UINT16_MAX = 65535
-WIDE_MODES = ("I", "F")  # and "I;16" in its byte orders: more than 8 bits per channel
+WIDE_MODES = ("I", "F")  # more than 8 bits per channel; "I;16" and its byte orders as well
 
 
 @contextmanager
 def pillow_errors(name: str) -> Iterator[None]:
-    """Turns whatever goes wrong in reading an image into a DataError that begins with `name`."""
+    """Turns any error in reading an image into a DataError that begins with `name`."""
     try:
         yield
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: more pixels than Pillow ever reads: {error}") from None
+        raise DataError(f"{name}: more pixels than Pillow allows: {error}") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image, or of an unknown format") from None
     except PermissionError:
-        raise DataError(f"{name}: no permission to read it") from None
-    # Decoders raise a little of everything on damaged data: OSError, SyntaxError, struct.error,
+        raise DataError(f"{name}: no permission to read this file") from None
+    # Decoders raise many types of errors on damaged data: OSError, SyntaxError, struct.error,
     # zlib.error, TypeError, ...
     except Exception as error:
-        raise DataError(f"{name}: damaged or cut short: {error}") from error
+        raise DataError(f"{name}: damaged or truncated: {error}") from error
 
 
 def refuse_too_large(width: int, height: int, max_pixels: int, name: str) -> None:
-    """Raises DataError for an image of more than `max_pixels`, known from its header."""
+    """Raises DataError if an image has more than `max_pixels`, according to its header."""
     if width * height > max_pixels:
         raise DataError(
             f"{name}: {width} x {height} pixels are more than data.max_pixels allows ({max_pixels})"
@@ -44,14 +44,14 @@ def refuse_too_large(width: int, height: int, max_pixels: int, name: str) -> Non
 
 
 def open_image(stream: BinaryIO) -> Image.Image:
-    """Reads the header; without Pillow's warning of large images, which `max_pixels` is for."""
+    """Reads the header, without Pillow's warning about large images; `max_pixels` limits them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(stream)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Returns uint8[H, W, 3] of an image in any mode; see `read_image`."""
+    """Returns uint8[H, W, 3] for an image in any mode, see `read_image`."""
     if image.mode in WIDE_MODES or image.mode.startswith("I;16"):
         return np.repeat(_narrowed(image)[..., None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
@@ -60,7 +60,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _narrowed(image: Image.Image) -> np.ndarray:
-    """Returns uint8[H, W] of one wide channel, from black at `low` to white at `high`."""
+    """Returns uint8[H, W], the single wide channel scaled so that `low` is 0 and `high` is 255."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if image.mode != "F" and low >= 0 and high <= UINT16_MAX:

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to uint8 RGB pixels, as fast as libjpeg-turbo reads JPEGs."""
+"""Decodes an image file to uint8 RGB pixels; JPEGs with libjpeg-turbo, for speed."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ T = TypeVar("T")
 
 
 class EncodedImage:
-    """An image file of which the header alone has been read.
+    """An image file whose header has been read, but not its pixels.
 
-    Any format that Pillow reads will do, whatever the file is called; ImageNet has a PNG and some
-    CMYK files among its JPEGs. Images are not turned as their EXIF orientation says: ImageNet's
-    labels and everybody's results are for images as they are stored.
+    It may have any format that Pillow reads, whatever its name: ImageNet has a PNG and some CMYK
+    files among its JPEGs. The EXIF orientation is ignored, because ImageNet's labels and all
+    published results are for images as they are stored.
 
     Args:
-        data: The whole file.
-        name: For messages.
-        max_pixels: Larger images are refused, before a pixel is decoded.
+        data: The content of the file.
+        name: The image's name in messages.
+        max_pixels: Images with more pixels are rejected without decoding them.
 
     Attributes:
-        height: In pixels.
-        width: In pixels.
+        height: Height in pixels.
+        width: Width in pixels.
 
     Raises:
-        DataError: no image, damaged, or too large.
+        DataError: the file is not an image, damaged, or too large.
     """
 
     def __init__(self, data: bytes, name: str, *, max_pixels: int = 100_000_000) -> None:
@@ -51,14 +51,14 @@ class EncodedImage:
         refuse_too_large(self.width, self.height, max_pixels, name)
 
     def pixels(self, rows: int | None = None) -> Tensor:
-        """Returns uint8[3, H, W], RGB, in memory row by row of RGB.
+        """Returns uint8[3, H, W], RGB, stored as [H, W, 3].
 
         Args:
-            rows: How many are wanted, from the top: H may be less than the image's height, but not
-                than this. Saves the time for the others where the format allows it.
+            rows: The number of rows that are needed, from the top; None for all. At least this many
+                are returned. Where the format allows it, the others are not decoded.
 
         Raises:
-            DataError: damaged, or cut short.
+            DataError: the image is damaged or truncated.
         """
         if self._header is not None:
             found = _decode_jpeg(self._data, self._header, rows or self.height)
@@ -72,19 +72,20 @@ class EncodedImage:
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> Tensor:
-    """Returns uint8[3, H, W], RGB, all of an `EncodedImage`, which says more.
+    """Returns the whole image as uint8[3, H, W], RGB, see `EncodedImage`.
 
     Raises:
-        DataError: no image, damaged, cut short, or too large.
+        DataError: the file is not an image, damaged, truncated, or too large.
     """
     return EncodedImage(data, name, max_pixels=max_pixels).pixels()
 
 
 def _decode_jpeg(data: bytes, header: JpegHeader, rows: int) -> Tensor | None:
-    """Returns `EncodedImage.pixels`; None where Pillow shall have the last word.
+    """Returns `EncodedImage.pixels`; None if Pillow has to decode the image.
 
-    simplejpeg is strict, and refuses stray bytes that others pass over and that ImageNet has; or it
-    is not, and takes a file that is cut short. So it is not, and the end is looked for here.
+    simplejpeg in strict mode rejects stray bytes that other decoders ignore and that occur in
+    ImageNet. In non-strict mode it accepts truncated files. So it runs non-strict, and truncation
+    is detected here.
     """
     from simplejpeg import decode_jpeg
 

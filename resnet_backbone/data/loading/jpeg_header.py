@@ -1,29 +1,29 @@
-"""What the header of a JPEG file says, and how to make the file end early (ITU-T T.81, annex B)."""
+"""Reads the header of a JPEG file, and shortens the image (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-_START, _END = b"\xff\xd8", b"\xff\xd9"  # of the image
+_START, _END = b"\xff\xd8", b"\xff\xd9"  # SOI and EOI markers
 _SCAN = 0xDA
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, with Huffman codes
-# Standing alone, or filling up. Decoders find their way past them; a frame header that is read
-# elsewhere than theirs, and of another size, must not be.
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, with Huffman coding
+# Markers without a length, and fill bytes. Decoders skip them; this parser gives up, lest it read a
+# frame header at another position, with another size, than the decoder.
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA), 0xFF)
-_BLOCK = 8  # side of what is coded at once, in samples
+_BLOCK = 8  # side of a DCT block, in samples
 
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """Of a file with 8 bits per sample and 1 (grey) or 3 (colour) components.
+    """The header of a JPEG with 8 bits per sample and 1 (grey) or 3 (colour) components.
 
     Attributes:
-        height: In pixels.
-        width: In pixels.
-        unit: Rows of pixels that are coded together.
-        place: Where in the file the frame header is.
-        scan: Where in the file the first scan header is.
+        height: Height in pixels.
+        width: Width in pixels.
+        unit: Number of pixel rows that are coded together (the height of an MCU).
+        place: Offset of the frame header in the file, in bytes.
+        scan: Offset of the first scan header in the file, in bytes.
     """
 
     height: int
@@ -33,15 +33,15 @@ class JpegHeader:
     scan: int
 
     def is_complete(self, data: bytes) -> bool:
-        """Whether the end of the image is there; coded pixels never look like it."""
+        """Returns whether the end marker is there; it cannot occur within coded pixels."""
         return data.rfind(_END, self.scan) >= 0
 
     def shortened(self, data: bytes, rows: int) -> bytearray | None:
-        """Returns a file of which the first `rows` rows are those of `data`; None: of all of them.
+        """Returns a file that decodes to the first rows of `data`, at least `rows`; None for all.
 
-        Coded rows have no length and follow each other, so a decoder can skip none, but stops where
-        the header says that the image ends. One unit more is kept, as colours are interpolated
-        between rows. What follows is left in the file: a decoder has to be told not to mind.
+        Coded rows have no length, so a decoder cannot skip any. But it stops at the height in the
+        frame header, which is reduced here. One more unit is kept, because chroma is interpolated
+        between rows. The remaining data stays in the file, so the decoder must be non-strict.
         """
         units = -(-rows // self.unit) + 1
         if units * self.unit >= self.height:
@@ -52,7 +52,7 @@ class JpegHeader:
 
 
 def read_header(data: bytes) -> JpegHeader | None:
-    """Returns the header; None where `data` is no such file, or damaged before its pixels."""
+    """Returns the header; None if `data` is not such a JPEG, or is damaged before its pixels."""
     if data[:2] != _START:
         return None
     frame, position = None, 2
@@ -68,7 +68,7 @@ def read_header(data: bytes) -> JpegHeader | None:
                 if frame is None:
                     return None
             position += 2 + length
-    except struct.error:  # the file ends here
+    except struct.error:  # the data ends here
         return None
 
 

@@ -1,4 +1,4 @@
-"""Loaders: batches made by worker processes, with what went wrong handed on as a value."""
+"""Data loaders: worker processes make batches and report errors as values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from resnet_backbone.utils.allocator import keep_freed_memory
 logger = logging.getLogger(__name__)
 
 OnBadSample = Literal["error", "skip"]
-REPLACEMENTS = 10  # images tried in place of an unreadable one before giving up
+REPLACEMENTS = 10  # number of images to try in place of an unreadable one
 
 Key = TypeVar("Key", SampleRef, int)
 S = TypeVar("S")  # a sample
@@ -33,33 +33,34 @@ B = TypeVar("B", Batch, ImageBatch)
 
 
 class Samples(Protocol[S_co]):
-    """A dataset; its samples are functions of their arguments, whoever asks for them."""
+    """A dataset whose samples depend only on the arguments, not on the process or order."""
 
     @property
     def description(self) -> str:
-        """What to call it in messages."""
+        """The dataset's name in messages."""
 
     def __len__(self) -> int: ...
 
     def training_sample(self, index: int, epoch: int, position: int) -> S_co:
-        """Returns the augmented sample that stands at a position of an epoch."""
+        """Returns image `index`, augmented for a position of an epoch."""
 
     def test_sample(self, index: int) -> S_co:
-        """Returns the sample of an image."""
+        """Returns image `index`, prepared for evaluation."""
 
 
 @dataclass(frozen=True)
 class Loaded(Generic[B]):
-    """What a worker hands to the main process.
+    """The result that a worker sends to the main process.
 
-    Errors travel as text: DataLoader would wrap an exception into one with the worker's traceback.
+    Errors are sent as text, because DataLoader would wrap an exception and add the worker's
+    traceback.
 
     Attributes:
-        batch: None where no sample of it could be read.
-        lent: Where its tensors are, until it is received from another process.
+        batch: The batch; None if none of its samples could be read.
+        lent: Where its tensors are in shared memory, until the main process receives them.
         skipped: One line per image that could not be read and was left out.
-        error: The first error, where bad samples are errors.
-        owner: The process that made it.
+        error: The first error, if `on_bad_sample` is "error".
+        owner: Process id of the worker.
     """
 
     batch: B | None
@@ -75,17 +76,17 @@ class Loaded(Generic[B]):
         return borrow(self.batch, self.lent, self.owner)
 
     def pin_memory(self) -> Loaded[B]:
-        """Called by DataLoader."""
+        """Returns a copy in pinned memory; DataLoader calls this."""
         batch = self.received()
         return self if batch is None else replace(self, batch=batch.pin_memory(), lent=None)
 
 
 class BatchLoader(Iterable[B]):
-    """Batches from a DataLoader over `Loaded`.
+    """Iterates over the batches of a DataLoader whose items are `Loaded`.
 
     Args:
-        loader: Its batches.
-        skipped: Grows by a line per image left out, each once.
+        loader: The DataLoader.
+        skipped: A list that receives one line per image left out, each image once.
     """
 
     def __init__(self, loader: DataLoader[Loaded[B]], skipped: list[str]) -> None:
@@ -110,20 +111,20 @@ class BatchLoader(Iterable[B]):
         if loaded.error is not None:
             raise DataError(loaded.error)
         for line in loaded.skipped:
-            if line not in self.skipped:  # or every epoch would list it again
+            if line not in self.skipped:  # otherwise every epoch would list it again
                 logger.warning("left out: %s", line)
                 self.skipped.append(line)
         return loaded.received()
 
 
 class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
-    """Maps the keys of a whole batch to the batch; errors become part of the value.
+    """Maps a list of keys to their batch; errors become part of the result.
 
     Args:
         dataset: The samples.
-        collate: Makes a batch of at least one of them.
-        seed: Of what replaces an unreadable image.
-        on_bad_sample: Whether one is an error.
+        collate: Makes a batch of one or more samples.
+        seed: The seed for choosing a replacement for an unreadable image.
+        on_bad_sample: What to do about an image that cannot be read: "error" or "skip".
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
         return Loaded(batch, lent, tuple(skipped))
 
     def _hand_over(self, samples: Sequence[S]) -> tuple[B | None, Lent | None]:
-        """Returns the batch of these samples, lent where another process will read it."""
+        """Returns the batch of these samples, in shared memory if this is a worker process."""
         batch = self.collate(samples) if samples else None
         if batch is None or get_worker_info() is None:
             return batch, None
@@ -163,29 +164,29 @@ class _Batches(Dataset[Loaded[B]], Generic[Key, S, B]):
         except DataError as error:
             if self.on_bad_sample == "error":
                 raise DataError(
-                    f"{error}; data.on_bad_sample=skip leaves out what cannot be read"
+                    f"{error}; set data.on_bad_sample=skip to leave out unreadable images"
                 ) from error
             skipped.append(str(error))
             return self.substitute(key)
 
     def read(self, key: Key) -> S:
-        """Returns the sample that a key stands for."""
+        """Returns the sample for a key."""
         raise NotImplementedError
 
     def substitute(self, key: Key) -> list[S]:
-        """Returns what stands in for an unreadable sample."""
+        """Returns the replacement for an unreadable sample, an empty list for none."""
         raise NotImplementedError
 
 
 class TrainingBatches(_Batches[SampleRef, S, B]):
-    """Batches of augmented samples; an unreadable image is replaced by a random other one."""
+    """Batches of augmented samples; an unreadable image is replaced by another, random one."""
 
     def read(self, key: SampleRef) -> S:
-        """Returns the sample that stands at a place."""
+        """Returns the sample for a position of an epoch."""
         return self.dataset.training_sample(key.index, key.epoch, key.position)
 
     def substitute(self, key: SampleRef) -> list[S]:
-        """Returns another image for this place: a function of (seed, epoch, position) too."""
+        """Returns another image for this position; depends only on (seed, epoch, position)."""
         rng = np.random.default_rng((self.seed, key.epoch, key.position, 1))
         for index in rng.integers(len(self.dataset), size=REPLACEMENTS):
             try:
@@ -193,20 +194,20 @@ class TrainingBatches(_Batches[SampleRef, S, B]):
             except DataError as error:
                 last = error
         raise DataError(
-            f"{self.dataset.description}: {REPLACEMENTS + 1} images drawn one after another cannot "
-            f"be read; the last of them, {last}"
+            f"{self.dataset.description}: {REPLACEMENTS + 1} randomly chosen images in a row cannot"
+            f" be read; the last error: {last}"
         )
 
 
 class EvaluationBatches(_Batches[int, S, B]):
-    """Batches of evaluation samples; an unreadable image is missing from its batch."""
+    """Batches of evaluation samples; an unreadable image is left out of its batch."""
 
     def read(self, key: int) -> S:
         """Returns the sample of an image."""
         return self.dataset.test_sample(key)
 
     def substitute(self, key: int) -> list[S]:
-        """Returns nothing: no other image's result may stand in."""
+        """Returns an empty list, since another image must not count in its place."""
         return []
 
 
@@ -215,51 +216,52 @@ def make_loader(
     keys: Iterable[Sequence[SampleRef]] | Sequence[Sequence[int]],
     workers: int,
 ) -> DataLoader[Loaded[B]]:
-    """Returns a loader of `batches[key]` for every key, in their order whatever the workers.
+    """Returns a loader of `batches[key]` for every key, in order, whatever the number of workers.
 
-    It is meant to be iterated once: the workers end with the iteration, at once, and not whenever
-    the loader is collected, which may be in a thread that they are waiting for.
+    Iterate over it once only. Its workers are stopped when the iteration ends, not when the loader
+    is garbage-collected: that could happen in a thread which the workers wait for.
     """
-    _mention_processors(workers)
+    _warn_of_few_processors(workers)
     return _Loader(
         batches,
         sampler=keys,
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        # Its own, or starting a loader would draw from the one that training saves and restores.
+        # Without its own generator, a new loader would draw from the global one, whose state
+        # training saves and restores.
         generator=torch.Generator(),
         worker_init_fn=_start_worker,
     )
 
 
 class _Loader(DataLoader[Loaded[B]]):
-    """A DataLoader that leaves the number of processes to `_mention_processors`."""
+    """A DataLoader that leaves the check of `num_workers` to `_warn_of_few_processors`."""
 
     def check_worker_number_rationality(self) -> None:
-        """Says nothing; torch's would say it twice for every loader."""
+        """Does nothing; torch would warn twice per loader."""
 
 
 @lru_cache(maxsize=1)
-def _mention_processors(workers: int) -> None:
+def _warn_of_few_processors(workers: int) -> None:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if count is not None and workers > count:
-        logger.warning("data.workers is %d, more than there are processors: %d", workers, count)
+        logger.warning("data.workers is %d, but there are only %d processors", workers, count)
 
 
 def _start_worker(number: int) -> None:
-    torch.set_num_threads(1)  # the workers themselves are the parallelism
-    keep_freed_memory()  # images come and go by the megabyte
-    # Ctrl-C and SIGTERM often reach the whole process group; the main process decides what they
-    # mean, and still needs its workers on the way to the checkpoint.
+    torch.set_num_threads(1)  # parallelism comes from the number of workers
+    keep_freed_memory()  # images are allocated and freed by the megabyte
+    # Ctrl-C and SIGTERM often reach the whole process group. The main process handles them, and
+    # still needs its workers until the checkpoint is written.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_parent_says, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_exit_on_sigterm_from, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_when_parent_says(parent: int) -> None:
-    """Ends this process at a SIGTERM from `parent`, which waits for that when it exits itself."""
+def _exit_on_sigterm_from(parent: int) -> None:
+    """Ends this process on a SIGTERM from `parent`, which waits for it before exiting itself."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)

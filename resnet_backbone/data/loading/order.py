@@ -1,4 +1,4 @@
-"""Which image stands where: a pure function of (seed, epoch, position), so nothing needs saving."""
+"""The order of training images: a function of (seed, epoch, position), so it needs no state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SampleRef:
-    """One sample of a run: image `index` at `position` of `epoch`."""
+    """One training sample: image `index` at `position` of `epoch`."""
 
     index: int
     epoch: int
@@ -20,18 +20,19 @@ class SampleRef:
 class TrainingOrder:
     """The global batches of a run, step by step.
 
-    An epoch is a random permutation, dealt into batches of one orientation, so that little is
-    padded; what remains of both orientations makes mixed batches, and what remains then, fewer
-    images than a batch, sits this epoch out. A dataset smaller than a batch is repeated to fill it.
+    An epoch is a random permutation. With `group`, batches consist of images of one orientation, so
+    that there is little padding; the remaining images of both orientations form mixed batches. Less
+    than a batch may then remain, which this epoch leaves out. A dataset smaller than a batch is
+    repeated to fill it.
 
     Args:
-        landscape: bool[N]: which images are wider than high.
+        landscape: bool[N], true for images that are wider than high.
         batch_size: Images per step over all ranks.
-        seed: Of the permutations.
-        group: Whether to deal by orientation.
-        repeats: How often an image stands in its epoch, one after the other, so that a batch has
-            several augmentations of it (repeated augmentation, Hoffer et al. 2020); an epoch then
-            has as many steps as ever, and a part of the images. Not together with `group`.
+        seed: The seed for shuffling.
+        group: Whether to group images by orientation.
+        repeats: Number of copies of each image in a row, so that a batch contains several
+            augmentations of it (repeated augmentation, Hoffer et al. 2020). The number of steps per
+            epoch does not change, so an epoch uses only some of the images. Not with `group`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class TrainingOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that an epoch makes, at least 1."""
+        """Number of batches per epoch, at least 1."""
         return max(1, len(self._landscape) // self.batch_size)
 
     def batch(self, step: int) -> list[SampleRef]:
@@ -66,16 +67,16 @@ class TrainingOrder:
         ]
 
     def _deal(self, epoch: int) -> np.ndarray:
-        """Returns int64[steps_per_epoch, batch_size], indices of images."""
+        """Returns int64[steps_per_epoch, batch_size], the images of each batch of an epoch."""
         rng = np.random.default_rng((self.seed, epoch))
-        images = rng.permutation(len(self._landscape))
+        images = rng.permutation(len(self._landscape))  # [N]
         images = np.repeat(images, self.repeats)[: len(images)]
         if len(images) < self.batch_size:
             images = np.resize(images, self.batch_size)  # repeats them in order
         wide = self._landscape[images]
         groups = (images[wide], images[~wide])
         whole = [len(group) // self.batch_size * self.batch_size for group in groups]
-        batches = np.concatenate(
+        batches = np.concatenate(  # [batches of one orientation, batch_size]
             [
                 group[:end].reshape(-1, self.batch_size)
                 for group, end in zip(groups, whole, strict=True)
@@ -84,14 +85,14 @@ class TrainingOrder:
         rest = np.concatenate([group[end:] for group, end in zip(groups, whole, strict=True)])
         mixed = len(rest) // self.batch_size
         rest = rest[: mixed * self.batch_size].reshape(-1, self.batch_size)
-        # Shuffled, or all batches of one orientation would come first.
+        # Shuffled, because otherwise all batches of one orientation would come first.
         return rng.permutation(np.concatenate((batches, rest)))
 
 
 def shares(
     order: TrainingOrder, *, start_step: int, accumulate: int, rank: int, world_size: int
 ) -> Iterator[list[SampleRef]]:
-    """Yields one rank's micro-batches, `accumulate` per step, without end."""
+    """Yields one rank's micro-batches without end, `accumulate` of them per step."""
     share = order.batch_size // world_size
     micro = share // accumulate
     step = start_step

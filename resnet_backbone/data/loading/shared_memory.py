@@ -1,10 +1,10 @@
-"""Shared memory in which loader processes hand batches over, and which they use again.
+"""Reusable shared memory through which worker processes pass batches to the main process.
 
-A batch of images is some ten megabytes. DataLoader takes new shared memory for every tensor, of
-which the kernel first fills each page with zeros, and sends its file descriptor through a socket:
-together 0.15 of the time that it takes to read JPEG files. Here a loader process has a few slots.
-It writes into one that is free, and sends where in it the tensors are; the slot itself is sent only
-the first time. It is free again when the last tensor that lies in it is gone.
+A batch of images has some ten megabytes. For every tensor, DataLoader allocates new shared memory,
+whose pages the kernel zeroes first, and sends a file descriptor through a socket. Together this
+costs 0.15 of the time that reading JPEG files takes. Here a worker has a few slots. It writes a
+batch into a free slot and sends the offsets of its tensors; the slot itself is sent only the first
+time. The slot is free again when the last tensor in it has been deleted.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from resnet_backbone.structures import Batch, ImageBatch
 
 B = TypeVar("B", Batch, ImageBatch)
 
-_ALIGNMENT = 64  # bytes; the first so many of a slot hold whether it is lent
+_ALIGNMENT = 64  # bytes; this many bytes at the start of a slot hold the flag "is lent"
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Where in a slot a tensor is.
+    """The location of a tensor in a slot.
 
     Attributes:
-        offset: In bytes.
-        dtype: Of the tensor.
-        shape: Likewise.
-        stride: Likewise; without gaps.
+        offset: Offset in bytes.
+        dtype: The tensor's dtype.
+        shape: The tensor's shape.
+        stride: The tensor's strides; the tensor is dense.
     """
 
     offset: int
@@ -42,7 +42,7 @@ class Segment:
     stride: tuple[int, ...]
 
     def within(self, slot: Tensor) -> Tensor:
-        """Returns the tensor, which shares the slot's memory."""
+        """Returns the tensor as a view of the slot's memory."""
         rest = slot[self.offset :]
         count = torch.Size(self.shape).numel() * self.dtype.itemsize
         return rest[:count].view(self.dtype).as_strided(self.shape, self.stride)
@@ -50,12 +50,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Lent:
-    """A slot on its way to who reads it.
+    """A slot that is being sent to the main process.
 
     Attributes:
-        number: Which of its owner's slots.
-        memory: uint8[size], the slot itself, where it has not been sent before.
-        segments: Of the batch's tensors, in the order of `map_tensors`.
+        number: The slot's index in its worker.
+        memory: uint8[size], the slot itself, if it has not been sent before.
+        segments: Locations of the batch's tensors, in the order of `map_tensors`.
     """
 
     number: int
@@ -64,25 +64,25 @@ class Lent:
 
 
 class Lender:
-    """The slots of a loader process.
+    """The slots of one worker process.
 
-    There are as many as batches are on their way or in use at the same time.
+    Their number is the largest number of batches in transit or in use at the same time.
     """
 
     def __init__(self) -> None:
         self._slots: list[Tensor] = []
 
     def lend(self, batch: B) -> tuple[B, Lent]:
-        """Returns the batch with empty tensors, and the slot that theirs have been written into.
+        """Writes a batch into a slot; returns the batch with empty tensors, and the slot.
 
         Raises:
-            DataError: shared memory is full.
+            DataError: there is not enough shared memory.
         """
         tensors: list[Tensor] = []
 
         def take_out(tensor: Tensor) -> Tensor:
             tensors.append(_without_gaps(tensor))
-            return torch.empty(0)  # is sent without shared memory
+            return torch.empty(0)  # sent without shared memory
 
         hollow = batch.map_tensors(take_out)
         segments, size = _segments(tensors)
@@ -94,7 +94,7 @@ class Lender:
         return hollow, Lent(number, slot if is_new else None, segments)
 
     def _free_slot(self, size: int) -> tuple[int, bool]:
-        """Returns the number of a slot that is not lent, and whether it is a new one."""
+        """Returns the index of a slot that is not lent, and whether the slot is new."""
         free = [number for number, slot in enumerate(self._slots) if not slot[0]]
         for number in free:
             if len(self._slots[number]) >= size:
@@ -107,24 +107,24 @@ class Lender:
         return len(self._slots) - 1, True
 
 
-_known: dict[tuple[int, int], Tensor] = {}  # slots of other processes, by owner and number
+_known: dict[tuple[int, int], Tensor] = {}  # slots of other processes, by (owner, number)
 
 
 def borrow(hollow: B, lent: Lent, owner: int) -> B:
-    """Returns the batch that was lent; the slot is given back when none of its tensors is left.
+    """Returns the lent batch; its slot is given back when all of its tensors have been deleted.
 
     Args:
-        hollow: The batch without its tensors.
-        lent: Where they are.
-        owner: Number of the loader process.
+        hollow: The batch with empty tensors.
+        lent: The location of its tensors.
+        owner: Process id of the worker.
     """
     key = owner, lent.number
     if lent.memory is not None:
         _known[key] = lent.memory
     slot = _known[key]
-    # Tensors and views of them share the array, and end with the last of them.
+    # All tensors and their views refer to this array, which is deleted with the last of them.
     array = slot.numpy()
-    # By numpy, as a tensor that came in inference mode must not be written to outside of it.
+    # Through numpy, because a tensor received in inference mode must not be written to outside it.
     is_lent = slot[:1].numpy()
     weakref.finalize(array, is_lent.__setitem__, 0, False).atexit = False
     memory, segments = torch.from_numpy(array), iter(lent.segments)
@@ -132,7 +132,7 @@ def borrow(hollow: B, lent: Lent, owner: int) -> B:
 
 
 def forget(owners: Iterable[int]) -> None:
-    """Lets go of the slots of loader processes that have ended."""
+    """Releases the slots of worker processes that have ended."""
     gone = set(owners)
     for key in [key for key in _known if key[0] in gone]:
         del _known[key]
@@ -143,8 +143,8 @@ def _new_slot(size: int) -> Tensor:
         return torch.zeros(size, dtype=torch.uint8).share_memory_()
     except RuntimeError as error:
         raise DataError(
-            f"no shared memory is left for a batch of {size / 2**20:.0f} MiB; each of the "
-            "data.workers needs about four times as much: have fewer of them, or give it more "
+            f"not enough shared memory for a batch of {size / 2**20:.0f} MiB; each data loader "
+            "worker needs about four times as much; reduce data.workers, or increase shared memory "
             f"(docker run --shm-size=...): {error}"
         ) from error
 
@@ -155,7 +155,7 @@ def _without_gaps(tensor: Tensor) -> Tensor:
 
 
 def _segments(tensors: Iterable[Tensor]) -> tuple[tuple[Segment, ...], int]:
-    """Returns where tensors are in a slot, one behind the other, and where the last one ends."""
+    """Returns the location of each tensor in a slot, one after the other, and the total size."""
     segments, offset = [], _ALIGNMENT
     for tensor in tensors:
         segments.append(Segment(offset, tensor.dtype, tuple(tensor.shape), tensor.stride()))

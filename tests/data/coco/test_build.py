@@ -52,7 +52,7 @@ def test_crowds_are_no_boxes(tmp_path):
 
 def test_nothing_left_to_train_on(tmp_path):
     write(tmp_path, good() | {"annotations": []})
-    with pytest.raises(DataError, match="no image has a box; data.keep_empty=true"):
+    with pytest.raises(DataError, match="no image has a box; set data.keep_empty=true"):
         build_dataset(config(tmp_path), "train", with_masks=True, seed=0)
 
 
@@ -77,7 +77,9 @@ def test_the_batch_must_divide(tmp_path):
     write_many(tmp_path, [(30, 40)] * 5)
     cfg = config(tmp_path)
     dataset = build_dataset(cfg, "train", with_masks=True, seed=0)
-    with pytest.raises(ConfigError, match="batch_size is 6, .* expected a multiple of 4"):
+    with pytest.raises(
+        ConfigError, match="batch_size is 6, expected a multiple of 4: 2 ranks x 2 micro-batches"
+    ):
         build_train_loader(cfg, dataset, batch_size=6, seed=0, accumulate=2, world_size=2)
 
 

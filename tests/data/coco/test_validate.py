@@ -70,7 +70,7 @@ BAD_ANNOTATIONS = {
     "NaN in a polygon": ({"segmentation": [[5, 5, 9, float("nan"), 9, 9]]}, "NaN"),
     "infinity in a polygon": ({"segmentation": [[5, 5, 9, float("inf"), 9, 9]]}, "infinity"),
     "huge polygon": ({"segmentation": [[5, 5, 1e9, 5, 9, 9]]}, "beyond 1e9"),
-    "far polygon": ({"segmentation": [[5, 5, 500, 5, 9, 9]]}, "reaches from 5 to 500"),
+    "far polygon": ({"segmentation": [[5, 5, 500, 5, 9, 9]]}, "extends from 5 to 500"),
     "odd polygon": ({"segmentation": [[5, 5, 9, 5, 9, 9, 7]]}, "7 numbers, expected an even"),
     "flat polygon": ({"segmentation": [5, 5, 9, 5, 9, 9]}, "expected a polygon, a list"),
     "text polygon": ({"segmentation": [["5", 5, 9, 5, 9, 9]]}, "expected a polygon, a list"),
@@ -79,8 +79,8 @@ BAD_ANNOTATIONS = {
     "RLE sum": ({"segmentation": RLE | {"counts": [5]}}, "RLE runs add up to 5, expected 1200"),
     "RLE sign": ({"segmentation": RLE | {"counts": [-5, 1205]}}, "negative run"),
     "RLE float": ({"segmentation": RLE | {"counts": [1200.0]}}, "must be text or integers"),
-    "RLE text": ({"segmentation": RLE | {"counts": "\n"}}, "RLE text holds"),
-    "RLE unfinished text": ({"segmentation": RLE | {"counts": "PY"}}, "ends inside a number"),
+    "RLE text": ({"segmentation": RLE | {"counts": "\n"}}, "RLE text contains"),
+    "RLE unfinished text": ({"segmentation": RLE | {"counts": "PY"}}, "ends within a number"),
     "RLE huge text": ({"segmentation": RLE | {"counts": "o" * 99}}, "too large for any image"),
     "RLE without counts": ({"segmentation": {"size": [HEIGHT, WIDTH]}}, "must be text or integ"),
 }
@@ -114,13 +114,13 @@ def test_numbers_that_only_overflow_when_parsed(tmp_path):
 def test_a_missing_key_of_an_annotation(tmp_path, key):
     message = refusal(tmp_path, without("annotations", key))
     assert f"annotation 11 of image {'None' if key == 'image_id' else 1}" in message
-    assert f"missing key: there is no '{key}'" in message
+    assert f"missing key: there is no key '{key}'" in message
 
 
 @pytest.mark.parametrize("key", ["file_name", "height", "width"])
 def test_a_missing_key_of_an_image(tmp_path, key):
     message = refusal(tmp_path, without("images", key))
-    assert "image 1" in message and f"missing key: there is no '{key}'" in message
+    assert "image 1" in message and f"missing key: there is no key '{key}'" in message
 
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])
@@ -144,8 +144,10 @@ def test_duplicate_ids_name_both(tmp_path):
     content["annotations"][1]["id"] = 11
     content["categories"][1]["id"] = 7
     message = refusal(tmp_path, content)
-    assert "image 1 (b.png): duplicate image id: it is also a.png's" in message
-    assert "annotation 11 of image 2: duplicate annotation id: one of image 1 has it" in message
+    assert "image 1 (b.png): duplicate image id: it is also the id of a.png" in message
+    assert (
+        "annotation 11 of image 2: duplicate annotation id: an annotation of image 1 has" in message
+    )
     assert "duplicate category id: 7 is 'seven' and 'three'" in message
 
 
@@ -169,7 +171,7 @@ def test_links_out_of_the_image_folder_are_not_followed(tmp_path):
     _, folder = write(tmp_path, content)
     (tmp_path / "secret.png").write_bytes((folder / "a.png").read_bytes())
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    assert "link.png is a link out of it" in refusal(tmp_path, content)
+    assert "link.png is a link to outside the folder" in refusal(tmp_path, content)
 
 
 def test_links_inside_the_folder_and_of_the_folder_are_fine(tmp_path):
@@ -223,7 +225,7 @@ def test_boxes_in_the_wrong_format_are_recognised(tmp_path):
         for number in range(10)
     ]
     message = refusal(tmp_path, content)
-    assert "10 of 10 do; were they given as (x0, y0, x1, y1)?" in message.splitlines()[1]
+    assert "10 of 10 boxes; are they in the format (x0, y0, x1, y1)?" in message.splitlines()[1]
 
 
 HARMLESS = {
@@ -283,13 +285,13 @@ def test_skipped_images_take_their_annotations_along(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "not JSON, or cut short"),
-        (json.dumps(good())[:-20], "not JSON, or cut short"),
-        ("\x89PNG\r\n", "not JSON, or cut short"),
+        ("", "not valid JSON, or truncated"),
+        (json.dumps(good())[:-20], "not valid JSON, or truncated"),
+        ("\x89PNG\r\n", "not valid JSON, or truncated"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "missing: images, annotations, categories"),
         ('{"images": [], "annotations": {}}', "missing: annotations, categories"),
-        ('{"x": ' + "9" * 5000 + "}", "not JSON, or cut short"),
+        ('{"x": ' + "9" * 5000 + "}", "not valid JSON, or truncated"),
     ],
 )
 def test_files_that_are_not_annotations(tmp_path, text, expected):

@@ -62,11 +62,14 @@ def test_what_is_wrong_is_named(tmp_path):
         ),
         ({"sources": [tmp_path / "train" / "b"]}, "no images .* in class folders"),
         ({"sources": [tmp_path / "train"]}, "2 class folders without images: b, c$"),
-        ({"sources": [tmp_path / "deep"]}, "without images: train; or do .* lie one level deeper"),
-        ({"sources": [tmp_path / "val"]}, "no class folders; data.val_labels names a file"),
+        (
+            {"sources": [tmp_path / "deep"]},
+            "without images: train; are the class folders one level deeper",
+        ),
+        ({"sources": [tmp_path / "val"]}, "no class folders; set data.val_labels to a file"),
         (
             {"sources": [tmp_path / "val"], "labels": tmp_path / "absent"},
-            "absent: the labels cannot be read",
+            "absent: cannot read the labels",
         ),
     ]
     for arguments, message in cases:
@@ -78,7 +81,7 @@ def test_labels_that_do_not_fit_are_named(tmp_path):
     write(tmp_path, {"val": ["v_1.JPEG", "v_2.JPEG"]})
     labels = tmp_path / "labels"
     labels.write_text("v_1.JPEG n01\n")
-    with pytest.raises(DataError, match="data.val_labels says nothing about 1 of 2 images: v_2"):
+    with pytest.raises(DataError, match="data.val_labels has no label for 1 of 2 images: v_2"):
         ImageFolder([tmp_path / "val"], labels=labels)
     labels.write_text("v_1.JPEG n01\n\nv_2.JPEG\n")
     with pytest.raises(DataError, match="labels, line 3: found 'v_2.JPEG', expected a name and"):
@@ -91,7 +94,7 @@ def test_two_classes_of_an_image_are_an_error(tmp_path):
     labels.write_text("v_1.JPEG n01\nv_1.JPEG n01\n")
     assert ImageFolder([tmp_path / "val"], labels=labels).class_names == ("n01",)
     labels.write_text("v_1.JPEG n01\nv_1.JPEG n02\n")
-    with pytest.raises(DataError, match="labels, line 2: v_1 is n02, but further above n01"):
+    with pytest.raises(DataError, match="labels, line 2: v_1 is n02, but an earlier line says n01"):
         ImageFolder([tmp_path / "val"], labels=labels)
 
 
@@ -101,9 +104,7 @@ def test_labelled_images_that_are_not_there_are_counted(tmp_path, caplog):
     ImageFolder([tmp_path / "one", tmp_path / "two"], labels=tmp_path / "labels")
     assert not caplog.messages
     ImageFolder([tmp_path / "one"], labels=tmp_path / "labels")
-    assert caplog.messages == [
-        f"{tmp_path / 'one'}: 1 images of data.val_labels are not there: v_2"
-    ]
+    assert caplog.messages == [f"{tmp_path / 'one'}: 1 images of data.val_labels do not exist: v_2"]
 
 
 def test_hidden_files_are_no_images(tmp_path):
@@ -113,9 +114,13 @@ def test_hidden_files_are_no_images(tmp_path):
 
 def test_other_classes_than_in_training_are_named(tmp_path):
     write(tmp_path, {"a": ["1.jpg"], "c": ["2.jpg"]})
-    with pytest.raises(DataError, match=r"have: 1 lacking \(b\), 1 unknown \(c\); both need"):
+    with pytest.raises(
+        DataError, match=r"images: 1 missing \(b\), 1 unknown \(c\); both splits need"
+    ):
         ImageFolder([tmp_path], class_names=("a", "b"))
-    with pytest.raises(DataError, match=r"have: 1 lacking \(b\); both need the same$"):
+    with pytest.raises(
+        DataError, match=r"images: 1 missing \(b\); both splits need the same classes$"
+    ):
         ImageFolder([tmp_path], class_names=("a", "b", "c"))
 
 

@@ -58,7 +58,7 @@ def test_several_sources_are_joined(tmp_path):
 def test_classes_must_be_those_of_the_training_images(tmp_path):
     folder = fill(tmp_path, "ab")
     assert read_class_folders([folder], class_names=["b", "a"]).labels.tolist() == [1] * 3 + [0] * 3
-    with pytest.raises(DataError, match=r"1 lacking \(c\), 1 unknown \(b\)"):
+    with pytest.raises(DataError, match=r"1 missing \(c\), 1 unknown \(b\)"):
         read_class_folders([folder], class_names=["a", "c"])
 
 
@@ -69,7 +69,7 @@ def test_images_in_no_class_folder_are_named(tmp_path):
     fill(tmp_path / "images")
     (tmp_path / "images" / "loose.jpg").write_bytes(jpeg(0))
     for source, name in (("flat.zip", "0.jpg"), ("images", "loose.jpg")):
-        with pytest.raises(DataError, match=f"{source}/{name}: lies in no class folder"):
+        with pytest.raises(DataError, match=f"{source}/{name}: not in a class folder"):
             read_class_folders([tmp_path / source])
 
 
@@ -100,7 +100,7 @@ def test_damaged_zips_are_named(tmp_path):
     file = zipped(fill(tmp_path / "images"), tmp_path / "images.zip")
     content = file.read_bytes()
     (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match="cut.zip: not a zip, or damaged"):
+    with pytest.raises(DataError, match="cut.zip: not a zip file, or damaged"):
         read_class_folders([tmp_path / "cut.zip"])
     place = content.index(b"\xff\xd8") + 200  # within the first image, whose checksum then differs
     broken = content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
@@ -113,7 +113,7 @@ def test_a_zip_cannot_unpack_to_gigabytes(tmp_path):
     file = tmp_path / "bomb.zip"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/0.jpg", bytes(65 * 2**20))
-    with pytest.raises(DataError, match="68157440 bytes are more than the 67108864"):
+    with pytest.raises(DataError, match="68157440 bytes are more than the limit of 67108864"):
         read_class_folders([file])
 
 
@@ -125,13 +125,13 @@ def test_nothing_to_read_is_said(tmp_path):
 
 
 def test_cifar_that_is_not_there_or_damaged_is_said(tmp_path):
-    with pytest.raises(DataError, match=r"CIFAR-10 is not there or damaged; .*download=True"):
+    with pytest.raises(DataError, match=r"CIFAR-10 is missing or damaged; .*download=True"):
         read_cifar(tmp_path, "train", 10)
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta"]:
         (folder / name).write_bytes(pickle.dumps({}))  # not as published: nothing unpickles it
-    with pytest.raises(DataError, match="CIFAR-10 is not there or damaged"):
+    with pytest.raises(DataError, match="CIFAR-10 is missing or damaged"):
         read_cifar(tmp_path, "val", 10)
 
 

@@ -27,8 +27,11 @@ def test_it_comes_back_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
-        (torch.zeros(3, 4, 4), r"holds \[3, 4, 4\] of torch.float32, expected \[3, 5, 5\]"),
-        (torch.zeros(3, 5, 5, dtype=torch.uint8), "of torch.uint8, expected"),
+        (
+            torch.zeros(3, 4, 4),
+            r"has shape \[3, 4, 4\] and dtype torch.float32, expected floats \[3, 5, 5\]",
+        ),
+        (torch.zeros(3, 5, 5, dtype=torch.uint8), "and dtype torch.uint8, expected"),
         (torch.full((3, 5, 5), float("nan")), "outside of 0 to 255"),
         (torch.full((3, 5, 5), 256.0), "outside of 0 to 255"),
     ],
@@ -43,5 +46,5 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "torn.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
     for name in ("absent", "torn", "other"):
-        with pytest.raises(ConfigError, match=f"{name}.safetensors is no mean image"):
+        with pytest.raises(ConfigError, match=f"{name}.safetensors is not a mean image"):
             read_mean_image(tmp_path / f"{name}.safetensors", 5)

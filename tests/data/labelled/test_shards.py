@@ -51,7 +51,9 @@ def test_names_of_classes_come_from_a_file_or_from_the_training_images(tmp_path)
     assert found.class_names == ("ant", "bee", "cat", "dog", "elk")
     own = Shards(tmp_path, ["train-0000.tar"], class_names=found.class_names)
     assert own.class_names == found.class_names
-    with pytest.raises(DataError, match=r"train-0000.tar/000002: label 2, but there are 2 classes"):
+    with pytest.raises(
+        DataError, match=r"train-0000.tar/000002: label 2, but there are only 2 classes"
+    ):
         Shards(tmp_path, ["train-0000.tar"], class_names=("a", "b"))
 
 
@@ -69,14 +71,14 @@ def test_a_shard_cut_short_is_named(tmp_path, kept):
         end = archive.getmembers()[-1].offset_data + 512
     content = file.read_bytes()
     file.write_bytes(content[: int(end * kept)])
-    with pytest.raises(DataError, match=r"train-0000.tar: (cut short|no tar file|sample)"):
+    with pytest.raises(DataError, match=r"train-0000.tar: (truncated|not a tar file|sample)"):
         Shards(tmp_path, ["train-0000.tar"])
 
 
 def test_a_shard_that_is_cut_while_training_is_named(tmp_path):
     found = Shards(write(tmp_path, shards=1), ["train-0000.tar"])
     (tmp_path / "train-0000.tar").write_bytes(b"")
-    with pytest.raises(DataError, match=r"train-0000.tar/000001: the shard has been cut short"):
+    with pytest.raises(DataError, match=r"train-0000.tar/000001: the shard is truncated"):
         found.read(1)
 
 
@@ -84,7 +86,7 @@ def test_what_is_missing_or_no_tar_is_named(tmp_path):
     with pytest.raises(DataError, match=r"train-0000.tar: cannot be read: No such file"):
         Shards(tmp_path, ["train-0000.tar"])
     (tmp_path / "train-0000.tar").write_bytes(b"not a tar file" * 100)
-    with pytest.raises(DataError, match=r"train-0000.tar: no tar file, or damaged"):
+    with pytest.raises(DataError, match=r"train-0000.tar: not a tar file, or damaged"):
         Shards(tmp_path, ["train-0000.tar"])
     with tarfile.open(tmp_path / "train-0000.tar", "w"):
         pass
@@ -97,8 +99,8 @@ def test_what_is_missing_or_no_tar_is_named(tmp_path):
     [
         ({"7.jpg": b"x"}, "sample 7 has no label"),
         ({"7.cls": b"1"}, "sample 7 has no image"),
-        ({"7.jpg": b"x", "7.cls": b"dog"}, "7.cls holds b'dog', expected the number of a class"),
-        ({"7.jpg": b"x", "7.cls": b"-1"}, "7.cls holds b'-1'"),
+        ({"7.jpg": b"x", "7.cls": b"dog"}, "7.cls contains b'dog', expected a class number"),
+        ({"7.jpg": b"x", "7.cls": b"-1"}, "7.cls contains b'-1'"),
     ],
 )
 def test_incomplete_samples_are_named(tmp_path, files, message):

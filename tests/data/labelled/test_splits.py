@@ -19,5 +19,5 @@ def test_held_out_images_are_drawn_by_the_seed_and_disjoint():
     assert sorted([*train.names, *val.names]) == sorted(split.names)
     assert hold_out(split, 5, seed=1)[1].names == val.names
     assert hold_out(split, 5, seed=2)[1].names != val.names
-    with pytest.raises(DataError, match="hold_out is 20, but there are 20"):
+    with pytest.raises(DataError, match="hold_out is 20, but there are only 20"):
         hold_out(split, 20, seed=1)

@@ -18,14 +18,14 @@ from resnet_backbone.errors import DataError
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (Image.DecompressionBombError("huge"), "a.png: more pixels than Pillow ever reads: huge"),
+        (Image.DecompressionBombError("huge"), "a.png: more pixels than Pillow allows: huge"),
         (UnidentifiedImageError("?"), "a.png: not an image, or of an unknown format"),
-        (PermissionError(13, "no"), "a.png: no permission to read it"),
-        (OSError("truncated"), "a.png: damaged or cut short: truncated"),
-        (SyntaxError("broken PNG"), "a.png: damaged or cut short: broken PNG"),
-        (struct.error("short"), "a.png: damaged or cut short: short"),
-        (zlib.error("bad"), "a.png: damaged or cut short: bad"),
-        (TypeError("odd"), "a.png: damaged or cut short: odd"),
+        (PermissionError(13, "no"), "a.png: no permission to read this file"),
+        (OSError("truncated"), "a.png: damaged or truncated: truncated"),
+        (SyntaxError("broken PNG"), "a.png: damaged or truncated: broken PNG"),
+        (struct.error("short"), "a.png: damaged or truncated: short"),
+        (zlib.error("bad"), "a.png: damaged or truncated: bad"),
+        (TypeError("odd"), "a.png: damaged or truncated: odd"),
         (DataError("our own"), "our own"),
     ],
 )

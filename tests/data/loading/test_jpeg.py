@@ -87,7 +87,7 @@ def test_files_that_are_cut_short_are_refused(kept):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     for kind in ("JPEG", "PNG"):
         content = encoded(noise, kind)
-        with pytest.raises(DataError, match=r"^cut.jpg: damaged or cut short: \w"):
+        with pytest.raises(DataError, match=r"^cut.jpg: damaged or truncated: \w"):
             decode_image(content[: int(len(content) * kept)], "cut.jpg")
 
 
@@ -104,7 +104,7 @@ def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
     assert torch.equal(
         decode_image(with_thumbnail + content[2:], "a.jpg"), decode_image(content, "a.jpg")
     )
-    with pytest.raises(DataError, match=r"^a.jpg: damaged or cut short"):
+    with pytest.raises(DataError, match=r"^a.jpg: damaged or truncated"):
         decode_image(with_thumbnail + content[2:-90], "a.jpg")
 
 

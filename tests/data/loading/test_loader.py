@@ -155,7 +155,9 @@ def test_skipping_in_evaluation_leaves_the_image_out(root):
 def test_a_dataset_of_unreadable_images_ends(root):
     for file in (root / "images").iterdir():
         file.write_bytes(b"x")
-    with pytest.raises(DataError, match="11 images drawn .* cannot be read; the last of them, .*"):
+    with pytest.raises(
+        DataError, match="11 randomly chosen images in a row cannot be read; the last error: .*"
+    ):
         train_batches(config(root, on_bad_sample="skip"), 1)
 
 
@@ -226,11 +228,11 @@ def test_the_process_ends_though_workers_are_waiting(root, mode, code):
 
 def test_more_workers_than_processors_are_mentioned_once(root, caplog, recwarn, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
-    loader._mention_processors.cache_clear()
+    loader._warn_of_few_processors.cache_clear()
     for _ in range(2):
         train_batches(config(root, workers=2), 1)
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [record.getMessage() for record in warnings] == [
-        "data.workers is 2, more than there are processors: 1"
+        "data.workers is 2, but there are only 1 processors"
     ]
     assert not [warning for warning in recwarn if "worker" in str(warning.message)]

@@ -109,7 +109,10 @@ def test_shared_memory_that_is_full_is_said(monkeypatch):
         raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(DataError, match=r"no shared memory .* fewer .*--shm-size.*No space left"):
+    with pytest.raises(
+        DataError,
+        match=r"not enough shared memory .* reduce data.workers.*--shm-size.*No space left",
+    ):
         Lender().lend(image_batch(1))
 
 
