@@ -1,1 +1,1 @@
-"""Faster and Mask R-CNN heads, batched over images."""
+"""The detectors Faster R-CNN and Mask R-CNN, batched over images."""

@@ -1,4 +1,4 @@
-"""Anchor boxes on a grid (Faster R-CNN, section 3.1.1), computed once per feature size."""
+"""Anchor boxes on a grid (Faster R-CNN, section 3.1.1), computed once per feature map size."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class AnchorGenerator:
-    """Makes the anchors of every feature map; unrounded, offset 0, as detectron2 does.
+    """Generates the anchors of each feature map; not rounded and with offset 0, as in detectron2.
 
     Args:
-        strides: Pixels per cell of each feature map.
-        sizes: Per feature map the square roots of the anchor areas, in pixels; one entry alone
-            serves all maps.
-        aspect_ratios: Height over width.
+        strides: Stride of each feature map, in pixels.
+        sizes: Square roots of the anchor areas in pixels, per feature map; a single entry applies
+            to all feature maps.
+        aspect_ratios: Height / width of the anchors.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class AnchorGenerator:
         self._cache: dict[tuple[tuple[tuple[int, int], ...], torch.device], list[Tensor]] = {}
 
     def __call__(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Returns per feature map [B, C, H, W] its anchors, float32[H * W * A, 4].
+        """Returns the anchors of each feature map [B, C, H, W], float32[H * W * A, 4].
 
-        The order is row, column, size, aspect ratio. The result is shared between calls: do not
-        write to it.
+        They are ordered by row, column, size, aspect ratio. The tensors are shared between calls,
+        so do not write to them.
         """
         shapes = tuple((f.shape[-2], f.shape[-1]) for f in features)
         key = (shapes, features[0].device)
         if key not in self._cache:
-            if len(self._cache) >= 64:  # images of many sizes: forget rather than grow for ever
+            if len(self._cache) >= 64:  # bounded, as there may be images of very many sizes
                 self._cache.clear()
             grids = zip(shapes, self.strides, self._cells, strict=True)
             self._cache[key] = [_tile(*grid).to(features[0].device) for grid in grids]
@@ -53,7 +53,7 @@ class AnchorGenerator:
 
 
 def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
-    """Returns anchors float32[A, 4] centred on the origin."""
+    """Returns the anchors of one cell, float32[A, 4], centred on the origin."""
     boxes = []
     for size in sizes:
         for ratio in aspect_ratios:
@@ -64,10 +64,11 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Ten
 
 
 def _tile(shape: tuple[int, int], stride: int, cell: Tensor) -> Tensor:
-    y, x = torch.meshgrid(
+    """Moves the anchors `cell` [A, 4] to every cell of a feature map; returns [H * W * A, 4]."""
+    y, x = torch.meshgrid(  # [H, W] each
         torch.arange(0, shape[0] * stride, stride, dtype=torch.float32),
         torch.arange(0, shape[1] * stride, stride, dtype=torch.float32),
         indexing="ij",
     )
-    corners = torch.stack((x, y, x, y), dim=-1)
-    return (corners[:, :, None] + cell).reshape(-1, 4)
+    corners = torch.stack((x, y, x, y), dim=-1)  # [H, W, 4]
+    return (corners[:, :, None] + cell).reshape(-1, 4)  # [H, W, A, 4] -> [H * W * A, 4]

@@ -1,4 +1,4 @@
-"""The box branch: from a pooled region to class scores and adjusted boxes (Fast R-CNN)."""
+"""The box branch: from pooled regions to class scores and refined boxes (Fast R-CNN)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from resnet_backbone.detection.nms import grouped_nms
 
 
 class FCHead(nn.Module):
-    """Fully connected layers over a flattened region (detectron2's FastRCNNConvFCHead).
+    """Fully connected layers on a flattened region (detectron2's FastRCNNConvFCHead).
 
     Args:
-        in_features: Channels times height times width of a region.
-        width: Of every layer.
-        layers: How many.
+        in_features: Channels times height times width of a pooled region.
+        width: Output features of every layer.
+        layers: Number of layers.
     """
 
     def __init__(self, in_features: int, width: int, layers: int) -> None:
@@ -32,8 +32,8 @@ class FCHead(nn.Module):
         self.out_features = widths[-1]
 
     def forward(self, regions: Tensor) -> Tensor:
-        """Returns [R, out_features] for regions [R, C, H, W]."""
-        x = regions.flatten(1)
+        """Maps pooled regions [R, C, H, W] to [R, out_features]."""
+        x = regions.flatten(1)  # [R, C * H * W]
         for layer in self.fcs:
             x = F.relu_(layer(x))
         return x
@@ -47,17 +47,17 @@ class MeanHead(nn.Module):
         self.out_features = channels
 
     def forward(self, regions: Tensor) -> Tensor:
-        """Returns [R, C] for regions [R, C, H, W]."""
+        """Maps pooled regions [R, C, H, W] to [R, C]."""
         return regions.mean(dim=(2, 3))
 
 
 class BoxPredictor(nn.Module):
-    """Two linear layers: class logits, background last, and offsets per foreground class.
+    """Two linear layers: class logits (background is the last class), and box deltas per class.
 
     Args:
-        in_features: Width of the input.
-        num_classes: Foreground classes.
-        offset_weights: As in `boxes.encode`.
+        in_features: Input features.
+        num_classes: Number of foreground classes.
+        offset_weights: Factors of the box deltas, as in `boxes.encode`.
     """
 
     def __init__(self, in_features: int, num_classes: int, offset_weights: box_ops.Weights) -> None:
@@ -70,7 +70,7 @@ class BoxPredictor(nn.Module):
         init_normal(self.regressor, std=0.001)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns logits [R, num_classes + 1] and offsets [R, num_classes, 4] for x [R, D]."""
+        """Maps x [R, D] to logits [R, num_classes + 1] and offsets [R, num_classes, 4]."""
         return self.classifier(x), self.regressor(x).view(len(x), self.num_classes, 4)
 
     def losses(
@@ -78,23 +78,24 @@ class BoxPredictor(nn.Module):
     ) -> dict[str, Tensor]:
         """Returns `loss_cls` and `loss_box_reg`, 0-dim, both divided by `count`.
 
-        That the L1 distance is divided by the number of all regions, not of the foreground ones,
-        keeps every region's weight the same (detectron2/modeling/roi_heads/fast_rcnn.py).
+        The L1 distance is divided by the number of all regions rather than the foreground ones, so
+        that every region has the same weight (detectron2/modeling/roi_heads/fast_rcnn.py).
 
         Args:
-            logits: [B * S, num_classes + 1].
-            offsets: [B * S, num_classes, 4].
-            regions: What the rows are.
-            count: 0-dim, the valid regions that the mean is taken over.
+            logits: float[B * S, num_classes + 1].
+            offsets: float[B * S, num_classes, 4], box deltas.
+            regions: The S sampled regions of each image.
+            count: 0-dim, number of valid regions over which to average.
         """
-        entropy = (
+        entropy = (  # [B * S], 0 for invalid regions
             F.cross_entropy(logits.float(), regions.classes.flatten(), reduction="none")
             * regions.valid.flatten()
         )
+        # [B * S]; background is clamped to any class, since its offsets do not count.
         own_class = regions.classes.flatten().clamp(max=self.num_classes - 1)
         own_offsets = offsets[torch.arange(len(offsets), device=offsets.device), own_class]
         distance = box_regression_loss(
-            own_offsets.view_as(regions.boxes),
+            own_offsets.view_as(regions.boxes),  # [B * S, 4] -> [B, S, 4]
             regions.boxes,
             regions.targets,
             regions.positive,
@@ -114,46 +115,48 @@ class BoxPredictor(nn.Module):
         nms_threshold: float,
         limit: int,
     ) -> ScoredBoxes:
-        """Returns the best boxes after suppression within each class.
+        """Returns the best boxes after non-maximum suppression within each class.
 
         Args:
-            logits: [B * P, num_classes + 1].
-            offsets: [B * P, num_classes, 4].
-            boxes: float32[B, P, 4], the proposals.
-            valid: bool[B, P].
+            logits: float[B * P, num_classes + 1].
+            offsets: float[B * P, num_classes, 4], box deltas.
+            boxes: float32[B, P, 4], the proposals, xyxy in pixels.
+            valid: bool[B, P], false for padding.
             sizes: int64[B, 2], (height, width) of the images.
-            score_threshold: Only scores above it, with finite offsets, are decoded.
-            nms_threshold: Overlap above which the lower score goes.
-            limit: Detections per image.
+            score_threshold: Only boxes with a higher score, and with finite offsets, are decoded.
+            nms_threshold: IoU above which the box with the lower score is removed.
+            limit: Maximum number of detections per image.
         """
         batch, per_image = valid.shape
+        # [B * P, num_classes]
         scores = logits.float().softmax(dim=-1)[:, :-1] * valid.flatten()[:, None]
-        # A box that is not a number can be neither suppressed nor pooled from.
+        # NaN boxes can neither be suppressed nor pooled.
         passing = (scores > score_threshold) & offsets.isfinite().all(dim=-1)
-        # The only question to the device: how many scores pass. The answer bounds all that follows.
-        rows, classes = passing.nonzero(as_tuple=True)
-        images = rows.div(per_image, rounding_mode="floor")
-        found = box_ops.decode(
+        # The only host synchronisation: the number of scores that pass, N. From here on all
+        # tensors have one row per candidate detection.
+        rows, classes = passing.nonzero(as_tuple=True)  # [N] each
+        images = rows.div(per_image, rounding_mode="floor")  # [N]
+        found = box_ops.decode(  # [N, 4]
             offsets[rows, classes], boxes.flatten(0, 1)[rows], self.offset_weights
         )
         found = box_ops.clip(found, sizes[images])
-        scores = scores[rows, classes]
-        kept = grouped_nms(found, scores, images * self.num_classes + classes, nms_threshold)
+        scores = scores[rows, classes]  # [N]
+        kept = grouped_nms(found, scores, images * self.num_classes + classes, nms_threshold)  # [K]
         kept = _best_per_image(images, scores, kept, batch, limit)
         return ScoredBoxes(found[kept], scores[kept], classes[kept], images[kept])
 
 
 @dataclass(frozen=True)
 class SampledRegions:
-    """S proposals of each image with what they should become; foreground first.
+    """S sampled proposals of each image with their targets; foreground comes first.
 
     Attributes:
-        boxes: float32[B, S, 4].
+        boxes: float32[B, S, 4], xyxy in pixels.
         classes: int64[B, S]; num_classes for background.
-        targets: float32[B, S, 4], ground-truth box; meaningful where positive.
-        instances: int64[B, S], index of the ground truth; meaningful where positive.
-        positive: bool[B, S].
-        valid: bool[B, S].
+        targets: float32[B, S, 4], the ground-truth box; only defined where positive.
+        instances: int64[B, S], index of the ground truth; only defined where positive.
+        positive: bool[B, S], true for foreground.
+        valid: bool[B, S], false for padding.
     """
 
     boxes: Tensor
@@ -166,13 +169,13 @@ class SampledRegions:
 
 @dataclass(frozen=True)
 class ScoredBoxes:
-    """Detections of a whole batch, image by image, best first, in pixels of the network's input.
+    """Detections of a batch, image by image, best first, in pixels of the network's input.
 
     Attributes:
-        boxes: float32[N, 4].
+        boxes: float32[N, 4], xyxy.
         scores: float32[N].
         classes: int64[N].
-        images: int64[N], index in the batch, ascending.
+        images: int64[N], index of the image in the batch, ascending.
     """
 
     boxes: Tensor
@@ -182,7 +185,7 @@ class ScoredBoxes:
 
 
 def _best_per_image(images: Tensor, scores: Tensor, kept: Tensor, batch: int, limit: int) -> Tensor:
-    """Returns of the indices `kept` the `limit` best-scored of every image, image by image."""
+    """Returns the `limit` best-scored indices in `kept` [K] of each image, image by image."""
     kept = kept[scores[kept].argsort(descending=True, stable=True)]
     per_image = [kept[images[kept] == image][:limit] for image in range(batch)]
     return torch.cat(per_image)

@@ -1,4 +1,4 @@
-"""From the configuration to a detector: the only module here that reads it."""
+"""Builds a detector from its configuration."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ from resnet_backbone.weights.stored import Stored
 def build_detector(
     cfg: Config, num_classes: int | None = None, *, weights: Stored | None = None
 ) -> RCNN:
-    """Returns the detector that `cfg` describes, float32, channels_last, on the CPU.
+    """Returns the detector that `cfg` describes: float32, channels_last, on the CPU.
 
     Args:
         cfg: The run's configuration.
-        num_classes: Foreground classes of the dataset; needed where `cfg.model.num_classes` is not
-            set.
-        weights: Those that `cfg` starts from, where they have been read already.
+        num_classes: Number of foreground classes in the dataset; required unless
+            `cfg.model.num_classes` is set.
+        weights: The weights that `cfg` names, if they have already been read.
 
     Raises:
-        ConfigError: The two class counts contradict each other, or neither is known; the
-            architecture does not fit the backbone or the anchors; or the configuration contradicts
-            the card of the weights.
-        WeightsError: The weights that it starts from cannot be loaded completely.
+        ConfigError: the two class counts differ, or neither is known; the architecture does not fit
+            the backbone or the anchors; or the configuration contradicts the card of the weights.
+        WeightsError: the weights to start from cannot be loaded, or lack parameters.
     """
     import_modules(cfg.imports)
     weights = weights or read_initial_weights(cfg.model)
@@ -61,12 +60,12 @@ def build_detector(
 def _class_count(model: ModelConfig, found: int | None) -> int:
     if model.num_classes and found and model.num_classes != found:
         raise ConfigError(
-            f"model.num_classes is {model.num_classes}, but the annotations name {found} classes; "
-            "leave the key out to take the number from the annotations"
+            f"model.num_classes is {model.num_classes}, but the annotations have {found} classes; "
+            "remove this key to take the number from the annotations"
         )
     classes = found or model.num_classes
     if classes is None:
-        raise ConfigError("model.num_classes is not set and there are no annotations to count from")
+        raise ConfigError("model.num_classes is not set, and there are no annotations to count in")
     return classes
 
 

@@ -11,15 +11,15 @@ from resnet_backbone.detection.init import init_xavier
 
 
 class FPN(nn.Module):
-    """Gives every stage of a backbone the semantics of the last one.
+    """A top-down pathway that gives every stage the semantics of the last one.
 
-    A 1x1 convolution brings each stage to the same width, the coarser map is doubled by nearest
-    neighbour and added, a 3x3 convolution smooths the sum. P6 subsamples P5 for the largest anchors
-    (detectron2/modeling/backbone/fpn.py, LastLevelMaxPool).
+    A 1x1 convolution maps each stage to the same number of channels. The next coarser map is
+    upsampled by 2 (nearest neighbour) and added. A 3x3 convolution smooths the sum. P6 subsamples
+    P5, for the largest anchors (detectron2/modeling/backbone/fpn.py, LastLevelMaxPool).
 
     Args:
-        in_channels: Channels per stage, finest first: {"res2": 256, ..., "res5": 2048}.
-        channels: Width of all outputs.
+        in_channels: Channels of each stage, finest first: {"res2": 256, ..., "res5": 2048}.
+        channels: Channels of all outputs.
     """
 
     def __init__(self, in_channels: Mapping[str, int], channels: int) -> None:
@@ -33,12 +33,12 @@ class FPN(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Returns P2 to P6, finest first, each [B, channels, H / stride, W / stride].
 
-        The image's height and width must be divisible by the coarsest stage's stride.
+        The image's height and width must be divisible by the stride of the last stage.
         """
         top = None
         pyramid: list[Tensor] = []
         for stage in reversed(self.stages):
-            lateral = self.lateral[stage](features[stage])
+            lateral = self.lateral[stage](features[stage])  # [B, channels, H_s, W_s]
             top = lateral if top is None else lateral + F.interpolate(top, scale_factor=2.0)
             pyramid.insert(0, self.output[stage](top))
         return [*pyramid, F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]

@@ -1,4 +1,4 @@
-"""How the detector's own layers begin."""
+"""Initialisation of the detector's own layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 
 def init_normal(*layers: Layer, std: float) -> None:
-    """Draws weights from N(0, std^2) and zeroes the biases, in place."""
+    """Initialises weights from N(0, std^2) and biases with 0, in place."""
     for layer in layers:
         nn.init.normal_(layer.weight, std=std)
         if layer.bias is not None:
@@ -16,9 +16,9 @@ def init_normal(*layers: Layer, std: float) -> None:
 
 
 def init_xavier(*layers: Layer) -> None:
-    """Draws weights from U(-sqrt(3 / fan_in), sqrt(3 / fan_in)) and zeroes the biases, in place.
+    """Initialises weights from U(-sqrt(3 / fan_in), sqrt(3 / fan_in)) and biases with 0, in place.
 
-    Caffe2's XavierFill, which the reference implementations use for FPN and the box head.
+    This is Caffe2's XavierFill, which the reference implementations use for FPN and the box head.
     """
     for layer in layers:
         nn.init.kaiming_uniform_(layer.weight, a=1)
@@ -27,7 +27,7 @@ def init_xavier(*layers: Layer) -> None:
 
 
 def init_msra(*layers: Layer) -> None:
-    """Draws weights from N(0, 2 / fan_out) and zeroes the biases, in place.
+    """Initialises weights from N(0, 2 / fan_out) and biases with 0, in place.
 
     He et al. 2015, "Delving Deep into Rectifiers", equation 14.
     """

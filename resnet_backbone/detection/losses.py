@@ -1,4 +1,4 @@
-"""What the region proposal network's and the heads' losses share."""
+"""What the losses of the RPN and of the RoI heads have in common."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ def box_regression_loss(
     positive: Tensor,
     weights: box_ops.Weights,
 ) -> Tensor:
-    """Returns the summed L1 distance of predicted offsets to the true ones, over positives.
+    """Returns the L1 distance of predicted and true box deltas, summed over the positives, 0-dim.
 
     L1 rather than smooth L1 is detectron2's default (smooth_l1_beta 0).
 
     Args:
-        offsets: [..., 4], predicted.
-        anchors: float32[..., 4], what the offsets are relative to.
+        offsets: float[..., 4], predicted box deltas.
+        anchors: float32[..., 4], the boxes that the deltas refer to.
         targets: float32[..., 4], the ground-truth boxes.
-        positive: bool[...]; other entries may hold anything, NaN apart, in anchors and targets.
-        weights: As in `boxes.encode`.
+        positive: bool[...]; at other entries, anchors and targets may hold any values but NaN.
+        weights: Factors of the box deltas, as in `boxes.encode`.
     """
-    keep = positive[..., None]
-    # Padding has no size, so its logarithm is infinite and infinity times a mask of 0 is NaN:
-    # put some box there before encoding instead of masking after.
+    keep = positive[..., None]  # [..., 1]
+    # Padding has size 0, whose logarithm is infinite, and infinity times 0 would be NaN. So padding
+    # is replaced by a unit box before encoding, instead of being masked afterwards.
     unit = anchors.new_tensor((0.0, 0.0, 1.0, 1.0))
-    truth = box_ops.encode(
+    truth = box_ops.encode(  # [..., 4]
         torch.where(keep, targets, unit), torch.where(keep, anchors, unit), weights
     )
     return ((offsets.float() - truth).abs() * keep).sum()
 
 
 def mean_over_ranks(counts: Tensor) -> Tensor:
-    """Returns float32 counts averaged over all ranks, at least 1 where all are 0.
+    """Returns float32 counts averaged over all ranks; a total of 0 counts as 1.
 
-    Dividing each rank's summed loss by this makes the mean over ranks, which data parallelism
-    takes, equal to the loss of one process on the whole batch, though ranks found unequally many.
+    Data parallelism averages the ranks' gradients. If each rank divides its summed loss by this
+    value, the average equals the loss of a single process on the whole batch, even if the ranks
+    have different counts.
     """
     total = distributed.all_reduce_sum(counts.float().detach().clone())
     return total.clamp(min=1.0) / distributed.world_size()

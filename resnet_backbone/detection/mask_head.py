@@ -10,13 +10,14 @@ from resnet_backbone.detection.init import init_msra, init_normal
 
 
 class MaskHead(nn.Module):
-    """Predicts one small mask per class for every region.
+    """Predicts a mask per class for every region.
 
     Args:
-        in_channels: Of the pooled regions.
-        channels: Of all hidden layers.
-        layers: 3x3 convolutions before the upsampling; 0 for C4, which shares res5 (figure 4).
-        num_classes: Foreground classes.
+        in_channels: Channels of the pooled regions.
+        channels: Channels of all hidden layers.
+        layers: Number of 3x3 convolutions before upsampling; 0 for C4, which shares res5 (figure
+            4).
+        num_classes: Number of foreground classes.
     """
 
     def __init__(self, in_channels: int, *, channels: int, layers: int, num_classes: int) -> None:
@@ -30,20 +31,21 @@ class MaskHead(nn.Module):
         init_normal(self.predictor, std=0.001)
 
     def forward(self, regions: Tensor, classes: Tensor) -> Tensor:
-        """Returns logits float32[R, 2H, 2W] of the mask of each region's own class.
+        """Returns logits float32[R, 2H, 2W] for the mask of each region's own class.
 
-        The other classes' masks, of which there are 79 in COCO, are never computed: a region's
-        output is the dot product with one row of the last 1x1 convolution.
+        The masks of the other classes (79 in COCO) are not computed: a region's output needs only
+        one row of the last 1x1 convolution.
 
         Args:
-            regions: [R, C, H, W].
-            classes: int64[R].
+            regions: float[R, C, H, W], the pooled regions.
+            classes: int64[R], the class of each region.
         """
         x = regions.contiguous(memory_format=torch.channels_last)
         for conv in self.convs:
-            x = F.relu_(conv(x))
-        x = F.relu_(self.deconv(x))
-        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view, as x is channels_last
+            x = F.relu_(conv(x))  # [R, D, H, W]
+        x = F.relu_(self.deconv(x))  # [R, D, 2H, 2W]
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [R, 4HW, D], a view as x is channels_last
+        # [R, 4HW, D] @ [R, D, 1] -> [R, 4HW, 1]
         logits = pixels @ self.predictor.weight[classes].flatten(1)[:, :, None]
         if self.predictor.bias is not None:
             logits = logits + self.predictor.bias[classes, None, None]
@@ -51,7 +53,7 @@ class MaskHead(nn.Module):
 
 
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Returns binary cross-entropy, averaged over a mask's pixels and summed over regions, 0-dim.
+    """Returns the binary cross-entropy, averaged over pixels and summed over regions, 0-dim.
 
     Args:
         logits: float32[R, M, M].

@@ -1,4 +1,4 @@
-"""Between instance masks at image size and the small squares that the mask head works on."""
+"""Converts between instance masks of image size and the mask head's small square masks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torchvision.ops import roi_align
 
 from resnet_backbone.structures import InstanceMask
 
-# Pixels that `paste` interpolates at a time: 16 MiB of float32, which the allocator reuses.
+# Number of pixels that `paste` interpolates at a time: 16 MiB of float32.
 PASTE_CHUNK = 2**22
 
 
 def rasterize(masks: Sequence[InstanceMask], boxes: Tensor, resolution: int) -> Tensor:
-    """Returns bool[R, resolution, resolution]: each mask as seen through its box.
+    """Crops each mask to its box and resamples it; returns bool[R, resolution, resolution].
 
-    Polygons are scaled to the square and filled by COCO's own rasteriser, as detectron2 does
-    (structures/masks.py, rasterize_polygons_within_box), which keeps their exact corners; bitmaps
+    Polygons are scaled to the square and filled by COCO's own rasteriser, as in detectron2
+    (structures/masks.py, rasterize_polygons_within_box), which keeps their exact vertices. Bitmaps
     are resampled bilinearly (BitMasks.crop_and_resize). Runs on the host.
 
     Args:
-        masks: One per box.
-        boxes: float32[R, 4] in pixels of the masks, on the host.
+        masks: R masks, one per box.
+        boxes: float32[R, 4], xyxy in pixels of the masks, on the CPU.
         resolution: Side of the squares.
     """
     squares = np.zeros((len(masks), resolution, resolution), dtype=bool)
@@ -38,49 +38,50 @@ def rasterize(masks: Sequence[InstanceMask], boxes: Tensor, resolution: int) -> 
 
 
 def _fill(polygons: list[np.ndarray], box: np.ndarray, resolution: int) -> np.ndarray:
-    # 0.1 px keeps the scale finite for boxes without area.
-    scale = resolution / np.maximum(box[2:] - box[:2], 0.1)
+    # At least 0.1 px, so that the scale is finite for boxes without area.
+    scale = resolution / np.maximum(box[2:] - box[:2], 0.1)  # [2], (x, y)
     corners = [((polygon - box[:2]) * scale).ravel() for polygon in polygons]
     runs = coco_mask.frPyObjects(corners, resolution, resolution)
     return coco_mask.decode(coco_mask.merge(runs)).astype(bool)
 
 
 def _resample(bitmap: np.ndarray, box: np.ndarray, resolution: int) -> np.ndarray:
-    image = torch.from_numpy(bitmap)[None, None].float()
-    region = torch.tensor([[0.0, *box]], dtype=torch.float32)
+    image = torch.from_numpy(bitmap)[None, None].float()  # [1, 1, H, W]
+    region = torch.tensor([[0.0, *box]], dtype=torch.float32)  # [1, 5]
     return (roi_align(image, region, resolution, 1.0, 0, aligned=True) >= 0.5).numpy()[0, 0]
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Tensor:
-    """Returns bool[N, height, width]: each square stretched over its box and cut at `threshold`.
+    """Resizes each square mask to its box in the image; returns bool[N, height, width].
 
-    Bilinear interpolation with zeros outside, sampled at pixel centres (detectron2/layers/
-    mask_ops.py). Interpolation is separable, so it is two small matrix products for all instances
-    together, with no loop over instances.
+    The interpolation is bilinear with zeros outside, sampled at pixel centres (detectron2/layers/
+    mask_ops.py). As it is separable, it takes two small matrix products for all instances together
+    instead of a loop over instances.
 
     Args:
         masks: float[N, M, M], probabilities.
-        boxes: float32[N, 4] in pixels of the result.
+        boxes: float32[N, 4], xyxy in pixels of the result.
         size: (height, width) of the result.
-        threshold: Probability from which a pixel belongs to the instance.
+        threshold: Minimum probability for a pixel to belong to the instance.
     """
     height, width = size
     pasted = torch.empty((len(masks), height, width), dtype=torch.bool, device=masks.device)
-    chunk = max(1, PASTE_CHUNK // max(1, height * width))
+    chunk = max(1, PASTE_CHUNK // max(1, height * width))  # n instances at a time
     for start in range(0, len(masks), chunk):
         part = slice(start, start + chunk)
         rows = _interpolation(boxes[part, 1], boxes[part, 3], height, masks.shape[1])
         columns = _interpolation(boxes[part, 0], boxes[part, 2], width, masks.shape[2])
+        # [n, height, M] @ [n, M, M] @ [n, M, width] -> [n, height, width]
         values = rows @ masks[part].float() @ columns.transpose(1, 2)
         torch.ge(values, threshold, out=pasted[part])
     return pasted
 
 
 def _interpolation(start: Tensor, end: Tensor, length: int, cells: int) -> Tensor:
-    """Returns float32[N, length, cells]: the weight of each mask cell in each pixel, a tent."""
-    pixels = torch.arange(length, device=start.device) + 0.5
-    # A box thinner than this has no pixel centre inside anyway.
-    extent = (end - start).clamp(min=1e-6)[:, None]
-    position = (pixels - start[:, None]) / extent * cells - 0.5
-    distance = position[..., None] - torch.arange(cells, device=start.device)
+    """Returns float32[N, length, cells], the linear interpolation weight of each cell per pixel."""
+    pixels = torch.arange(length, device=start.device) + 0.5  # [length]
+    # A thinner box contains no pixel centre anyway.
+    extent = (end - start).clamp(min=1e-6)[:, None]  # [N, 1]
+    position = (pixels - start[:, None]) / extent * cells - 0.5  # [N, length], in cells
+    distance = position[..., None] - torch.arange(cells, device=start.device)  # [N, length, cells]
     return (1 - distance.abs()).clamp(min=0)

@@ -1,7 +1,7 @@
-"""Which anchor or proposal is responsible for which object, and which of them the loss sees.
+"""Matches anchors or proposals to ground-truth boxes, and samples them for the loss.
 
-Everything here keeps fixed shapes, with masks for what is padding, so that no step ever has to ask
-the device how many of something there are.
+All tensors have fixed shapes, with masks for padding, so that no step needs a host synchronisation
+to learn a count.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Matches:
-    """The outcome of matching N boxes of each image.
+    """The result of matching N boxes of each image.
 
     Attributes:
         labels: int8[B, N]; 1 foreground, 0 background, -1 ignored.
-        targets: int64[B, N], index of the best-overlapping ground-truth box.
+        targets: int64[B, N], index of the ground-truth box with the highest IoU.
     """
 
     labels: Tensor
@@ -27,12 +27,12 @@ class Matches:
 
 @dataclass(frozen=True)
 class SampledIndices:
-    """S of the N boxes of each image, foreground first.
+    """S of the N boxes of each image; foreground comes first.
 
     Attributes:
-        indices: int64[B, S] into the N boxes.
-        positive: bool[B, S].
-        valid: bool[B, S]; false where an image had fewer candidates than S.
+        indices: int64[B, S], indices into the N boxes.
+        positive: bool[B, S], true for foreground.
+        valid: bool[B, S]; false where an image has fewer candidates than S.
     """
 
     indices: Tensor
@@ -43,23 +43,24 @@ class SampledIndices:
 def match(
     iou: Tensor, valid: Tensor, *, low: float, high: float, keep_best: bool = False
 ) -> Matches:
-    """Labels boxes by their best overlap with a ground-truth box.
+    """Labels boxes by their highest IoU with a ground-truth box.
 
     Args:
-        iou: float32[B, G, N]; overwritten where the ground truth is padding.
-        valid: bool[B, G], true where there is an object.
-        low: Below this overlap a box is background.
-        high: From this overlap on it is foreground; between the two it is ignored.
-        keep_best: Also make foreground, for every object, the boxes that overlap it most, however
-            little, so that no object goes without (Faster R-CNN, section 3.1.2, condition i).
+        iou: float32[B, G, N]; rows of padding are overwritten.
+        valid: bool[B, G], true for ground truth, false for padding.
+        low: A box with a lower IoU is background.
+        high: A box with at least this IoU is foreground; between the two it is ignored.
+        keep_best: Also make the boxes with the highest IoU of each ground-truth box foreground,
+            however low it is, so that every object has one (Faster R-CNN, section 3.1.2, condition
+            i).
     """
     iou = iou.masked_fill_(~valid[..., None], -1.0)
-    best, targets = iou.max(dim=1)
+    best, targets = iou.max(dim=1)  # [B, N] each
     labels = torch.full_like(best, -1, dtype=torch.int8)
     labels.masked_fill_(best < low, 0).masked_fill_(best >= high, 1)
     if keep_best:
-        best_for_object = iou.amax(dim=2, keepdim=True)
-        # An object that overlaps nothing would otherwise claim every box there is.
+        best_for_object = iou.amax(dim=2, keepdim=True)  # [B, G, 1]
+        # Otherwise an object that overlaps no box would make all boxes foreground.
         best_for_object.masked_fill_(best_for_object <= 0, torch.inf)
         labels.masked_fill_((iou == best_for_object).any(dim=1), 1)
     return Matches(labels, targets)
@@ -68,28 +69,29 @@ def match(
 def sample(
     labels: Tensor, order: Tensor, *, count: int, positive_fraction: float
 ) -> SampledIndices:
-    """Picks up to `count` boxes of each image, `positive_fraction * count` foreground at most.
+    """Samples up to `count` boxes of each image, at most `positive_fraction * count` foreground.
 
-    Background fills the places that foreground leaves (detectron2/modeling/sampling.py).
+    Background fills the remaining slots (detectron2/modeling/sampling.py).
 
     Args:
-        labels: int8[B, N] as in `Matches`.
-        order: int32[B, N], non-negative; candidates with the largest values are picked.
+        labels: int8[B, N], as in `Matches`.
+        order: int32[B, N], non-negative random numbers; the largest ones are sampled.
         count: Boxes per image.
-        positive_fraction: In [0, 1].
+        positive_fraction: Maximum fraction of foreground, in [0, 1].
     """
     candidates = labels.shape[1]
-    # The quota is a share of what is asked for, also where there are fewer candidates.
+    # The quota is a fraction of the requested count, even if there are fewer candidates.
     quota = min(int(count * positive_fraction), candidates)
-    count = min(count, candidates)
-    # One column at least, so that there is something to gather from.
+    count = min(count, candidates)  # S
+    # [B, quota] and [B, S]: order and index of the sampled boxes, order -1 where there are too few.
+    # At least one column, since `gather` below needs one.
     positive_order, positives = torch.where(labels == 1, order, -1).topk(max(1, quota))
     negative_order, negatives = torch.where(labels == 0, order, -1).topk(count)
-    found = (positive_order >= 0).sum(dim=1, keepdim=True).clamp(max=quota)
-    # Slot s holds positive s while there are any, then negative s - found.
-    slot = torch.arange(count, device=labels.device).expand_as(negatives)
-    from_negatives = (slot - found).clamp(min=0)
-    positive = slot < found
+    found = (positive_order >= 0).sum(dim=1, keepdim=True).clamp(max=quota)  # [B, 1]
+    # Slot s holds positive number s if s < found, otherwise negative number s - found.
+    slot = torch.arange(count, device=labels.device).expand_as(negatives)  # [B, S]
+    from_negatives = (slot - found).clamp(min=0)  # [B, S]
+    positive = slot < found  # [B, S]
     indices = torch.where(
         positive,
         positives.gather(1, slot.clamp(max=positives.shape[1] - 1)),
@@ -100,21 +102,21 @@ def sample(
 
 
 def random_order(keys: Tensor, count: int, stream: int) -> Tensor:
-    """Returns int32[B, count] pseudo-random numbers in [0, 2^31), a pure function of its arguments.
+    """Returns int32[B, count] random numbers in [0, 2^31) that depend only on the arguments.
 
-    A counter-based generator (the finaliser of splitmix64, Steele et al. 2014) in place of a
-    stateful one: the draw for an image depends on the image's key alone, so runs on one or many
-    ranks, fresh or resumed, sample alike, and the device's generator needs no saving.
+    A counter-based generator (the finaliser of splitmix64, Steele et al. 2014) instead of a
+    stateful one. The numbers for an image depend only on the image's key, so that sampling does not
+    depend on the number of ranks or on resuming, and the device's generator need not be saved.
 
     Args:
         keys: int64[B], one per image.
-        count: Numbers per image.
-        stream: Tells independent uses of one key apart.
+        count: Random numbers per image.
+        stream: Distinguishes independent uses of the same key.
     """
-    # Each key is scrambled before counting starts, or the numbers of key 1 would be those of key 0
-    # moved by one. Constants above 2^63 are the negative numbers that int64 wraps them to.
-    start = _scramble(keys * -0x61C8864680B583EB + stream * 0x632BE59BD9B4E019)[:, None]
-    counter = torch.arange(count, device=keys.device)
+    # The key is scrambled before counting, since otherwise the numbers of key 1 would be those of
+    # key 0 shifted by one. Constants above 2^63 are written as the negative int64 they wrap to.
+    start = _scramble(keys * -0x61C8864680B583EB + stream * 0x632BE59BD9B4E019)[:, None]  # [B, 1]
+    counter = torch.arange(count, device=keys.device)  # [count]
     return _shift_right(_scramble(start + counter * -0x61C8864680B583EB), 33).to(torch.int32)
 
 
@@ -130,5 +132,5 @@ def _scramble(x: Tensor) -> Tensor:
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift; torch's `>>` copies the sign."""
+    """Logical shift; torch's `>>` is arithmetic and keeps the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,4 +1,4 @@
-"""RoIAlign over the levels of a pyramid."""
+"""RoIAlign on the levels of a feature pyramid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from resnet_backbone.detection.roi_align import roi_align
 
-# A region of 224 x 224 pixels, ImageNet's crop, belongs to P4 (Lin et al. 2017, equation 1).
+# A region of 224 x 224 pixels, ImageNet's crop size, is pooled from P4 (Lin et al. 2017, eq. 1).
 CANONICAL_SIZE = 224
 CANONICAL_STRIDE = 16
 
@@ -17,12 +17,12 @@ CANONICAL_STRIDE = 16
 class MultiLevelRoIAlign(nn.Module):
     """Pools each region from the level that suits its size.
 
-    Half-pixel aligned, with as many sampling points as the region has pixels per bin (detectron2's
-    ROIAlignV2 with sampling ratio 0).
+    With half-pixel alignment and an adaptive number of samples per bin (detectron2's ROIAlignV2
+    with sampling ratio 0).
 
     Args:
         resolution: Height and width of the result.
-        strides: Pixels per cell of each level, finest first.
+        strides: Stride of each level in pixels, finest first.
     """
 
     def __init__(self, resolution: int, strides: Sequence[int]) -> None:
@@ -35,10 +35,10 @@ class MultiLevelRoIAlign(nn.Module):
 
         Args:
             features: One map [B, C, H, W] per level.
-            boxes: float32[R, 4] in pixels; a box without area gives zeros.
+            boxes: float32[R, 4], xyxy in pixels; a box without area gives zeros.
             images: int64[R], index of each region's image.
         """
-        rois = torch.cat((images[:, None].to(boxes.dtype), boxes), dim=1)
+        rois = torch.cat((images[:, None].to(boxes.dtype), boxes), dim=1)  # [R, 5]
         if len(features) == 1:
             return self._align(features[0], rois, self.strides[0])
         if boxes.is_cuda:
@@ -46,20 +46,21 @@ class MultiLevelRoIAlign(nn.Module):
         return self._pool_selected(features, rois, self._levels(boxes))
 
     def _pool_all(self, features: Sequence[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
-        """Every level pools all regions, with those of other levels shrunk to nothing.
+        """Pools all regions from every level, with the regions of other levels shrunk to size 0.
 
-        To a GPU an empty region costs a write of zeros, while selecting would make it wait for the
-        host to learn how many there are.
+        On a GPU an empty region costs only a write of zeros, while selecting the regions of a level
+        would require a host synchronisation to learn their number.
         """
         parts = []
         for level, (feature, stride) in enumerate(zip(features, self.strides, strict=True)):
+            # [R, 5]; the first column, the image's index, is kept.
             own = (levels == level)[:, None] | (torch.arange(5, device=rois.device) == 0)
             parts.append(self._align(feature, rois * own, stride))
         return torch.stack(parts).sum(dim=0)
 
     def _pool_selected(self, features: Sequence[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
-        """Every level pools its own regions, sorted by level and put back into order after."""
-        order = levels.argsort(stable=True)
+        """Sorts the regions by level, pools each level's own regions, and restores the order."""
+        order = levels.argsort(stable=True)  # [R]
         counts = torch.bincount(levels, minlength=len(self.strides)).tolist()
         groups = zip(features, rois[order].split(counts), self.strides, strict=True)
         return torch.cat([self._align(*group) for group in groups])[order.argsort()]
@@ -68,7 +69,8 @@ class MultiLevelRoIAlign(nn.Module):
         return roi_align(feature, rois, self.resolution, 1.0 / stride)
 
     def _levels(self, boxes: Tensor) -> Tensor:
-        width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)
+        """Returns int64[R], the level of each box (Lin et al. 2017, equation 1)."""
+        width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)  # [R] each
         size = torch.sqrt(width * height)
         octave = torch.floor(torch.log2(size / CANONICAL_SIZE + 1e-8))
         canonical = (CANONICAL_STRIDE // self.strides[0]).bit_length() - 1

@@ -1,4 +1,4 @@
-"""Faster R-CNN and Mask R-CNN: the way of the data from pixels to losses or detections."""
+"""Faster R-CNN and Mask R-CNN: from pixels to losses or detections."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from resnet_backbone.structures import Batch, Detections
 
 
 class RCNN(nn.Module):
-    """Backbone, neck, proposals, heads.
+    """Backbone, neck, RPN and RoI heads.
 
     Args:
-        backbone: Maps float32[B, 3, H, W] to a dict of feature maps.
-        neck: Maps that dict to the list of maps which the proposals use (FPN, or `TakeStage`).
-        rpn: Proposes regions.
-        roi_heads: Classifies, adjusts and segments them; sees the first maps of the neck's list, as
-            many as its poolers have levels.
-        pixel_mean: Of the 0-255 pixels, in `channel_order`.
-        pixel_std: Likewise.
-        channel_order: What the backbone's weights expect; batches are always RGB.
+        backbone: Maps float32[B, 3, H, W] to a dictionary of feature maps.
+        neck: Maps that dictionary to the list of feature maps that the RPN uses (`FPN` or
+            `TakeStage`).
+        rpn: The region proposal network.
+        roi_heads: Classifies, refines and segments the proposals. It gets as many of the neck's
+            first feature maps as its poolers have levels.
+        pixel_mean: Subtracted from the pixels (0 to 255); three numbers in `channel_order`.
+        pixel_std: The pixels are divided by it; three numbers in `channel_order`.
+        channel_order: The channel order that the backbone expects; batches are always RGB.
     """
 
     pixel_mean: Tensor
@@ -56,7 +57,7 @@ class RCNN(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Foreground classes."""
+        """Number of foreground classes."""
         return self.roi_heads.predictor.num_classes
 
     def forward(self, batch: Batch) -> dict[str, Tensor] | list[Detections]:
@@ -64,7 +65,7 @@ class RCNN(nn.Module):
         return self.losses(batch) if self.training else self.detect(batch)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns the losses of a batch with targets, each a 0-dim float32 tensor; sum them.
+        """Returns the losses of a batch with targets, 0-dim float32 each; their sum is the loss.
 
         `loss_rpn_cls`, `loss_rpn_loc`, `loss_cls`, `loss_box_reg` and, for Mask R-CNN, `loss_mask`.
         """
@@ -78,51 +79,51 @@ class RCNN(nn.Module):
 
     @torch.no_grad()
     def detect(self, batch: Batch) -> list[Detections]:
-        """Returns what is in each image, in pixels of the original image."""
+        """Returns the detections of each image, in pixels of the original image."""
         features = self.neck(self.backbone(self.normalize(batch)))
         proposals = self.rpn.propose(self.rpn(features), batch.sizes)
         found, masks = self.roi_heads.detect(self._pooled_maps(features), proposals, batch.sizes)
         return _per_image(found, masks, batch)
 
     def normalize(self, batch: Batch) -> Tensor:
-        """Returns float32[B, 3, H, W] with zero mean where there is an image and zeros beside it.
+        """Returns the normalised images, float32[B, 3, H, W], with zeros in the padding.
 
-        The only place where pixels are shifted, scaled or reordered.
+        This is the only place where pixels are shifted, scaled or reordered.
         """
         images = batch.images if self.channel_order == "RGB" else batch.images.flip(1)
         height, width = images.shape[-2:]
-        rows = torch.arange(height, device=images.device) < batch.sizes[:, :1]
-        columns = torch.arange(width, device=images.device) < batch.sizes[:, 1:]
-        inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()
+        rows = torch.arange(height, device=images.device) < batch.sizes[:, :1]  # [B, H]
+        columns = torch.arange(width, device=images.device) < batch.sizes[:, 1:]  # [B, W]
+        inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()  # [B, 1, H, W]
         return ((images.float() - self.pixel_mean) * self.pixel_scale).mul_(inside)
 
     def _pooled_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The maps that regions are pooled from: P6 serves proposals only."""
+        """Returns the feature maps to pool regions from; P6 is only for the RPN."""
         return list(features[: len(self.roi_heads.box_pooler.align.strides)])
 
 
 class TakeStage(nn.Module):
-    """The neck of C4 and DC5, which is none: a single stage of the backbone serves all."""
+    """The neck of C4 and DC5, which only selects one stage of the backbone."""
 
     def __init__(self, stage: str) -> None:
         super().__init__()
         self.stage = stage
 
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
-        """Returns a list of that stage's map alone."""
+        """Returns a list with the feature map of that stage."""
         return [features[self.stage]]
 
 
 def _per_image(found: ScoredBoxes, masks: Tensor | None, batch: Batch) -> list[Detections]:
-    """Splits a batch's detections and brings them to the original images' size."""
+    """Splits a batch's detections by image, and scales them to the original images."""
     detections = []
     for index, original in enumerate(batch.original_sizes):
-        own = found.images == index
+        own = found.images == index  # [N]
         height, width = (int(side) for side in batch.sizes[index])
-        scale = found.boxes.new_tensor((original[1] / width, original[0] / height) * 2)
+        scale = found.boxes.new_tensor((original[1] / width, original[0] / height) * 2)  # [4]
         limit = torch.tensor(original, device=found.boxes.device)
-        boxes = box_ops.clip(found.boxes[own] * scale, limit)
-        solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        boxes = box_ops.clip(found.boxes[own] * scale, limit)  # [n, 4]
+        solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # [n], false for boxes without area
         boxes = boxes[solid]
         detections.append(
             Detections(

@@ -1,4 +1,4 @@
-"""What happens to each region: sampling, pooling, the box branch and the mask branch."""
+"""The heads applied to each region: sampling, pooling, box branch and mask branch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SAMPLING_STREAM = 1
 
 
 class RegionPooler(nn.Module):
-    """Pools regions and, in C4, runs res5 on each (Ren et al. 2015 put conv5 there).
+    """Pools regions and, in C4, applies res5 to each (as Ren et al. 2015 apply conv5).
 
     Args:
-        align: Pools from one or several feature maps.
+        align: Pools from one or more feature maps.
         res5: The backbone's last stage, or None.
     """
 
@@ -35,7 +35,7 @@ class RegionPooler(nn.Module):
         self.res5 = res5
 
     def forward(self, features: Sequence[Tensor], boxes: Tensor, images: Tensor) -> Tensor:
-        """Returns [R, C, H, W] for boxes [R, 4] of images int64[R]."""
+        """Returns [R, C, H, W] for boxes float32[R, 4] in the images int64[R]."""
         regions = self.align(features, boxes, images)
         if self.res5 is None:
             return regions
@@ -44,7 +44,7 @@ class RegionPooler(nn.Module):
 
 @dataclass(frozen=True)
 class RoISettings:
-    """The numbers of the per-region heads; see config.schema.RoIConfig for their meaning."""
+    """Thresholds and counts of the heads; `config.schema.RoIConfig` describes the fields."""
 
     samples_per_image: int = 512
     positive_fraction: float = 0.25
@@ -55,15 +55,16 @@ class RoISettings:
 
 
 class RoIHeads(nn.Module):
-    """The second stage of Faster and Mask R-CNN.
+    """The second stage of Faster R-CNN and Mask R-CNN.
 
     Args:
-        box_pooler: Gives the regions of the box branch.
-        box_head: Turns a region into a vector.
-        predictor: Turns the vector into scores and offsets.
+        box_pooler: Pools the regions for the box branch.
+        box_head: Maps a pooled region to a feature vector.
+        predictor: Maps the vector to class scores and box deltas.
         settings: Thresholds and counts.
-        mask_pooler: Gives the regions of the mask branch; None shares those of the box branch (C4).
-        mask_head: None for Faster R-CNN.
+        mask_pooler: Pools the regions for the mask branch; None uses the regions of the box branch
+            (C4).
+        mask_head: Predicts masks; None for Faster R-CNN.
     """
 
     def __init__(
@@ -86,13 +87,14 @@ class RoIHeads(nn.Module):
     def losses(
         self, features: Sequence[Tensor], proposals: Proposals, targets: Targets
     ) -> dict[str, Tensor]:
-        """Returns `loss_cls`, `loss_box_reg` and, with a mask head, `loss_mask`, 0-dim."""
-        regions = self.sample(proposals, targets)
+        """Returns `loss_cls`, `loss_box_reg` and, with a mask head, `loss_mask`, 0-dim each."""
+        regions = self.sample(proposals, targets)  # S regions per image
         batch, count = regions.valid.shape
+        # [B, S], index of each region's image
         images = torch.arange(batch, device=regions.boxes.device)[:, None].expand(-1, count)
         pooled = self.box_pooler(features, regions.boxes.flatten(0, 1), images.flatten())
-        logits, offsets = self.predictor(self.box_head(pooled))
-        counts = torch.stack((regions.valid.sum(), regions.positive.sum()))
+        logits, offsets = self.predictor(self.box_head(pooled))  # [B * S, ...]
+        counts = torch.stack((regions.valid.sum(), regions.positive.sum()))  # [2]
         counts = mean_over_ranks(counts) if self.training else counts.clamp(min=1).float()
         losses = self.predictor.losses(logits, offsets, regions, counts[0])
         if self.mask_head is not None:
@@ -102,23 +104,23 @@ class RoIHeads(nn.Module):
 
     @torch.no_grad()
     def sample(self, proposals: Proposals, targets: Targets) -> SampledRegions:
-        """Returns the regions that the losses see; the ground-truth boxes stand for election too.
+        """Samples the regions for the losses from the proposals and the ground-truth boxes.
 
-        Appending them gives the heads perfect regions early in training, when there are few good
-        proposals (detectron2's PROPOSAL_APPEND_GT).
+        The ground-truth boxes are added to provide good regions early in training, when there are
+        few good proposals (detectron2's PROPOSAL_APPEND_GT).
         """
-        boxes = torch.cat((proposals.boxes, targets.boxes), dim=1)
-        valid = torch.cat((proposals.valid, targets.valid), dim=1)
+        boxes = torch.cat((proposals.boxes, targets.boxes), dim=1)  # [B, N, 4] with N = P + G
+        valid = torch.cat((proposals.valid, targets.valid), dim=1)  # [B, N]
         threshold = self.settings.iou_threshold
-        iou = box_ops.pairwise_iou(targets.boxes, boxes)
-        matches = match(iou, targets.valid, low=threshold, high=threshold)
-        chosen = sample(
+        iou = box_ops.pairwise_iou(targets.boxes, boxes)  # [B, G, N]
+        matches = match(iou, targets.valid, low=threshold, high=threshold)  # [B, N]
+        chosen = sample(  # [B, S]
             matches.labels.masked_fill(~valid, -1),
             random_order(targets.keys, boxes.shape[1], SAMPLING_STREAM),
             count=self.settings.samples_per_image,
             positive_fraction=self.settings.positive_fraction,
         )
-        instances = matches.targets.gather(1, chosen.indices)
+        instances = matches.targets.gather(1, chosen.indices)  # [B, S]
         background = self.predictor.num_classes
         return SampledRegions(
             boxes=gather_rows(boxes, chosen.indices),
@@ -132,17 +134,17 @@ class RoIHeads(nn.Module):
     def detect(
         self, features: Sequence[Tensor], proposals: Proposals, sizes: Tensor
     ) -> tuple[ScoredBoxes, Tensor | None]:
-        """Returns the detections and, with a mask head, probabilities float32[N, M, M].
+        """Returns the N detections and, with a mask head, their masks as float32[N, M, M].
 
         Args:
-            features: Maps [B, C, H, W].
-            proposals: Of the same images.
+            features: Feature maps, float[B, C, H, W] each.
+            proposals: The proposals of the same images.
             sizes: int64[B, 2], (height, width) of the images.
         """
         batch, count = proposals.valid.shape
-        images = torch.arange(batch, device=sizes.device)[:, None].expand(-1, count)
+        images = torch.arange(batch, device=sizes.device)[:, None].expand(-1, count)  # [B, P]
         pooled = self.box_pooler(features, proposals.boxes.flatten(0, 1), images.flatten())
-        logits, offsets = self.predictor(self.box_head(pooled))
+        logits, offsets = self.predictor(self.box_head(pooled))  # [B * P, ...]
         found = self.predictor.detect(
             logits,
             offsets,
@@ -167,21 +169,21 @@ class RoIHeads(nn.Module):
         regions: SampledRegions,
         targets: Targets,
     ) -> Tensor:
-        """Returns the summed mask loss of the foreground regions, 0-dim.
+        """Returns the mask loss summed over the foreground regions, 0-dim.
 
-        Holds the step's one question to the device: which regions are foreground.
-
-        COCO's rasteriser needs their boxes on the host; in return the mask head, half of the step's
-        arithmetic, runs on the foreground alone instead of on its quota.
+        It contains the training step's only host synchronisation, to learn which regions are
+        foreground: COCO's rasteriser needs their boxes on the host. In return the mask head, which
+        is half of the step's arithmetic, runs only on the F foreground regions instead of on the
+        maximum number of them.
         """
-        images, slots = regions.positive.nonzero(as_tuple=True)
+        images, slots = regions.positive.nonzero(as_tuple=True)  # [F] each
         boxes, classes = regions.boxes[images, slots], regions.classes[images, slots]
         if self.mask_pooler is None:
-            own = pooled[images * regions.valid.shape[1] + slots]
+            own = pooled[images * regions.valid.shape[1] + slots]  # [F, C, H, W]
         else:
             own = self.mask_pooler(features, boxes, images)
-        logits = mask_head(own, classes)
-        instances = regions.instances[images, slots]
+        logits = mask_head(own, classes)  # [F, M, M]
+        instances = regions.instances[images, slots]  # [F]
         chosen = zip(images.tolist(), instances.tolist(), strict=True)
         masks = [targets.masks[image][instance] for image, instance in chosen]
         truth = rasterize(masks, boxes.cpu(), logits.shape[-1]).to(logits.device, non_blocking=True)

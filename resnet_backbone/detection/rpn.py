@@ -23,12 +23,12 @@ SAMPLING_STREAM = 0
 
 @dataclass(frozen=True)
 class Proposals:
-    """Regions that may hold an object, best first.
+    """Regions that may contain an object, best first.
 
     Attributes:
-        boxes: float32[B, P, 4], clipped to the image; zeros where not valid.
+        boxes: float32[B, P, 4], xyxy in pixels, clipped to the image; zeros where not valid.
         scores: float32[B, P], objectness logits; -inf where not valid.
-        valid: bool[B, P].
+        valid: bool[B, P], false for padding.
     """
 
     boxes: Tensor
@@ -38,12 +38,12 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the head says of every anchor of an image, A anchors over all feature maps.
+    """The head's output for every anchor; feature map l has A_l anchors.
 
     Attributes:
-        anchors: Per feature map float32[A_l, 4].
-        logits: Per feature map [B, A_l], objectness.
-        offsets: Per feature map [B, A_l, 4].
+        anchors: Per feature map, float32[A_l, 4], xyxy in pixels.
+        logits: Per feature map, float[B, A_l], objectness.
+        offsets: Per feature map, float[B, A_l, 4], box deltas.
     """
 
     anchors: Sequence[Tensor]
@@ -52,18 +52,19 @@ class Predictions:
 
 
 class RPN(nn.Module):
-    """Scores and adjusts anchors, and hands on the best.
+    """Scores and refines anchors, and returns the best as proposals.
 
     Args:
-        channels: Of the feature maps.
-        anchors: Their generator.
-        iou_thresholds: Overlap below which an anchor is background, and from which foreground.
-        samples_per_image: Anchors that the loss sees.
-        positive_fraction: At most so much of them is foreground.
-        pre_nms_topk: Anchors per feature map that are decoded, (training, evaluation).
-        post_nms_topk: Proposals per image, (training, evaluation).
-        nms_threshold: Overlap above which the lower-scored proposal goes.
-        min_box_size: Proposals need sides longer than this, in pixels.
+        channels: Channels of the feature maps.
+        anchors: The anchor generator.
+        iou_thresholds: (low, high): anchors with IoU below low are background, with IoU of at least
+            high foreground, and in between ignored.
+        samples_per_image: Number of anchors in the loss, per image.
+        positive_fraction: Maximum fraction of foreground among them.
+        pre_nms_topk: Anchors per feature map that are decoded, in (training, evaluation).
+        post_nms_topk: Proposals per image, in (training, evaluation).
+        nms_threshold: IoU above which the proposal with the lower score is removed.
+        min_box_size: Proposals whose width or height is not larger are removed, in pixels.
     """
 
     def __init__(
@@ -94,24 +95,24 @@ class RPN(nn.Module):
         self.min_box_size = min_box_size
 
     def forward(self, features: Sequence[Tensor]) -> Predictions:
-        """Returns the predictions for feature maps [B, C, H_l, W_l]."""
+        """Returns the predictions for feature maps float[B, C, H_l, W_l]."""
         logits, offsets = [], []
         for feature in features:
-            hidden = F.relu_(self.conv(feature))
-            # In channels_last memory these permutations move nothing.
+            hidden = F.relu_(self.conv(feature))  # [B, C, H_l, W_l]
+            # [B, A, H_l, W_l] -> [B, A_l]; in channels_last memory this copies nothing.
             logits.append(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1))
-            by_cell = self.offsets(hidden).permute(0, 2, 3, 1)
-            offsets.append(by_cell.reshape(len(by_cell), -1, 4))
+            by_cell = self.offsets(hidden).permute(0, 2, 3, 1)  # [B, H_l, W_l, A * 4]
+            offsets.append(by_cell.reshape(len(by_cell), -1, 4))  # [B, A_l, 4]
         return Predictions(self.anchors(features), logits, offsets)
 
     @torch.no_grad()
     def propose(self, predictions: Predictions, sizes: Tensor) -> Proposals:
-        """Returns the best proposals after suppression of duplicates.
+        """Returns the best proposals after non-maximum suppression.
 
-        Only the top-scored anchors are decoded, a few per cent of all.
+        Only the anchors with the highest scores are decoded, a few per cent of all.
 
         Args:
-            predictions: As returned by `forward`.
+            predictions: The result of `forward`.
             sizes: int64[B, 2], (height, width) of the images.
         """
         pre_nms, post_nms = (
@@ -119,44 +120,46 @@ class RPN(nn.Module):
             if self.training
             else (self.pre_nms_topk[1], self.post_nms_topk[1])
         )
+        # [B, K], [B, K, 4] and [K], for the K best anchors of all levels together
         scores, boxes, levels = self._best_per_level(predictions, pre_nms)
         boxes = box_ops.clip(boxes, sizes[:, None])
-        sides = boxes[..., 2:] - boxes[..., :2]
-        valid = (sides > self.min_box_size).all(dim=-1) & boxes.isfinite().all(dim=-1)
-        kept = self._suppress(boxes, scores, levels, valid & scores.isfinite())
+        sides = boxes[..., 2:] - boxes[..., :2]  # [B, K, 2]
+        valid = (sides > self.min_box_size).all(dim=-1) & boxes.isfinite().all(dim=-1)  # [B, K]
+        kept = self._suppress(boxes, scores, levels, valid & scores.isfinite())  # [B, K]
+        # [B, P] each
         ranked, order = torch.where(kept, scores, -torch.inf).topk(min(post_nms, scores.shape[1]))
         found = ranked > -torch.inf
-        best = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+        best = boxes.gather(1, order[..., None].expand(-1, -1, 4))  # [B, P, 4]
         return Proposals(best.masked_fill(~found[..., None], 0.0), ranked, found)
 
     def losses(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
-        """Returns the sums over sampled anchors, divided by the number asked for, as 0-dim tensors.
+        """Returns the losses summed over the sampled anchors and divided by their nominal number.
 
-        `loss_rpn_cls` is binary cross-entropy of the objectness, `loss_rpn_loc` the L1 distance of
-        the offsets of foreground anchors. Both have the same divisor, samples_per_image * B
-        (detectron2/modeling/proposal_generator/rpn.py, RPN.losses).
+        `loss_rpn_cls` is the binary cross-entropy of the objectness, `loss_rpn_loc` the L1 distance
+        of the box deltas of foreground anchors, 0-dim each. Both have the same divisor,
+        samples_per_image * B (detectron2/modeling/proposal_generator/rpn.py, RPN.losses).
         """
-        anchors = torch.cat(list(predictions.anchors))
-        logits = torch.cat(list(predictions.logits), dim=1)
-        offsets = torch.cat(list(predictions.offsets), dim=1)
+        anchors = torch.cat(list(predictions.anchors))  # [A, 4], of all feature maps
+        logits = torch.cat(list(predictions.logits), dim=1)  # [B, A]
+        offsets = torch.cat(list(predictions.offsets), dim=1)  # [B, A, 4]
         with torch.no_grad():
             low, high = self.iou_thresholds
-            iou = box_ops.pairwise_iou(targets.boxes, anchors[None])
-            matches = match(iou, targets.valid, low=low, high=high, keep_best=True)
-            chosen = sample(
+            iou = box_ops.pairwise_iou(targets.boxes, anchors[None])  # [B, G, A]
+            matches = match(iou, targets.valid, low=low, high=high, keep_best=True)  # [B, A]
+            chosen = sample(  # [B, S]
                 matches.labels,
                 random_order(targets.keys, len(anchors), SAMPLING_STREAM),
                 count=self.samples_per_image,
                 positive_fraction=self.positive_fraction,
             )
-        entropy = F.binary_cross_entropy_with_logits(
+        entropy = F.binary_cross_entropy_with_logits(  # [B, S]
             logits.gather(1, chosen.indices).float(), chosen.positive.float(), reduction="none"
         )
-        # Foreground comes first in a sample: the columns after its quota cannot hold any.
+        # Foreground comes first in a sample, so columns beyond its quota Q cannot contain any.
         quota = max(1, int(self.samples_per_image * self.positive_fraction))
-        indices, positive = chosen.indices[:, :quota], chosen.positive[:, :quota]
+        indices, positive = chosen.indices[:, :quota], chosen.positive[:, :quota]  # [B, Q]
         distance = box_regression_loss(
-            gather_rows(offsets, indices),
+            gather_rows(offsets, indices),  # [B, Q, 4]
             anchors[indices],
             gather_rows(targets.boxes, matches.targets.gather(1, indices)),
             positive,
@@ -171,7 +174,7 @@ class RPN(nn.Module):
     def _best_per_level(
         self, predictions: Predictions, count: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns scores [B, K], decoded boxes [B, K, 4] and feature map numbers [K]."""
+        """Returns scores [B, K], decoded boxes [B, K, 4] and feature map indices [K]."""
         scores, boxes, levels = [], [], []
         maps = zip(predictions.anchors, predictions.logits, predictions.offsets, strict=True)
         for level, (anchors, logits, offsets) in enumerate(maps):
@@ -184,12 +187,12 @@ class RPN(nn.Module):
         return torch.cat(scores, dim=1), torch.cat(boxes, dim=1), torch.cat(levels)
 
     def _suppress(self, boxes: Tensor, scores: Tensor, levels: Tensor, valid: Tensor) -> Tensor:
-        """Returns bool[B, K]: what survives among the valid boxes of the same image and level."""
-        images = torch.arange(len(boxes), device=boxes.device)[:, None]
+        """Returns bool[B, K], true for valid boxes that survive NMS in their image and level."""
+        images = torch.arange(len(boxes), device=boxes.device)[:, None]  # [B, 1]
         maps = len(self.anchors.strides)
-        # What is not valid gets a group of its own, where it can suppress nothing that matters.
-        groups = images * (maps + 1) + torch.where(valid, levels, maps)
-        finite = torch.where(valid[..., None], boxes, 0.0).flatten(0, 1)
+        # Invalid boxes get a group of their own, so that they cannot suppress valid ones.
+        groups = images * (maps + 1) + torch.where(valid, levels, maps)  # [B, K]
+        finite = torch.where(valid[..., None], boxes, 0.0).flatten(0, 1)  # [B * K, 4]
         indices = grouped_nms(finite, scores.flatten(), groups.flatten(), self.nms_threshold)
-        kept = torch.zeros_like(valid).flatten().index_fill_(0, indices, True)
+        kept = torch.zeros_like(valid).flatten().index_fill_(0, indices, True)  # [B * K]
         return kept.view_as(valid) & valid

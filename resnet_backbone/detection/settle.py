@@ -1,4 +1,4 @@
-"""What a detector's configuration leaves to its weights: taken from them, or compared with them."""
+"""Completes a detector's configuration from the card of its weights, or checks it against it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from resnet_backbone.weights.stored import Stored, find_card, read_plain, read_w
 
 _BACKBONE = ("stride_in_1x1", "norm_eps")
 _PIXELS = ("channel_order", "mean", "std")
-_RECIPE_BATCH = 16  # images per step that a card's learning rate is for
+_RECIPE_BATCH = 16  # images per step for which a card states the learning rate
 
 
 def read_initial_weights(model: ModelConfig) -> Stored | None:
-    """Reads the weights that a detector starts from, whole, and once.
+    """Reads the weights that a detector starts from, all of them, once.
 
     Returns:
-        None where there are none, or where timm loads its own.
+        The weights; None if there are none, or if timm loads its own.
 
     Raises:
         WeightsError: they cannot be read, or downloaded.
@@ -38,20 +38,20 @@ def read_initial_weights(model: ModelConfig) -> Stored | None:
 
 
 def settle_detector(cfg: Config, weights: Stored | str | Path | None = None) -> Config:
-    """Returns `cfg` with everything decided that it leaves to the weights.
+    """Returns `cfg` with every value that it leaves to the weights filled in.
 
-    These are the stride's place, the norms' eps, the pixels' order and normalisation and, with
-    `solver.recipe: from_weights`, the optimizer. Without weights they are torchvision's. Settling
-    twice changes nothing.
+    These values are `stride_in_1x1`, `norm_eps`, the channel order and normalisation of the pixels
+    and, with `solver.recipe: from_weights`, the optimizer settings. Without weights they are
+    torchvision's. Settling twice changes nothing.
 
     Args:
         cfg: The run's configuration.
-        weights: What was read, or the file to ask; None: the file that `cfg` starts from, of which
-            no more is read than has to be.
+        weights: The weights if they have been read, or a file to use; None uses the file that `cfg`
+            names. Only the card is read from a file, as far as possible.
 
     Raises:
-        ConfigError: there is no such backbone; `cfg` contradicts the weights' card (shows both); or
-            neither says what must be known (says which keys to set).
+        ConfigError: there is no such backbone; `cfg` contradicts the weights' card (the message
+            shows both); or neither states a required value (the message names the keys to set).
         WeightsError: the weights cannot be read.
     """
     model = cfg.model
@@ -69,27 +69,27 @@ def settle_detector(cfg: Config, weights: Stored | str | Path | None = None) -> 
 
 
 def recipe_warnings(cfg: Config, weights: Stored | None = None) -> tuple[str, ...]:
-    """Returns a warning where the classic recipe meets weights that came from a long one.
+    """Returns a warning if weights from a long training recipe meet the classic detector recipe.
 
     Args:
         cfg: The run's configuration.
-        weights: What was read; None: see `settle_detector`.
+        weights: The weights if they have been read; None uses the file that `cfg` names.
     """
     source, card = _source_and_card(cfg.model, weights)
     recipe = None if card is None else card.recipe
     if recipe is None or recipe.optimizer != "adamw" or cfg.solver.optimizer != "sgd":
         return ()
     return (
-        f"{source} came from a long recipe, after which detectors want AdamW ({recipe.source}): "
-        f"SGD has cost 5 points of AP; solver.recipe=from_weights takes lr {recipe.lr:g}, weight "
-        f"decay {recipe.weight_decay:g}",
+        f"{source} was trained with a long recipe, after which detectors should be trained with "
+        f"AdamW ({recipe.source}): SGD has cost 5 points of AP. Set solver.recipe=from_weights for "
+        f"AdamW with lr {recipe.lr:g} and weight decay {recipe.weight_decay:g}",
     )
 
 
 def _source_and_card(
     model: ModelConfig, weights: Stored | str | Path | None
 ) -> tuple[str | None, WeightsCard | None]:
-    """What to call the weights, and what is known of them."""
+    """Returns a name for the weights, and what is known about them."""
     if isinstance(weights, Stored):
         return weights.source, weights.card
     source = weights or model.weights or model.backbone.weights
@@ -118,16 +118,16 @@ def _with_recipe(cfg: Config, card: WeightsCard | None, source: str | None) -> C
         return cfg
     if card is None or card.recipe is None:
         raise ConfigError(
-            "solver.recipe: found from_weights, but "
-            + (f"the card of {source} has none" if source else "there are no weights")
+            "solver.recipe is from_weights, but "
+            + (f"the card of {source} has no recipe" if source else "there are no weights")
         )
     update = _chosen(card.recipe, cfg)
     return cfg.model_copy(update={"solver": cfg.solver.model_copy(update=update)})
 
 
 def _chosen(recipe: Recipe, cfg: Config) -> dict[str, Any]:
-    """The recipe's settings, at the run's reference batch; what the command line says holds."""
+    """Returns the recipe's settings for the run's reference batch; overrides take precedence."""
     scale = cfg.solver.reference_batch_size / _RECIPE_BATCH
     values = recipe.model_dump(exclude={"source"}) | {"lr": recipe.lr * scale}
-    literal = {override.partition("=")[0].strip() for override in cfg.overrides}
-    return {key: value for key, value in values.items() if f"solver.{key}" not in literal}
+    explicit = {override.partition("=")[0].strip() for override in cfg.overrides}
+    return {key: value for key, value in values.items() if f"solver.{key}" not in explicit}

@@ -1,4 +1,4 @@
-"""Backbone and neck of the three architectures; reads the configuration for `build_detector`."""
+"""Builds the backbone and neck of the three architectures, for `build_detector`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ DC5_STRIDE = 16
 
 @dataclass(frozen=True)
 class Trunk:
-    """What the heads stand on: `specs` describes the maps that `neck` returns."""
+    """Backbone and neck, with the specs of the maps that `neck` returns.
+
+    Attributes:
+        backbone: The backbone.
+        neck: Maps the backbone's features to a list of feature maps, finest first.
+        specs: Channels and stride of each of these maps.
+        pooled_levels: How many of them, from the first, regions are pooled from.
+        res5: In C4, the stage that is applied to each region.
+    """
 
     backbone: nn.Module
     neck: nn.Module
@@ -35,15 +43,15 @@ class Trunk:
 
 
 def build_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
-    """Returns what `model.architecture` says, with weights in the backbone.
+    """Builds backbone and neck for `model.architecture`, with weights in the backbone.
 
     Args:
-        model: Settled, see `settle_detector`.
-        weights: Of the backbone; None leaves it at random, or to timm.
+        model: The configuration's section `model`, completed by `settle_detector`.
+        weights: The backbone's weights; None for random initialisation, or for timm's weights.
 
     Raises:
         ConfigError: the architecture does not fit the backbone.
-        WeightsError: the weights do not cover it.
+        WeightsError: the weights lack parameters of the backbone.
     """
     return _TRUNKS[model.architecture](model, weights)
 
@@ -52,7 +60,7 @@ def _fpn_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     if model.backbone.output_stride != 32:
         raise ConfigError(
             f"model.backbone.output_stride: got {model.backbone.output_stride}, expected 32 for"
-            " architecture fpn, whose maps halve from stage to stage"
+            " architecture fpn, whose maps must halve in size from stage to stage"
         )
     backbone = _backbone(model, weights, STAGES)
     specs = backbone.feature_specs()
@@ -70,12 +78,12 @@ def _dc5_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
 
 
 def _c4_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
-    """The paper's own design: res4 is shared, res5 works on each region."""
+    """The ResNet paper's design: features of res4 are shared, res5 is applied to each region."""
     name = model.backbone.name
     if is_foreign(name):
         raise ConfigError(
-            f"model.backbone.name: {name} has no res5 that could work on regions; expected a ResNet"
-            " of this package for architecture c4, or architecture fpn or dc5"
+            f"model.backbone.name: {name} has no res5 to apply to regions; for architecture c4 "
+            "expected a ResNet of this package; otherwise choose architecture fpn or dc5"
         )
     backbone = _backbone(model, weights, ("res4",))
     options = _options(model)
@@ -112,11 +120,11 @@ def _backbone(
 
 
 def _timms(model: ModelConfig) -> str | None:
-    """Weights that timm loads itself, as it builds the network."""
+    """Returns the name of weights that timm itself loads when it builds the network, or None."""
     source = model.backbone.weights
     return source if model.weights is None and weights_are_timms(source) else None
 
 
 def _options(model: ModelConfig) -> dict[str, Any]:
-    """The keys of `model.backbone` that are arguments of `create_backbone`."""
+    """Returns the keys of `model.backbone` that are arguments of `create_backbone`."""
     return model.backbone.model_dump(exclude={"name", "weights"})

@@ -76,7 +76,7 @@ def test_the_class_count_comes_from_either_side():
 
 
 def test_a_class_count_that_is_contradicted_or_unknown_is_an_error():
-    with pytest.raises(ConfigError, match=r"num_classes is 4, but the annotations name 3"):
+    with pytest.raises(ConfigError, match=r"num_classes is 4, but the annotations have 3"):
         build_detector(tiny_config(num_classes=4), 3)
     with pytest.raises(ConfigError, match=r"num_classes is not set"):
         build_detector(tiny_config())

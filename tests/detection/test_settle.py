@@ -98,14 +98,14 @@ def test_the_recipe_of_the_weights(weights):
     classic = settle_detector(config(weights["long"]))
     assert classic.solver.optimizer == "sgd"
     (warning,) = recipe_warnings(classic)
-    assert "detectors want AdamW" in warning
-    assert "solver.recipe=from_weights takes lr 0.0002, weight decay 0.05" in warning
+    assert "detectors should be trained with AdamW" in warning
+    assert "solver.recipe=from_weights for AdamW with lr 0.0002 and weight decay 0.05" in warning
     solver = {"recipe": "from_weights", "reference_batch_size": 8}
     chosen = settle_detector(config(weights["long"], solver=solver)).solver
     assert (chosen.optimizer, chosen.lr, chosen.weight_decay) == ("adamw", 1e-4, 0.05)
     literal = config(weights["long"], solver=solver | {"lr": 1.0}, overrides=("solver.lr=1.0",))
     assert settle_detector(literal).solver.lr == 1.0
-    with pytest.raises(ConfigError, match=r"unknown\.safetensors has none"):
+    with pytest.raises(ConfigError, match=r"unknown\.safetensors has no recipe"):
         settle_detector(
             config(
                 weights["unknown"],
