@@ -1,1 +1,1 @@
-"""A run of any task: the loop, its state on disk, and what it reports."""
+"""Runs of any task: the training loop, its state on disk, and its reports."""

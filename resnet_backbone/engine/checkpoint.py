@@ -1,4 +1,4 @@
-"""Checkpoints: which are kept, which is resumed from, and what must never become one."""
+"""Checkpoints: saving them, keeping the newest and the best, and finding one to resume from."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint that was read and verified.
+    """A checkpoint that was read and is intact.
 
     Attributes:
-        folder: Where it lies.
-        files: Names and contents.
+        folder: Its folder.
+        files: Name and content of each file.
     """
 
     folder: Path
@@ -37,11 +37,11 @@ class Found:
 
 
 class Checkpoints:
-    """The checkpoints of a run, below its output folder.
+    """The checkpoints of a run, in its output folder.
 
     Args:
-        output: The run's folder.
-        keep: How many of the newest stay in `checkpoints/`, at least 2.
+        output: The run's output folder.
+        keep: How many of the newest checkpoints to keep in `checkpoints/`, at least 2.
     """
 
     def __init__(self, output: Path, keep: int) -> None:
@@ -50,10 +50,10 @@ class Checkpoints:
         self.keep = keep
 
     def prepare(self) -> None:
-        """Makes the folders and clears what interrupted saves have left; on the main rank.
+        """Creates the folders and removes what interrupted saves have left; main rank only.
 
         Raises:
-            StorageError: that is impossible.
+            StorageError: a folder cannot be written.
         """
         try:
             for folder in (self.folder, self.best_folder):
@@ -63,15 +63,15 @@ class Checkpoints:
             raise StorageError(f"{self.folder.parent}: cannot be prepared: {error}") from error
 
     def save(self, state: TrainState, about: Mapping[str, Any]) -> None:
-        """Commits the state of all ranks; every rank must call it.
+        """Saves the state of all ranks as a checkpoint; every rank must call it.
 
         Args:
-            state: Alike on all ranks; the main rank's is written.
-            about: JSON values to store along.
+            state: The same on all ranks; the main rank writes it.
+            about: JSON values to store with it.
 
         Raises:
-            DivergedError: a tensor holds NaN or infinity; nothing is written.
-            StorageError: it cannot be written; older checkpoints are untouched.
+            DivergedError: a tensor contains NaN or infinity; nothing is written.
+            StorageError: the checkpoint cannot be written; older ones are untouched.
         """
         everything = {**about, "generators": distributed.all_gather_object(seed.get_state())}
         distributed.on_main(lambda: self._save(state, everything))
@@ -79,11 +79,11 @@ class Checkpoints:
     def save_best(
         self, weights: Mapping[str, Tensor], step: int, metadata: Mapping[str, str]
     ) -> None:
-        """Commits weights as the best ones, in place of the former; on the main rank.
+        """Saves weights as the best so far and removes the previous best; main rank only.
 
         Raises:
-            DivergedError: a tensor holds NaN or infinity; nothing is written.
-            StorageError: they cannot be written; the former ones are untouched.
+            DivergedError: a tensor contains NaN or infinity; nothing is written.
+            StorageError: the weights cannot be written; the previous best is untouched.
         """
         self._refuse_non_finite({MODEL_FILE: weights})
         folder = self.best_folder / step_name(step)
@@ -95,10 +95,10 @@ class Checkpoints:
                 storage.remove_folder(other, FILES)
 
     def newest(self) -> Found | None:
-        """Returns the newest checkpoint that is intact; damaged ones are named in the log.
+        """Returns the newest intact checkpoint, or None; damaged ones are logged.
 
         Raises:
-            StorageError: there are checkpoints, but all are damaged.
+            StorageError: there are checkpoints, but all of them are damaged.
         """
         folders = step_folders(self.folder)
         for folder in folders:
@@ -108,8 +108,8 @@ class Checkpoints:
                 logger.warning("checkpoint skipped: %s", error)
         if folders:
             raise StorageError(
-                f"{self.folder}: none of the {len(folders)} checkpoints is intact; "
-                "start anew with --overwrite"
+                f"{self.folder}: all {len(folders)} checkpoints are damaged; "
+                "start again with --overwrite"
             )
         return None
 
@@ -124,7 +124,7 @@ class Checkpoints:
         self._remove_old()
 
     def _remove_old(self) -> None:
-        """Keeps the newest intact ones; damaged ones are neither counted nor touched."""
+        """Keeps the newest intact checkpoints; damaged ones are neither counted nor removed."""
         folders = step_folders(self.folder)
         intact = 0
         for folder in folders if len(folders) > self.keep else ():
@@ -143,18 +143,18 @@ class Checkpoints:
         if broken:
             last = next(iter(step_folders(self.folder)), None)
             raise DivergedError(
-                f"NaN or infinity in {listing(broken)}; nothing is saved, "
+                f"NaN or infinity in {listing(broken)}; nothing was saved; "
                 f"the last checkpoint is {last or 'none'}"
             )
 
 
 def step_name(step: int) -> str:
-    """Returns the folder's name: "step_00001234"."""
+    """Returns the name of a checkpoint folder: "step_00001234"."""
     return f"step_{step:08d}"
 
 
 def step_folders(parent: Path) -> list[Path]:
-    """Returns the checkpoint folders below `parent`, the newest first."""
+    """Returns the checkpoint folders in `parent`, newest first."""
     if not parent.is_dir():
         return []
     found = {path: _STEP.fullmatch(path.name) for path in parent.iterdir() if path.is_dir()}
@@ -174,11 +174,11 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _move_aside(folder: Path) -> None:
-    """Makes room for a new checkpoint where a damaged one lies."""
+    """Renames a damaged checkpoint so that a new one can take its place."""
     if folder.exists():
         aside = folder.with_name(f"{folder.name}.damaged-{uuid.uuid4().hex[:8]}")
         try:
             folder.rename(aside)
         except OSError as error:
-            raise StorageError(f"{folder}: damaged, and cannot be moved: {error}") from error
-        logger.warning("%s was damaged; moved to %s", folder, aside.name)
+            raise StorageError(f"{folder}: damaged, and cannot be renamed: {error}") from error
+        logger.warning("%s was damaged; renamed to %s", folder, aside.name)

@@ -1,4 +1,4 @@
-"""What judging a model has in common, whatever the task: its batches and its result."""
+"""What evaluations of all tasks have in common: the loop over batches, and the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Loader(Protocol[B]):
-    """A finite, sized source of batches."""
+    """An iterable of batches with a known number of them."""
 
     def __iter__(self) -> Iterator[B]: ...
 
@@ -32,15 +32,15 @@ class Loader(Protocol[B]):
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found, over all ranks; as text it is the tables that people read.
+    """The result of an evaluation over all ranks; `str` gives tables for people to read.
 
     Attributes:
-        metrics: {task: {metric: value}}; NaN where there is no ground truth for it.
-        loss: Mean per image of each loss and of their sum, "loss"; None if not asked for.
+        metrics: {task: {metric: value}}; NaN where there is no ground truth.
+        loss: Mean per image of each loss, and of their sum as "loss"; None if not computed.
         explanation: Why an AP is zero or undefined; None otherwise.
-        per_class: AP by task and class name; NaN where a class has no instance.
-        errors: {task: {kind: {"count": how many, other names: what they cost}}}; empty for tasks
-            that do not tell errors apart.
+        per_class: AP by task and class name; NaN for classes without instances.
+        errors: {task: {kind: {"count": their number, other names: their cost}}}; empty for tasks
+            without an error breakdown.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -63,7 +63,7 @@ class EvaluationResult:
     def flat(self) -> dict[str, float | None]:
         """Returns one line of metrics: "bbox/AP", ..., "val_loss", "val_loss_cls", ...
 
-        Undefined values are None, as JSON has no NaN.
+        Undefined values are None, since JSON has no NaN.
         """
         line = {
             f"{task}/{name}": v for task, row in self.metrics.items() for name, v in row.items()
@@ -72,7 +72,7 @@ class EvaluationResult:
         return {name: _json_number(value) for name, value in line.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """Returns everything as plain JSON values, undefined numbers as None."""
+        """Returns all values as JSON types; undefined numbers become None."""
         content: dict[str, Any] = {
             "metrics": _json_table(self.metrics),
             "per_class": _json_table(self.per_class),
@@ -85,10 +85,10 @@ class EvaluationResult:
 
 
 def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Iterator[B]:
-    """Yields this rank's batches, asking `should_stop` as often as the rank with the most does.
+    """Yields this rank's batches; calls `should_stop` equally often on all ranks.
 
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: `should_stop` returned true.
     """
     rounds = max(distributed.all_gather_object(len(loader)))
     iterator = iter(loader)
@@ -101,7 +101,7 @@ def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Itera
 
 
 def _progress(rounds: int) -> Iterator[int]:
-    """Counts to `rounds`: a bar on a terminal, else about ten lines in the log."""
+    """Counts to `rounds`, with a progress bar on a terminal, or about ten log lines elsewhere."""
     if distributed.is_main() and sys.stderr.isatty():
         yield from tqdm(range(rounds), desc="evaluating", unit="batch", leave=False)
         return

@@ -1,4 +1,4 @@
-"""What a run leaves behind: weights, results, curves, pictures."""
+"""The results that a finished run writes: weights, metrics, curves, pictures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def finish(run: Run) -> None:
-    """Exports the weights of the last step and reports on them; every rank must call it.
+    """Exports the final weights and writes the results; every rank must call it.
 
     Raises:
-        StorageError: something cannot be written.
+        StorageError: a file cannot be written.
     """
     skipped = run.task.skipped()
     with run.exported_weights():
@@ -45,7 +45,7 @@ def _write_results(run: Run, result: EvaluationResult) -> None:
         "best": {"metric": run.task.score, "value": progress.best, "step": progress.best_step},
     }
     write_json(run.output / run_layout.RESULTS, results)
-    logger.info("each class:\n%s", per_class_table(result.per_class))
+    logger.info("results per class:\n%s", per_class_table(result.per_class))
     if result.errors:
         logger.info("errors:\n%s", errors_table(result.errors))
     logger.info("validation:\n%s", metrics_table(result.metrics))
@@ -57,6 +57,6 @@ def _write_skipped(file: Path, skipped: dict[str, list[str]]) -> None:
     for split, lines in skipped.items():
         if lines:
             logger.warning(
-                "%s: %d samples or annotations left out, see %s", split, len(lines), file
+                "%s: %d samples or annotations were left out, see %s", split, len(lines), file
             )
     write_json(file, skipped)

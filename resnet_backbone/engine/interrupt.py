@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM become a flag that training and evaluation ask for."""
+"""Turns SIGINT and SIGTERM into a flag that training and evaluation check."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 
 from resnet_backbone.utils import distributed
 
-# torchrun passes the terminal's Ctrl-C on, so one press can arrive twice within moments.
+# torchrun forwards the terminal's Ctrl-C, so a single press can arrive twice in quick succession.
 SECOND_PRESS_AFTER = 1.0  # seconds
 
 
 class StopFlag:
-    """Whether this process, or any rank, was asked to stop."""
+    """Whether this process, or any rank, was asked to stop by a signal."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -27,14 +27,14 @@ class StopFlag:
         return self._since is not None
 
     def on_any_rank(self) -> bool:
-        """Tells whether any rank was asked to stop; every rank must ask, and hears the same."""
+        """Returns whether any rank was asked to stop; a collective call with the same result."""
         return bool(distributed.all_reduce_sum(torch.tensor(float(bool(self)))) > 0)
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """Takes a signal.
+        """Handles a signal.
 
         Raises:
-            KeyboardInterrupt: a second SIGINT: the user does not want to wait for the checkpoint.
+            KeyboardInterrupt: on a second SIGINT, to stop without waiting for the checkpoint.
         """
         now = time.monotonic()
         if self._since is None:
@@ -45,7 +45,7 @@ class StopFlag:
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """Catches SIGINT and SIGTERM while the block runs; outside the main thread, nothing."""
+    """Catches SIGINT and SIGTERM inside the block; does nothing outside of the main thread."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag

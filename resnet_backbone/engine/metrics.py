@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: JSON lines, TensorBoard, a bar or log lines."""
+"""Metrics reported during a run: JSON lines, TensorBoard, and a progress bar or log lines."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Line = Mapping[str, float | int | None]
 
 
 class MetricsLog:
-    """Appends lines of numbers to a JSON-lines file and to TensorBoard.
+    """Appends metrics to a JSON-lines file and to TensorBoard.
 
     Args:
-        file: The JSON lines.
-        tensorboard: A folder.
-        step: From where the run goes on; what the file says about later steps is removed, and so
-            is an evaluation at this very step, which is done again.
+        file: The JSON-lines file.
+        tensorboard: The folder for TensorBoard.
+        step: The step at which the run starts or resumes. Lines of later steps are removed from the
+            file, and so is an evaluation at this step, because it is repeated.
 
     Raises:
-        StorageError: they cannot be written.
+        StorageError: the file or the folder cannot be written.
     """
 
     def __init__(self, file: Path, tensorboard: Path, step: int) -> None:
@@ -47,10 +47,10 @@ class MetricsLog:
             raise StorageError(f"{file.parent}: cannot be written: {error}") from error
 
     def write(self, step: int, line: Line) -> None:
-        """Adds a line.
+        """Appends the metrics of a step.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: they cannot be written.
         """
         try:
             self._file.write(json.dumps({"step": step, **line}) + "\n")
@@ -62,17 +62,17 @@ class MetricsLog:
             raise StorageError(f"{self.path}: cannot be written: {error}") from error
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Flushes and closes both files."""
         self._file.close()
         self._board.close()
 
 
 class ProgressBar:
-    """A bar on a terminal; elsewhere, and on other ranks than the main one, nothing.
+    """A progress bar on the terminal of the main rank; elsewhere it shows nothing.
 
     Args:
-        step: Steps done already.
-        total: All steps.
+        step: Steps already done.
+        total: Total number of steps.
         enabled: Whether this is the main rank.
     """
 
@@ -97,15 +97,15 @@ class ProgressBar:
         self._stack.close()
 
     def advance(self, loss: float) -> None:
-        """Counts a step and shows its loss behind the bar."""
+        """Counts a step and shows its loss next to the bar."""
         self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
         self._bar.update()
 
 
 class Clock:
-    """Tells apart the time that steps wait for data and the time that they compute.
+    """Measures separately how long steps wait for data and how long they compute.
 
-    On a GPU, work still under way at the end of a step counts for the next one.
+    On a GPU, work that is still running at the end of a step counts towards the next one.
     """
 
     def __init__(self) -> None:
@@ -114,20 +114,20 @@ class Clock:
         self._steps = self._all_steps = 0
 
     def start(self) -> None:
-        """Begins to count; time since the last call of any method does not."""
+        """Starts a step; the time since the last call of any method is not counted."""
         self._last = time.perf_counter()
 
     def loaded(self) -> None:
-        """The data of a step are there."""
+        """Marks that the data of the step are loaded."""
         self._data += self._lap()
 
     def computed(self) -> None:
-        """A step is done."""
+        """Marks that the step is done."""
         self._compute += self._lap()
         self._steps += 1
 
     def read(self, steps_left: int) -> dict[str, float]:
-        """Returns seconds per step since the last reading, and seconds until the end."""
+        """Returns the mean seconds per step since the last call, and the seconds that remain."""
         steps, self._all_steps = max(1, self._steps), self._all_steps + self._steps
         self._total += self._data + self._compute
         line = {
@@ -145,7 +145,7 @@ class Clock:
 
 
 def summary(line: Line) -> str:
-    """Returns a line of training metrics as a person reads it."""
+    """Formats a line of training metrics for the log."""
     losses = " ".join(
         f"{name.removeprefix('loss_')} {value:.3f}"
         for name, value in line.items()
@@ -161,7 +161,7 @@ def summary(line: Line) -> str:
 
 
 def _truncate(file: Path, step: int) -> None:
-    """Drops lines that will be written again, and a torn last one."""
+    """Removes lines that will be written again, and an incomplete last line."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -170,7 +170,7 @@ def _truncate(file: Path, step: int) -> None:
         raise StorageError(f"{file}: cannot be read: {error}") from error
     kept = [line for line in lines if _is_before(line, step)]
     if len(kept) < len(lines):
-        logger.info("%s: %d lines past step %d removed", file, len(lines) - len(kept), step)
+        logger.info("%s: removed %d lines past step %d", file, len(lines) - len(kept), step)
     write_file(file, "".join(f"{line}\n" for line in kept).encode())
 
 

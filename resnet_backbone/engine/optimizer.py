@@ -1,4 +1,4 @@
-"""Optimizers, which parameters they decay, and averaged weights."""
+"""Optimizers, weight decay groups, averaged weights, and gradient clipping."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optimizer:
     """Returns SGD with momentum, AdamW or LAMB over the parameters that are not frozen.
 
-    Weight decay is `weight_decay`, on the parameters of normalisation layers `weight_decay_norm`,
-    on other layers' biases `weight_decay_bias`.
+    Weight decay is `weight_decay_norm` for parameters of normalisation layers, `weight_decay_bias`
+    for biases of other layers, and `weight_decay` for the rest.
     """
     groups = decay_groups(
         model, solver.weight_decay, solver.weight_decay_norm, solver.weight_decay_bias
     )
-    # One kernel for all parameters instead of several for each, to the same numbers.
+    # `fused` and `foreach` use one kernel for all parameters; the results are the same.
     if solver.optimizer == "sgd":
         return torch.optim.SGD(
             groups,
@@ -37,7 +37,7 @@ def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optim
 
 
 def _lamb(groups: list[dict[str, object]], lr: float) -> torch.optim.Optimizer:
-    """LAMB (You et al. 2020) as ResNet strikes back uses it, which is timm's."""
+    """Returns timm's LAMB (You et al. 2020), which "ResNet strikes back" uses."""
     try:
         from timm.optim import Lamb
     except ImportError:
@@ -54,13 +54,13 @@ def decay_groups(
     weight_decay_norm: float,
     weight_decay_bias: float | None = None,
 ) -> list[dict[str, object]]:
-    """Returns parameter groups, split by decay; each trainable parameter is in exactly one.
+    """Returns parameter groups by weight decay; each trainable parameter is in exactly one.
 
     Args:
-        model: Of the parameters.
-        weight_decay: Of weights.
-        weight_decay_norm: Of all parameters of norms.
-        weight_decay_bias: Of other layers' biases; None: as of weights.
+        model: The model whose parameters are grouped.
+        weight_decay: Weight decay of weights.
+        weight_decay_norm: Weight decay of all parameters of normalisation layers.
+        weight_decay_bias: Weight decay of the other layers' biases; None: `weight_decay`.
     """
     bias = weight_decay if weight_decay_bias is None else weight_decay_bias
     decays: dict[Tensor, float] = {}
@@ -77,20 +77,20 @@ def decay_groups(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the rate of all groups."""
+    """Sets the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 class AveragedWeights:
-    """An exponential moving average of a model's parameters and float buffers.
+    """An exponential moving average of a model's parameters and floating-point buffers.
 
-    After n updates with weights w1..wn from w0 the average is
-    d^n w0 + (1 - d) sum_k d^(n-k) wk. Buffers of whole numbers are copied.
+    After n updates with weights w1..wn, starting from w0, the average is
+    d^n w0 + (1 - d) sum_k d^(n-k) wk. Integer buffers are copied.
 
     Args:
-        model: Its weights are where the average starts.
-        decay: d, below 1.
+        model: The model; its current weights are the start of the average.
+        decay: The decay d, below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -99,7 +99,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the average towards the model's present weights."""
+        """Moves the average towards the model's current weights."""
         present = model.state_dict()
         average, towards = [], []
         for name, tensor in self.tensors.items():
@@ -112,7 +112,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def swap(self, model: nn.Module) -> None:
-        """Exchanges the average with the model's weights; a second call undoes it."""
+        """Exchanges the average and the model's weights; a second call undoes it."""
         for name, tensor in model.state_dict().items():
             kept = tensor.clone()
             tensor.copy_(self.tensors[name])

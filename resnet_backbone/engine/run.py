@@ -1,4 +1,4 @@
-"""A run: its settings, task, state and output folder, set up or restored."""
+"""A run: its configuration, task, state and output folder; set up from the start or restored."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed, run_layout, seed
 from resnet_backbone.utils.logging import release
 
-ERROR = "error"  # what models call the fraction of training images that they get wrong
+ERROR = "error"  # the models' name for the fraction of misclassified training images
 
 logger = logging.getLogger(__name__)
 
 
 class Run:
-    """What the training loop works on. Every rank has one; only the main rank's writes files.
+    """What the training loop works on. Every rank has a Run; only the main rank's writes files.
 
-    As a context it keeps its files open; before that it writes nothing.
+    It is a context manager: files are open inside the block, and nothing is written before it.
 
     Args:
         task: Model and data.
-        cfg: Scaled to the batch size.
-        output: The run's folder, which is ours already.
-        device: This rank's.
+        cfg: The configuration, scaled to the batch size.
+        output: The output folder, already locked for this run.
+        device: This rank's device.
 
     Attributes:
-        result: Of the last evaluation.
+        result: The result of the last evaluation, or None.
     """
 
     def __init__(self, task: Task[Any], cfg: RunConfig, output: Path, device: torch.device) -> None:
@@ -74,10 +74,10 @@ class Run:
             self._log.close()
 
     def restore(self, found: Found) -> None:
-        """Takes over a checkpoint and says what was restored.
+        """Restores the state from a checkpoint, and logs what was restored.
 
         Raises:
-            DataError: the dataset is not the one that the run began with.
+            DataError: the dataset is not the one that the run was started with.
             StorageError: the checkpoint does not fit the model.
         """
         about = read_state_record(found.files)["about"]
@@ -98,24 +98,24 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """All steps are done, or evaluations have stopped improving."""
+        """Whether all steps are done, or early stopping ends the run."""
         patience = self.cfg.evaluation.patience
         progress = self.state.progress
-        tired = patience is not None and progress.without_improvement >= patience
-        return tired or progress.step >= self.cfg.solver.max_iter
+        stopped_early = patience is not None and progress.without_improvement >= patience
+        return stopped_early or progress.step >= self.cfg.solver.max_iter
 
     @property
     def checkpoint_is_due(self) -> bool:
-        """The step done last is one to save after; one to evaluate after always is."""
+        """Whether to save a checkpoint after this step; always before an evaluation."""
         due = self._is_due(self.cfg.checkpoint.period)
         return due or self.state.progress.evaluation_pending
 
     def save(self) -> None:
-        """Commits a checkpoint of the step done last; every rank must call it."""
+        """Saves a checkpoint after the current step; every rank must call it."""
         self.checkpoints.save(self.state, self._about())
 
     def count(self, result: StepResult, rate: float) -> None:
-        """Takes note of a step, and writes a line every `log_period` steps."""
+        """Records a step's values, and writes their means every `log_period` steps."""
         progress = self.state.progress
         progress.step += 1
         progress.evaluation_pending = self._is_due(self.cfg.evaluation.period)
@@ -134,7 +134,7 @@ class Run:
         logger.info("step %d/%d %s", progress.step, self.cfg.solver.max_iter, summary(line))
 
     def evaluate(self, stop: StopFlag) -> None:
-        """Judges the weights, keeps them if they are the best; every rank must call it.
+        """Evaluates the weights and saves them if they are the best; every rank must call it.
 
         Raises:
             Interrupted: a rank was asked to stop.
@@ -155,11 +155,11 @@ class Run:
 
     @contextmanager
     def exported_weights(self) -> Iterator[None]:
-        """Puts the weights that users get into the model: the averaged ones, if there are any."""
+        """Temporarily puts the weights to export into the model: the averaged ones, if any."""
         model, average = self.task.model, self.state.average
         if average is not None:
             average.swap(model)
-        # Statistics of normalisation differ between ranks; those of the main rank are saved.
+        # Running statistics of normalisation layers differ between ranks; use the main rank's.
         parameters = dict(model.named_parameters())
         for name, tensor in model.state_dict().items():
             if name not in parameters:
@@ -171,10 +171,10 @@ class Run:
                 average.swap(model)
 
     def how_to_continue(self) -> str:
-        """Returns the last words after a signal."""
+        """Returns how to continue the run after a signal has stopped it."""
         step = self.state.progress.step
         folder = self.checkpoints.folder / step_name(step)
-        return f"step {step} is saved in {folder}; the same command with --resume goes on from it"
+        return f"step {step} is saved in {folder}; continue with the same command and --resume"
 
     def _is_due(self, period: int) -> bool:
         step = self.state.progress.step
@@ -207,13 +207,13 @@ class Run:
         if len(about["class_names"]) != len(task.class_names):
             raise DataError(
                 f"{found.folder} was trained on {len(about['class_names'])} classes, "
-                f"but the annotations name {len(task.class_names)}"
+                f"but the annotations have {len(task.class_names)}"
             )
         for key, now in json.loads(json.dumps(task.identity())).items():
             if now != about[key]:
                 raise DataError(
                     f"{found.folder} was trained on other annotations: {key} was {about[key]}, "
-                    f"is {now}; restore them, or train in another folder (output=...)"
+                    f"now it is {now}; restore them, or use another folder (output=...)"
                 )
 
 
@@ -225,21 +225,21 @@ def begin_run(
     *,
     resume: bool,
 ) -> Run:
-    """Sets a run up, from the start or from its newest checkpoint; what is in the folder stays.
+    """Sets up a run from the start or from its newest checkpoint; removes nothing.
 
     Args:
-        task_type: What is trained.
-        settled: What `task_type` makes of the run's configuration.
-        output: The run's folder, which is ours already.
-        device: This rank's.
-        resume: Whether to go on from the newest checkpoint in `output`, if there is one.
+        task_type: The type of task to train.
+        settled: The completed configuration, from `task_type.settle`.
+        output: The output folder, already locked for this run.
+        device: This rank's device.
+        resume: Whether to continue from the newest checkpoint in `output`, if there is one.
 
     Raises:
-        ConfigError: ranks cannot share the batch, the checkpoint was written with other settings,
+        ConfigError: the batch cannot be divided among the ranks, the checkpoint has other settings,
             or the task cannot be built.
-        DataError: the data cannot be used, or are not those that the run began with.
+        DataError: the data cannot be used, or are not those that the run was started with.
         WeightsError: the initial weights cannot be loaded.
-        StorageError: all checkpoints are damaged, or the newest does not fit the model.
+        StorageError: all checkpoints are damaged, or the newest one does not fit the model.
     """
     cfg = scale_to_batch(settled.cfg, distributed.world_size())
     checkpoints = Checkpoints(output, cfg.checkpoint.keep)
@@ -258,7 +258,7 @@ def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:
     checkpoints.prepare()
     found = checkpoints.newest()
     if found is None:
-        logger.warning("%s: nothing to resume; this run begins at step 0", output)
+        logger.warning("%s: no checkpoint to resume from; starting at step 0", output)
     return found
 
 

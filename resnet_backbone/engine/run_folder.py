@@ -1,4 +1,4 @@
-"""The output folder of a run: one run at a time, and never two runs mixed."""
+"""The output folder of a run, which holds one run and is used by one process at a time."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from resnet_backbone.utils.trees import leaves
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs are then not kept apart
+except ImportError:  # on Windows, where the folder is not locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 _FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, BACKBONE, CURVES, ENVIRONMENT, SKIPPED)
-# Folder -> pattern of the files in it that are ours.
+# Folder -> pattern of the files that a run writes there.
 _FOLDERS = {TENSORBOARD: "events.out.tfevents.*", PICTURES: "*.jpg"}
 
-# What may change between the parts of a run: how long, how often, where, how fast.
+# Settings that may change when a run is resumed: its length, intervals, paths, device and workers.
 MAY_CHANGE = (
     "name",
     "output",
@@ -61,19 +61,19 @@ MAY_CHANGE = (
     "checkpoint",
 )
 
-DETECTRON2 = "last_checkpoint"  # what its trainer leaves, and we never do
+DETECTRON2 = "last_checkpoint"  # a file that detectron2's trainer writes, and this engine never
 
 logger = logging.getLogger(__name__)
 
 
 def open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Locks the folder until `stack` is closed and makes sure that this run may have it.
+    """Locks the folder until `stack` is closed, and checks that this run may use it.
 
-    Nothing is removed yet: what is to be discarded is, by `discard`, when the run can begin.
+    Nothing is removed yet; `discard` removes an earlier run once the new one is ready to start.
 
     Raises:
-        ConfigError: `resume` and `overwrite` are both asked for.
-        StorageError: the folder cannot be written, is in use, or holds a run to be left alone.
+        ConfigError: both `resume` and `overwrite` are set.
+        StorageError: the folder cannot be written, is in use, or holds a run that must be kept.
     """
     stack.enter_context(locked(output))
     claim(output, resume=resume, overwrite=overwrite)
@@ -81,10 +81,10 @@ def open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Makes the folder, if need be, and keeps other runs out of it while the block runs.
+    """Creates the folder if necessary, and locks it against other runs inside the block.
 
     Raises:
-        StorageError: it cannot be written, or another process is at work in it.
+        StorageError: it cannot be written, or another process has locked it.
     """
     try:
         storage.make_folder(output)
@@ -95,25 +95,25 @@ def locked(output: Path) -> Iterator[None]:
     with lock:
         if fcntl is not None:
             try:
-                # The system lets go of it however the process ends.
+                # The operating system releases this lock however the process ends.
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise StorageError(f"{output}: another process is training here") from error
-            # Loader processes would share the lock, and outlive us by seconds if we are killed.
+            # Worker processes would inherit the lock, and keep it for seconds if we are killed.
             os.register_at_fork(after_in_child=lock.close)
         yield
 
 
 def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Makes sure that what is in the folder is wanted there.
+    """Checks that the folder's content may be continued or overwritten as requested.
 
     Raises:
-        ConfigError: both ways of dealing with an earlier run are asked for.
-        StorageError: there is an earlier run and neither is asked for, or one that is not ours is
-            to be resumed.
+        ConfigError: both `resume` and `overwrite` are set.
+        StorageError: there is an earlier run but neither is set, or the run to resume was written
+            by detectron2's trainer.
     """
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite contradict each other; give one of them")
+        raise ConfigError("--resume and --overwrite exclude each other; give only one of them")
     found = earlier_run(output)
     if resume and (output / DETECTRON2).exists() and not (output / "checkpoints").exists():
         raise StorageError(
@@ -128,17 +128,17 @@ def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def discard(output: Path) -> None:
-    """Removes what an earlier run has written, if there is one, and nothing else.
+    """Removes the files of an earlier run, if there is one, and nothing else.
 
     Raises:
-        StorageError: it cannot be removed.
+        StorageError: they cannot be removed.
     """
     if earlier_run(output):
         _remove_run(output)
 
 
 def earlier_run(output: Path) -> list[str]:
-    """Returns the names in the folder that a run would have written."""
+    """Returns the names in the folder that belong to a run."""
     folders = ("checkpoints", "best", *_FOLDERS)
     return [name for name in (*_FILES, *folders) if (output / name).exists()]
 
@@ -148,20 +148,21 @@ def check_space(output: Path, needed: int) -> None:
     free = shutil.disk_usage(output).free
     if free < needed:
         raise StorageError(
-            f"{output}: {free / 1e9:.2f} GB are free, but two checkpoints take {needed / 1e9:.2f}"
+            f"{output}: two checkpoints need {needed / 1e9:.2f} GB, but only {free / 1e9:.2f} are "
+            "free"
         )
 
 
 def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path) -> None:
-    """Refuses to continue a run with other settings.
+    """Checks that a run is continued with the settings it was started with.
 
     Args:
         saved: The configuration in the checkpoint, as JSON values.
-        cfg: The one to continue with.
-        checkpoint: Named in the error.
+        cfg: The configuration to continue with.
+        checkpoint: The checkpoint's folder, for messages.
 
     Raises:
-        ConfigError: they differ in more than `MAY_CHANGE`; lists every difference.
+        ConfigError: they differ in more than `MAY_CHANGE`; the message lists every difference.
     """
     before, now = dict(leaves(saved)), dict(leaves(cfg.model_dump(mode="json")))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
@@ -173,14 +174,14 @@ def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path
     if lines:
         raise ConfigError(
             f"{checkpoint} was written with other settings:{''.join(lines)}\n"
-            "Continue with the same ones, or train in another folder (output=...)"
+            "continue with the same settings, or train in another folder (output=...)"
         )
     for key in changed:
         logger.info("%s: %s before, %s from now on", key, before.get(key), now.get(key))
 
 
 def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
-    """Writes the settings and the environment, from which the run could be repeated.
+    """Writes the configuration and the environment, so that the run can be repeated.
 
     Raises:
         StorageError: they cannot be written.
@@ -202,7 +203,7 @@ def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
 
 
 def _probe(output: Path) -> None:
-    """Does once what every checkpoint will do, before hours are spent."""
+    """Tries what saving a checkpoint needs, before hours of training are spent."""
     probe = output / f".probe-{uuid.uuid4().hex}"
     moved = probe.with_suffix(".moved")
     try:
@@ -228,5 +229,5 @@ def _remove_run(output: Path) -> None:
             for path in (output / name).glob(pattern):
                 path.unlink()
     except OSError as error:
-        raise StorageError(f"{output}: the earlier run cannot be removed: {error}") from error
-    logger.info("%s: the earlier run is removed", output)
+        raise StorageError(f"{output}: cannot remove the earlier run: {error}") from error
+    logger.info("%s: removed the earlier run", output)

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step, and schedules fitted to the real batch size."""
+"""The learning rate schedule, and its scaling to the batch size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnet_backbone.config.strict_yaml import read_text
 from resnet_backbone.engine.plateau import drops
 from resnet_backbone.errors import ConfigError
 
-IMAGES_PER_RANK = 2  # detectron2's, 16 on 8 GPUs
+IMAGES_PER_RANK = 2  # as detectron2: 16 images on 8 GPUs
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -22,19 +22,19 @@ logger = logging.getLogger(__name__)
 def learning_rate(
     solver: SolverConfig, step: int, *, history: Sequence[float] = (), warm: bool = True
 ) -> float:
-    """Returns the rate of a step, counted from 0; there is no other state than the arguments.
+    """Returns the learning rate of a step; depends only on the arguments.
 
-    During warm-up the schedule's rate is multiplied by a factor that rises linearly from
-    `warmup_factor` to 1 (Goyal et al. 2017, section 2.2, in detectron2's form), or that is
+    During warm-up the schedule's rate is multiplied by a factor. It rises linearly from
+    `warmup_factor` to 1 (Goyal et al. 2017, section 2.2, in detectron2's form), or stays at
     `warmup_factor` until `warm` (He et al. 2016, section 4.2).
 
     Args:
-        solver: Settings.
-        step: Steps done.
-        history: The results of all evaluations so far, smaller ones better.
+        solver: The configuration's section `solver`.
+        step: The step, counted from 0.
+        history: The metric of all evaluations so far, with a sign such that lower is better.
         warm: Whether the training error has fallen below `warmup_until_error`.
     """
-    share = _share(solver, step, history)
+    share = _fraction(solver, step, history)
     if solver.warmup_until_error is not None:
         return solver.lr * share * (1.0 if warm else solver.warmup_factor)
     if step < solver.warmup_iters:
@@ -43,8 +43,8 @@ def learning_rate(
     return solver.lr * share
 
 
-def _share(solver: SolverConfig, step: int, history: Sequence[float]) -> float:
-    """What is left of the rate, apart from warm-up."""
+def _fraction(solver: SolverConfig, step: int, history: Sequence[float]) -> float:
+    """Returns the learning rate as a fraction of `solver.lr`, without warm-up."""
     if solver.schedule == "cosine":
         least = solver.min_lr / solver.lr
         return least + (1.0 - least) * 0.5 * (
@@ -58,24 +58,24 @@ def _share(solver: SolverConfig, step: int, history: Sequence[float]) -> float:
 
 
 def scale_to_batch(cfg: C, world_size: int) -> C:
-    """Returns the configuration with its batch size decided and everything scaled to it.
+    """Returns the configuration with its batch size filled in and the schedule scaled to it.
 
-    The linear rule (Goyal et al. 2017, section 2.1): k times the images per step take k times the
-    rate and a k-th of the steps. Keys that were given on the command line are taken literally. The
-    result says `scale: false`, so that scaling it again changes nothing.
+    The linear scaling rule (Goyal et al. 2017, section 2.1): for a k times larger batch, the
+    learning rate is multiplied and the numbers of steps are divided by k. Keys given on the command
+    line are not scaled. The result has `scale: false`, so that scaling it again changes nothing.
 
     Raises:
-        ConfigError: the images of a step cannot be shared evenly by ranks and forward passes.
+        ConfigError: the batch cannot be divided evenly among ranks and micro-batches.
     """
     batch_size = _batch_size(cfg.solver, world_size)
     factor = batch_size / cfg.solver.reference_batch_size
     tree: dict[str, Any] = cfg.model_dump()
     tree["solver"] |= {"batch_size": batch_size, "scale": False}
     if cfg.solver.scale and factor != 1.0:
-        literal = _literal_keys(cfg.overrides)
+        explicit = _explicit_keys(cfg.overrides)
         for section, key in _SCALED:
             if key in tree[section]:
-                _scale(tree[section], f"{section}.{key}", key, factor, literal)
+                _scale(tree[section], f"{section}.{key}", key, factor, explicit)
     return type(cfg).model_validate(tree)
 
 
@@ -96,19 +96,19 @@ def _batch_size(solver: SolverConfig, world_size: int) -> int:
         return IMAGES_PER_RANK * shares
     if solver.batch_size % shares:
         raise ConfigError(
-            f"solver.batch_size is {solver.batch_size}, but {world_size} ranks with "
-            f"solver.accumulate {solver.accumulate} share it; expected a multiple of {shares}"
+            f"solver.batch_size is {solver.batch_size}, expected a multiple of {shares}: "
+            f"{world_size} ranks x {solver.accumulate} micro-batches (solver.accumulate)"
         )
     return solver.batch_size
 
 
 def _scale(
-    section: dict[str, Any], path: str, key: str, factor: float, literal: frozenset[str]
+    section: dict[str, Any], path: str, key: str, factor: float, explicit: frozenset[str]
 ) -> None:
-    """Scales one key in place and says so."""
+    """Scales one key in place and logs the change."""
     before = section[key]
-    if path in literal:
-        logger.info("%s: %s, as given on the command line, not scaled", path, before)
+    if path in explicit:
+        logger.info("%s: %s, not scaled, because it is given on the command line", path, before)
         return
     if key == "lr":
         section[key] = before * factor
@@ -124,20 +124,20 @@ def _scale(
 
 
 def _steps(count: int, factor: float) -> int:
-    """Scales a number of steps; 0, which means never, stays 0, and others do not become it."""
+    """Scales a number of steps. 0 means never and stays 0; other numbers stay at least 1."""
     return max(1, round(count / factor)) if count else 0
 
 
 def _ascending(steps: Iterable[int]) -> tuple[int, ...]:
-    """Moves apart what rounding has put onto one step."""
+    """Separates steps that are equal after rounding."""
     apart: list[int] = []
     for step in steps:
         apart.append(max(step, apart[-1] + 1) if apart else step)
     return tuple(apart)
 
 
-def _literal_keys(overrides: tuple[str, ...]) -> frozenset[str]:
-    """The keys of the command line, whether given singly or as a mapping of a whole section."""
+def _explicit_keys(overrides: tuple[str, ...]) -> frozenset[str]:
+    """Returns the keys set on the command line, singly or as part of a section's mapping."""
     keys = set()
     for override in overrides:
         path, _, text = override.partition("=")

@@ -1,4 +1,4 @@
-"""Everything that a step of training changes, and its way into files and back."""
+"""The state of training, and how it is written to and read from files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ FILES = (MODEL_FILE, OPTIMIZER_FILE, AVERAGE_FILE, STATE_FILE)
 
 @dataclass
 class Progress:
-    """How far a run is; plain numbers that go into the checkpoint as they are.
+    """The progress of a run, in plain numbers that the checkpoint stores.
 
     Attributes:
         step: Optimizer steps done.
-        best: The best result so far; None before there was one.
-        best_step: After how many steps that was.
-        without_improvement: Evaluations since.
-        history: The results of all evaluations, smaller ones better; what a plateau is seen in.
-        warm: Warm-up is over that lasts until the training error has fallen.
-        evaluation_pending: The step done last is still to be evaluated. Checkpoints are taken
-            before evaluations, so that a signal in one loses nothing; a resumed run does it first.
+        best: The best value of the metric so far; None before the first.
+        best_step: The step at which it was reached.
+        without_improvement: Number of evaluations since then.
+        evaluation_pending: Whether the evaluation of the current step is still to be done. The
+            checkpoint is saved before the evaluation, so that a signal during the evaluation loses
+            nothing; a resumed run starts with it.
+        history: The metric of all evaluations, with a sign such that lower is better; used to
+            detect a plateau.
+        warm: Whether the warm-up that depends on the training error is over.
         window: Sums of the losses since the last log line.
-        window_steps: How many steps these are.
+        window_steps: Number of steps in these sums.
     """
 
     step: int = 0
@@ -51,7 +53,7 @@ class Progress:
     window_steps: int = 0
 
     def judge(self, score: float | None, *, lower_is_better: bool) -> bool:
-        """Takes note of an evaluation's result; returns whether it is the best so far."""
+        """Records the metric of an evaluation; returns whether it is the best so far."""
         sign = 1.0 if lower_is_better else -1.0
         if score is not None:
             self.history.append(sign * score)
@@ -64,17 +66,17 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """What has to be saved so that training goes on as if it had not stopped.
+    """What must be saved for training to continue as if it had not been interrupted.
 
-    The learning rate is a function of the step, the data order one of seed and step: neither has
-    state of its own.
+    The learning rate depends only on the step, and the order of the data only on seed and step, so
+    neither has any state.
 
     Attributes:
-        model: Not wrapped by DDP.
-        optimizer: Over the model's trainable parameters.
-        scaler: Scales the loss where gradients are fp16; disabled otherwise.
-        average: Averaged weights, if the run keeps them.
-        progress: See there.
+        model: The model, not wrapped by DDP.
+        optimizer: The optimizer of the model's trainable parameters.
+        scaler: The loss scaler for fp16; disabled otherwise.
+        average: The averaged weights, if `solver.ema_decay` is set.
+        progress: The step and the results so far.
     """
 
     model: nn.Module
@@ -84,24 +86,24 @@ class TrainState:
     progress: Progress = field(default_factory=Progress)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Returns all tensors by file and name, not copied."""
+        """Returns all tensors, by file and name, without copying them."""
         files = {MODEL_FILE: self.model.state_dict(), OPTIMIZER_FILE: self._slots()}
         if self.average is not None:
             files[AVERAGE_FILE] = self.average.tensors
         return files
 
     def size(self) -> int:
-        """Returns about how many bytes a checkpoint takes, also before the first step."""
+        """Returns the approximate size of a checkpoint in bytes, even before the first step."""
         weights = sum(t.nbytes for file in self.tensors().values() for t in file.values())
         slots = 1 if isinstance(self.optimizer, torch.optim.SGD) else 2
         trained = (p for group in self.optimizer.param_groups for p in group["params"])
         return weights + (0 if self.optimizer.state else slots * sum(p.nbytes for p in trained))
 
     def to_files(self, about: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-        """Yields names and contents of a checkpoint's files.
+        """Yields the name and content of each file of a checkpoint.
 
         Args:
-            about: JSON values to store along: what the state belongs to.
+            about: JSON values to store with it: configuration, dataset, random generators.
         """
         for name, tensors in self.tensors().items():
             yield name, pack(tensors)
@@ -113,10 +115,10 @@ class TrainState:
         yield STATE_FILE, json.dumps(record).encode()
 
     def from_files(self, files: Mapping[str, bytes]) -> None:
-        """Takes over what `to_files` wrote, into tensors of the same memory layout as before.
+        """Restores what `to_files` wrote; tensors keep their memory format.
 
         Raises:
-            StorageError: the files belong to another model or other settings.
+            StorageError: the files belong to another model or to other settings.
         """
         record = read_state_record(files)
         own = self.tensors()
@@ -130,14 +132,14 @@ class TrainState:
         self.progress = Progress(**record["progress"])
 
     def _slots(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, under "momentum_buffer/backbone.conv1.weight" and the like."""
+        """Returns the optimizer's tensors, by "momentum_buffer/backbone.conv1.weight" etc."""
         slots = {
             f"{slot}/{name}": value
             for name, parameter in self.model.named_parameters()
             for slot, value in self.optimizer.state.get(parameter, {}).items()
             if isinstance(value, Tensor)
         }
-        # LAMB counts its steps once for all parameters of a group.
+        # LAMB keeps one step count per parameter group.
         counts = {
             f"{_GROUP}/{index}": group["step"]
             for index, group in enumerate(self.optimizer.param_groups)
@@ -156,28 +158,28 @@ class TrainState:
             if name not in parameters:
                 raise StorageError(f"{OPTIMIZER_FILE}: the model has no parameter {name!r}")
             parameter = parameters[name]
-            # AdamW's step counts are read on the host; everything else lies like its parameter.
+            # AdamW's step counts stay on the CPU; other slots have their parameter's layout.
             if slot != "step":
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             self.optimizer.state[parameter][slot] = value
 
 
 def read_state_record(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Returns what is not tensors: "progress", "scaler", and "about" as given to `to_files`."""
+    """Returns everything but the tensors: "progress", "scaler", and "about" (see `to_files`)."""
     return json.loads(files[STATE_FILE])
 
 
 @torch.no_grad()
 def _fill(own: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: str) -> None:
-    """Copies by name; nothing may be left over on either side."""
+    """Copies tensors by name; the names must be the same on both sides."""
     wrong = sorted(own.keys() ^ saved.keys()) or [
-        f"{name} {list(saved[name].shape)} instead of {list(own[name].shape)}"
+        f"{name} has shape {list(saved[name].shape)}, expected {list(own[name].shape)}"
         for name in own
         if saved[name].shape != own[name].shape
     ]
     if wrong:
         raise StorageError(
-            f"{file}: belongs to another model; {len(wrong)} tensors do not fit: "
+            f"{file}: belongs to another model; {len(wrong)} tensors do not match: "
             f"{', '.join(wrong[:5])}"
         )
     for name, tensor in own.items():

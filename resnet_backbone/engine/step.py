@@ -1,4 +1,4 @@
-"""One optimizer step, and what all ranks learn from it."""
+"""One optimizer step on all ranks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.text import listing
 
-LOSS = "loss"  # how the names of losses begin
-IMAGES_SHOWN = 8  # of each rank, where a loss is not finite
+LOSS = "loss"  # prefix of the names of losses
+IMAGES_SHOWN = 8  # per rank, in the message about a loss that is not finite
 
 T = TypeVar("T", float, Tensor)
 
@@ -30,11 +30,11 @@ _AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step found, alike on all ranks.
+    """The result of a step, the same on all ranks.
 
     Attributes:
-        values: Mean over ranks of whatever the model returned: losses, and what is only reported.
-        stop: Some rank was asked to stop.
+        values: Mean over ranks of the model's outputs: losses, and values that are only reported.
+        stop: Whether any rank was asked to stop.
     """
 
     values: dict[str, float]
@@ -42,23 +42,23 @@ class StepResult:
 
     @property
     def loss(self) -> float:
-        """The sum of the losses."""
+        """The total loss."""
         return total_loss(self.values)
 
 
 def total_loss(values: Mapping[str, T]) -> T:
-    """Returns the sum of those values that are losses; others are only reported."""
+    """Returns the sum of the values that are losses; the others are only reported."""
     return sum(value for name, value in values.items() if name.startswith(LOSS))  # type: ignore
 
 
 class Stepper:
-    """Does optimizer steps: forward passes, backward passes, update, average.
+    """Performs optimizer steps: forward and backward passes, update, averaging.
 
     Args:
-        state: Changed by every step, the count of steps excepted.
+        state: The training state; every step changes it, except for the step count.
         network: `state.model`, or DDP around it.
-        solver: Settings.
-        device: Where batches go.
+        solver: The configuration's section `solver`.
+        device: The device that batches are moved to.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class Stepper:
         self.device = device
 
     def step(self, batches: Sequence[Batch | ImageBatch], rate: float, *, stop: bool) -> StepResult:
-        """Updates the weights by the mean gradient of the batches of all ranks.
+        """Updates the weights with the mean gradient of the batches of all ranks.
 
         Args:
-            batches: This rank's; one forward pass each.
+            batches: This rank's micro-batches.
             rate: Learning rate.
             stop: Whether this rank was asked to stop.
 
         Raises:
-            DivergedError: on every rank, if a loss of any is not finite; the weights are then
-                those of the step before.
+            DivergedError: on all ranks, if a loss on any of them is not finite; the weights are
+                then those of the previous step.
         """
         state = self.state
         set_learning_rate(state.optimizer, rate)
         state.optimizer.zero_grad(set_to_none=True)
-        news = self._gradients(batches, stop)
-        result = news.read()
+        transfer = self._gradients(batches, stop)
+        result = transfer.read()
         if not all(map(math.isfinite, result.values.values())):
-            raise self._diverged(news.own, batches, rate)
+            raise self._diverged(transfer.own, batches, rate)
         if self.solver.clip_grad_norm is not None:
             state.scaler.unscale_(state.optimizer)
             clip_gradients(self.network.parameters(), self.solver.clip_grad_norm)
@@ -97,11 +97,11 @@ class Stepper:
             state.average.update(state.model)
         return result
 
-    def _gradients(self, batches: Sequence[Batch | ImageBatch], stop: bool) -> _News:
-        """Runs all passes forward and backward.
+    def _gradients(self, batches: Sequence[Batch | ImageBatch], stop: bool) -> _Transfer:
+        """Runs the forward and backward passes of all micro-batches.
 
-        The losses set off on their way to the host before the last backward pass, so that asking
-        for them does not leave the GPU without work.
+        The transfer of the losses to the host starts before the last backward pass, so that reading
+        them does not leave the GPU idle.
         """
         total = None
         for index, batch in enumerate(batches):
@@ -113,9 +113,9 @@ class Stepper:
                 vector = torch.stack([share.detach().float() for share in shares.values()])
                 total = vector if total is None else total + vector
                 if last:
-                    news = _News(list(values), total, stop)
+                    transfer = _Transfer(list(values), total, stop)
                 self.state.scaler.scale(total_loss(shares)).backward()
-        return news
+        return transfer
 
     def _without_sync(self) -> AbstractContextManager[None]:
         if isinstance(self.network, DistributedDataParallel):
@@ -141,13 +141,13 @@ class Stepper:
         )
 
 
-class _News:
-    """Losses and stop flags, summed over ranks in one message, on their way to the host."""
+class _Transfer:
+    """Losses and stop flags, summed over ranks in one message, being copied to the host."""
 
     def __init__(self, names: Sequence[str], values: Tensor, stop: bool) -> None:
         self.names = names
         self._own = values
-        # full() is a kernel; a tensor made on the host would have to be waited for.
+        # full() is a kernel; copying a tensor from the host would require synchronisation.
         flag = torch.full((1,), float(stop), device=values.device)
         total = distributed.all_reduce_sum(torch.cat([values, flag]))
         self._arriving = total.to("cpu", non_blocking=True)
@@ -161,7 +161,7 @@ class _News:
         return dict(zip(self.names, self._own.tolist(), strict=True))
 
     def read(self) -> StepResult:
-        """Waits for the message, not for what the device was given to do after it."""
+        """Waits for this message only, not for work that was submitted to the device later."""
         if self._arrived is not None:
             self._arrived.synchronize()
         *values, stops = self._arriving.tolist()

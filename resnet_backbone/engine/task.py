@@ -1,4 +1,4 @@
-"""What a run needs of its task: the place where model, data and evaluator meet."""
+"""The interface between a run and its task, which combines model, data and evaluation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ C = TypeVar("C", bound=RunConfig)
 
 @dataclass(frozen=True)
 class Settled(Generic[C]):
-    """A configuration that leaves nothing open.
+    """A configuration that is complete.
 
     Attributes:
-        cfg: With everything decided that was left to the initial weights.
+        cfg: The configuration, with the values that it left to the initial weights.
         weights: The initial weights, read once, for the task's constructor, which knows their type;
-            None: there are none.
-        warnings: What can be trained like this but hardly should be; logged when the log is open.
+            None if there are none.
+        warnings: Warnings about unwise settings; they are logged when the log is open.
     """
 
     cfg: C
@@ -35,21 +35,21 @@ class Settled(Generic[C]):
 
 
 class Task(ABC, Generic[C]):
-    """A model, the images to train it on, and those to judge it by.
+    """A model, the images to train it on, and the images to evaluate it on.
 
-    The model maps a batch in training mode to a dictionary of 0-dim tensors: those called "loss..."
-    are summed and minimised, others are only reported.
+    In training mode the model maps a batch to a dictionary of 0-dim tensors. Those whose names
+    start with "loss" are summed and minimised, the others are only reported.
 
     Args:
-        cfg: Settled, and scaled to the batch size.
-        device: Where the model goes.
-        weights: What `settle` has read.
+        cfg: The completed configuration, scaled to the batch size.
+        device: The device of the model.
+        weights: The initial weights that `settle` has read.
 
     Attributes:
-        model: On its device.
-        class_names: By class index.
+        model: The model, on its device.
+        class_names: The name of each class.
         score: The metric that decides which weights are best.
-        lower_is_better: Of that metric.
+        lower_is_better: Whether lower values of that metric are better.
     """
 
     model: nn.Module
@@ -60,39 +60,39 @@ class Task(ABC, Generic[C]):
     @classmethod
     @abstractmethod
     def settle(cls, cfg: C) -> Settled[C]:
-        """Returns `cfg` with everything decided that it leaves to the weights it starts from."""
+        """Returns `cfg` with the values that it leaves to the initial weights filled in."""
 
     @abstractmethod
     def __init__(self, cfg: C, device: torch.device, weights: Any = None) -> None: ...  # noqa: ANN401
 
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:
-        """Yields this rank's share of all batches from `start_step` on, without end."""
+        """Yields this rank's micro-batches from `start_step` on, without end."""
 
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
-        """Judges the model as it is; every rank must call it."""
+        """Evaluates the model with its current weights; every rank must call it."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """Returns JSON values by which a resumed run knows its data, "class_names" among them."""
+        """Returns JSON values that identify the dataset to a resumed run, with "class_names"."""
 
     @abstractmethod
     def card(self, result: EvaluationResult | None) -> dict[str, str]:
-        """Returns what is stored with exported weights, from which the model can be rebuilt.
+        """Returns the metadata stored with exported weights, from which the model can be rebuilt.
 
         Args:
-            result: What the weights reach, where that is known.
+            result: The evaluation of the weights, if there is one.
         """
 
     @abstractmethod
     def skipped(self) -> dict[str, list[str]]:
-        """Returns a line for everything that was left out of the data; every rank must call it."""
+        """Returns, by split, a line for each sample left out; every rank must call it."""
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns what is exported, by the names that users load it with."""
+        """Returns the weights to export, under the names that users load them by."""
         return self.model.state_dict()
 
     @abstractmethod
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
-        """Writes what this task leaves beside weights and results; on the main rank."""
+        """Writes this task's additional results to `folder`; main rank only."""

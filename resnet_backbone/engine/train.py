@@ -1,4 +1,4 @@
-"""Training: the loop, from the first step, or from where it stopped, to the last."""
+"""The training loop, from the first step, or from where the run was interrupted, to the last."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ logger = logging.getLogger(__name__)
 def train(
     task_type: type[Task[C]], cfg: C, *, resume: bool = False, overwrite: bool = False
 ) -> Path:
-    """Trains, evaluates and draws what `cfg` describes; every rank calls it.
+    """Trains and evaluates the model that `cfg` describes; every rank must call it.
 
     Args:
-        task_type: `DetectionTask` or `ClassificationTask`, or another of your own.
-        cfg: Of that task; not yet scaled to the batch size.
+        task_type: `DetectionTask`, `ClassificationTask`, or a task of your own.
+        cfg: The task's configuration, not yet scaled to the batch size.
         resume: Continue the run in the output folder; start it if there is none.
         overwrite: Discard the run in the output folder.
 
     Returns:
-        The output folder: config.yaml, log.txt, metrics.jsonl, tensorboard/, checkpoints/, best/,
-        model.safetensors, results.json, curves.png and what the task adds.
+        The output folder with config.yaml, log.txt, metrics.jsonl, tensorboard/, checkpoints/,
+        best/, model.safetensors, results.json, curves.png and what the task adds.
 
     Raises:
-        ConfigError: settings that cannot work, here or with the checkpoint to resume from.
-        DataError: images or annotations that cannot be used.
-        WeightsError: initial weights that cannot be loaded.
+        ConfigError: the settings cannot work, or differ from those of the checkpoint to resume.
+        DataError: the images or annotations cannot be used.
+        WeightsError: the initial weights cannot be loaded.
         StorageError: the folder cannot be written, or holds another run.
         DivergedError: a loss is not finite.
-        Interrupted: SIGINT or SIGTERM; the state is saved.
+        Interrupted: SIGINT or SIGTERM was received; the state is saved.
     """
     device = pick_device(cfg.device)
     check_device(cfg, device)
@@ -63,12 +63,12 @@ def train(
             distributed.on_main(
                 lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
             )
-            # An earlier run, and with it its log, stays until nothing of this one can be refused.
+            # An earlier run and its log are kept until nothing can prevent this run from starting.
             log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
             for warning in settled.warnings:
                 logger.warning(warning)
             run = begin_run(task_type, settled, output, device, resume=resume)
-            del settled  # and with it the initial weights, which the model has a copy of
+            del settled  # frees the initial weights, which the model has copied
             if not resume:
                 distributed.on_main(lambda: run_folder.discard(output))
             stack.enter_context(run)
@@ -83,7 +83,7 @@ def train(
 
 
 def _loop(run: Run, stop: StopFlag) -> None:
-    """Steps until all are done, or evaluations have stopped improving."""
+    """Trains until all steps are done, or until early stopping."""
     solver, progress = run.cfg.solver, run.state.progress
     if progress.evaluation_pending:
         run.evaluate(stop)
@@ -111,8 +111,8 @@ def _loop(run: Run, stop: StopFlag) -> None:
 
 
 def check_device(cfg: RunConfig, device: torch.device) -> None:
-    """Raises ConfigError for settings that only work on a GPU."""
+    """Raises ConfigError for settings that require a GPU."""
     if device.type == "cpu" and cfg.solver.amp != "off":
         raise ConfigError(f"solver.amp is {cfg.solver.amp}, which needs a GPU; set solver.amp=off")
     if device.type == "cpu" and cfg.norm == "SyncBN":
-        raise ConfigError("the norm is SyncBN, which needs GPUs; BN is like it on one")
+        raise ConfigError("the norm is SyncBN, which needs GPUs; BN is the same on one device")

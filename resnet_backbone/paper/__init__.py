@@ -1,1 +1,1 @@
-"""What the paper measured, measured again."""
+"""The paper's measurements, repeated and compared with the published numbers."""

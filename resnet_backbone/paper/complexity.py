@@ -15,7 +15,7 @@ from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.errors import ConfigError
 
-# He et al. 2016, table 1 and section 3.3, in multiply-adds of one image of 224 x 224.
+# He et al. 2016, table 1 and section 3.3, in multiply-adds for one image of 224 x 224.
 PAPER_MULTIPLY_ADDS = {
     "resnet18": 1.8e9,
     "resnet34": 3.6e9,
@@ -27,7 +27,7 @@ PAPER_MULTIPLY_ADDS = {
     "vgg16": 15.3e9,
     "vgg19": 19.6e9,
 }
-# Table 6, whose first row is 0.27M.
+# Table 6; 0.27M is its first ResNet.
 PAPER_PARAMETERS = {
     "resnet20_cifar": 0.27e6,
     "resnet32_cifar": 0.46e6,
@@ -36,18 +36,18 @@ PAPER_PARAMETERS = {
     "resnet110_cifar": 1.7e6,
     "resnet1202_cifar": 19.4e6,
 }
-BYTES = 4  # of a float32
+BYTES = 4  # per float32
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a network.
+    """Counts for one part of a network.
 
     Attributes:
         name: "stem", "res2" and so on, "head", or "total".
-        parameters: How many numbers are trained.
-        multiply_adds: Of convolutions and linear layers, for one image.
-        activations: Numbers that convolutions and linear layers put out, for one image.
+        parameters: Number of trainable parameters.
+        multiply_adds: Multiply-adds of convolutions and linear layers, for one image.
+        activations: Number of output values of convolutions and linear layers, for one image.
     """
 
     name: str
@@ -62,18 +62,18 @@ class Part:
 
 
 def measure(name: str, *, size: int | None = None, **options: Any) -> list[Part]:  # noqa: ANN401
-    """Returns the parts of a classifier, from the image on, and their total.
+    """Returns the counts for each part of a classifier, from input to output, and their total.
 
-    Multiply-adds are what the paper calls FLOPs: convolutions and linear layers count, norms and
-    additions do not (fvcore counts them likewise).
+    Multiply-adds are what the paper calls FLOPs. As in fvcore, convolutions and linear layers
+    count, norms and additions do not.
 
     Args:
-        name: A registered network, or "vgg16" or "vgg19", which the paper compares with.
-        size: Side of the square image; None: 224, or 32 for the networks of CIFAR.
-        **options: See `create_backbone`.
+        name: A registered network, or "vgg16" or "vgg19", with which the paper compares.
+        size: Side of the square image in pixels; None: 224, or 32 for the CIFAR networks.
+        **options: Options of the network, see `create_backbone`.
 
     Raises:
-        ConfigError: no such network, or an option that it does not have.
+        ConfigError: there is no such network, or it does not have such an option.
     """
     model = _vgg(name) if name.startswith("vgg") else _classifier(name, options)
     side = size or (32 if name.endswith("_cifar") else 224)
@@ -104,14 +104,14 @@ def _vgg(name: str) -> nn.Module:
 
     builders = {"vgg16": torchvision.models.vgg16, "vgg19": torchvision.models.vgg19}
     if name not in builders:
-        raise ConfigError(f"unknown network {name!r}; of VGG, {' and '.join(builders)} are known")
+        raise ConfigError(f"unknown network {name!r}; known VGG networks: {', '.join(builders)}")
     with torch.device("meta"):
         model = builders[name]()
     return model.to_empty(device="cpu")
 
 
 def _part(key: str) -> str:
-    """Returns the part that a module or parameter called `key` belongs to."""
+    """Returns the part to which the module or parameter called `key` belongs."""
     first = key.partition(".")[0]
     if first.startswith("layer"):
         return f"res{int(first.removeprefix('layer')) + 1}"
@@ -119,9 +119,9 @@ def _part(key: str) -> str:
 
 
 def _count(model: nn.Module, images: torch.Tensor) -> tuple[Counter[str], Counter[str]]:
-    """Returns multiply-adds and activations by part."""
+    """Returns the multiply-adds and the activations of each part."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch.jit, which fvcore builds on
+        warnings.simplefilter("ignore")  # about torch.jit, which fvcore uses
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
     totals = []
     for analysis, deformable in (
@@ -134,7 +134,7 @@ def _count(model: nn.Module, images: torch.Tensor) -> tuple[Counter[str], Counte
             warnings.simplefilter("ignore")
             counts = analysis.by_module_and_operator()
         total: Counter[str] = Counter()
-        # What the network itself calls, the folded first convolution, is not in any child.
+        # Operations outside of any child module belong to the folded first convolution.
         children = {key: counts[key] for key, _ in model.named_children()}
         for key, operators in children.items():
             total[_part(key)] += _multiplying(operators)
@@ -149,7 +149,7 @@ def _multiplying(operators: dict[str, float]) -> int:
 
 
 def _deformable_multiply_adds(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """As many as the ordinary convolution of its shape has."""
+    """Counts as many as for an ordinary convolution of the same shape."""
     _, *taps = inputs[1].type().sizes()
     return Counter({"deform_conv2d": math.prod(outputs[0].type().sizes()) * math.prod(taps)})
 

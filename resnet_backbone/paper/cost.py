@@ -1,6 +1,6 @@
-"""What it would cost to train the paper's networks as the paper did: an estimate, not a promise.
+"""Estimates what training the paper's networks on the paper's schedules would cost.
 
-Published throughputs of one network are carried over to the others by their multiply-adds.
+The published throughput of one network is scaled to the others by their multiply-adds.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from resnet_backbone.paper.complexity import Part, measure
 from resnet_backbone.paper.published import ENSEMBLE, Schedule
 from resnet_backbone.paper.published_detection import COCO_ITERATIONS
 
-# Images per second of ResNet-50's training on one A100-80GB with mixed precision (NVIDIA,
-# DeepLearningExamples, PyTorch 21.03).
+# Training throughput of ResNet-50 in images per second, on one A100-80GB with mixed precision
+# (NVIDIA, DeepLearningExamples, PyTorch 21.03).
 IMAGENET_RATE = ("resnet50", 2470.0)
-# Such small networks wait for launches, so that ImageNet's figure would promise too much: 20 to 30
-# minutes for 164 to 200 epochs of ResNet-20 on a GPU of 8 GB (varun-suresh.github.io).
+# Such small networks are limited by kernel launches, so scaling ImageNet's throughput would be too
+# optimistic. Published: 20 to 30 minutes for 164 to 200 epochs of ResNet-20 on an 8 GB GPU
+# (varun-suresh.github.io).
 CIFAR_RATE = ("resnet20_cifar", 6000.0)
-# Seconds per step of 16 images on 8 V100: Faster R-CNN, ResNet-101-C4 (detectron2, MODEL_ZOO.md).
+# Seconds per step of 16 images on 8 V100, Faster R-CNN with ResNet-101-C4 (detectron2's
+# MODEL_ZOO.md).
 DETECTION_STEP, DETECTION_GPUS = 0.619, 8
-# Steps of 16 images; the paper does not say how long it trained for VOC. Detectron2's
-# PascalVOC-Detection/faster_rcnn_R_50_C4.yaml trains so long.
+# Steps of 16 images. The paper does not state its schedule for VOC; this is the one of detectron2's
+# PascalVOC-Detection/faster_rcnn_R_50_C4.yaml.
 VOC_ITERATIONS = 18_000
 
 ASSUMPTIONS = {
@@ -31,20 +33,20 @@ ASSUMPTIONS = {
     "20 to 30 minutes for 164 to 200 epochs), other networks by their multiply-adds",
     "coco": "GPU-hours are an estimate: Faster R-CNN with ResNet-101-C4 at 0.619 s per step of 16 "
     "images on 8 V100 (detectron2's model zoo), the paper's 320,000 steps",
-    "voc": "GPU-hours are an estimate: the step of table 8; 18,000 steps, as detectron2 does; "
-    "the paper does not say how many",
+    "voc": "GPU-hours are an estimate: the time per step of table 8 and 18,000 steps as in "
+    "detectron2; the paper does not state the number of steps",
 }
 
 
 def training_hours(network: str, schedule: Schedule) -> float:
-    """Returns the estimated GPU-hours of a network on the paper's schedule.
+    """Returns the estimated GPU-hours of training a network on the paper's schedule.
 
     Args:
-        network: A registered network, or "ensemble" for the six of table 5.
-        schedule: The paper's.
+        network: A registered network, or "ensemble" for the six networks of table 5.
+        schedule: The paper's schedule.
 
     Raises:
-        ConfigError: no such network.
+        ConfigError: there is no such network.
     """
     if network == "ensemble":
         return sum(training_hours(member, schedule) for member in ENSEMBLE)
@@ -54,19 +56,20 @@ def training_hours(network: str, schedule: Schedule) -> float:
 
 
 def detection_hours(table: str) -> float:
-    """Returns the estimated GPU-hours of the detector of "table7" or "table8"."""
+    """Returns the estimated GPU-hours for the detector of "table7" or "table8"."""
     steps = {"table7": VOC_ITERATIONS, "table8": COCO_ITERATIONS}[table]
     return steps * DETECTION_STEP * DETECTION_GPUS / 3600
 
 
 @lru_cache(maxsize=64)
 def total(network: str, *, stride_in_1x1: bool = False) -> Part:
-    """Returns parameters, multiply-adds and activations of a whole network, counted once.
+    """Returns the counts of a whole network, cached.
 
-    Each further block of a 6n + 2 network costs the same, so the deepest one need not be built.
+    All further blocks of a 6n + 2 network cost the same, so the deepest one is extrapolated instead
+    of built.
 
     Raises:
-        ConfigError: no such network.
+        ConfigError: there is no such network.
     """
     deepest = re.fullmatch(r"(resnet|plain)1202_cifar", network)
     if deepest is None:

@@ -1,4 +1,4 @@
-"""The paper's figures of recorded runs."""
+"""Draws the paper's figures from recorded runs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from resnet_backbone.report.paper_figures import ErrorCurve, LayerCurve
 
 
 def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Draws every figure for which something is recorded; figure 3 is computed.
+    """Draws every figure for which there are recorded runs, and figure 3, which is computed.
 
-    Curves of one figure are of runs under the same conditions; the seed is the lowest recorded.
+    All curves of a figure come from runs under the same conditions, with the lowest recorded seed.
 
     Args:
-        records: All that are recorded.
-        folder: Made if need be; files of the same names are replaced.
+        records: All recorded runs.
+        folder: The output folder, created if necessary; existing files are replaced.
 
     Returns:
         The PNG files.
@@ -89,7 +89,7 @@ def _errors(figure: PublishedFigure, runs: dict[str, Runs]) -> Figure:
 
 
 def _under_conditions(figure: Figure, runs: Iterable[Runs]) -> Figure:
-    """Writes above a figure on what it was trained, and what was not as in the paper."""
+    """Writes the dataset, and the deviations from the paper, above a figure."""
     words = [(found.records[0].data.name, *found.deviations) for found in runs]
     figure.suptitle("; ".join(dict.fromkeys(chain.from_iterable(words))), fontsize="small")
     return figure

@@ -1,4 +1,4 @@
-"""Whether gradients reach every layer (He et al. 2016, section 4.1, "Plain Networks")."""
+"""Checks whether gradients reach every layer (He et al. 2016, section 4.1, "Plain Networks")."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resnet_backbone.errors import ConfigError
 
 @dataclass(frozen=True)
 class GradientNorm:
-    """The gradient of one convolution.
+    """The gradient norm of one convolution.
 
     Attributes:
-        name: Of the convolution, as in `named_modules`.
-        norm: L2 norm of the gradient of the mean cross-entropy with respect to its weights.
+        name: The convolution's name in `named_modules`.
+        norm: L2 norm of the gradient of the mean cross-entropy with respect to its weight.
     """
 
     name: str
@@ -26,20 +26,19 @@ class GradientNorm:
 
 
 def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor) -> list[GradientNorm]:
-    """Measures the gradient of each convolution, in the order in which the network holds them.
+    """Measures the gradient norm of each convolution, in the order of `named_modules`.
 
     The paper argues that plain networks do not suffer from vanishing gradients: with batch
-    normalisation the gradients of the deep ones "exhibit healthy norms". The network is copied and
-    computes in training mode, with the statistics of this batch, as a training step does; weight
-    decay is left out.
+    normalisation, their gradients "exhibit healthy norms". The network is copied and run in
+    training mode, with batch statistics, as in a training step; weight decay is not included.
 
     Args:
-        network: Maps images to scores float[B, K].
-        images: float[B, 3, H, W], as the network takes them.
+        network: Maps images to logits float[B, K].
+        images: float[B, 3, H, W], normalised as the network expects.
         labels: int64[B].
 
     Raises:
-        ConfigError: no convolution is trained.
+        ConfigError: the network has no trainable convolution.
     """
     measured = copy.deepcopy(network).train()
     convolutions = {
@@ -48,7 +47,7 @@ def gradient_norms(network: nn.Module, images: Tensor, labels: Tensor) -> list[G
         if isinstance(module, nn.Conv2d) and module.weight.requires_grad
     }
     if not convolutions:
-        raise ConfigError("gradient norms: found no convolution that is trained, expected some")
+        raise ConfigError("gradient norms: the network has no trainable convolution")
     loss = F.cross_entropy(measured(images).float(), labels)
     gradients = torch.autograd.grad(loss, list(convolutions.values()))
     return [

@@ -1,4 +1,4 @@
-"""Figure 7 and section 4.1's look at gradients, of recorded runs."""
+"""Figure 7 and section 4.1's gradient norms, from recorded runs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def _missing(network: str, label: str, paper: str) -> Row:
 
 
 def measured(records: Sequence[Record], network: str, what: str) -> Runs | None:
-    """Returns the most comparable runs of a network of those whose layers were measured.
+    """Returns the most comparable runs of a network that have layer measurements, or None.
 
     Args:
-        records: All that are recorded.
-        network: Our name.
+        records: All recorded runs.
+        network: The network's name in this package.
         what: "layer_responses" or "gradient_norms".
     """
     found = find_runs(_with(records, what), network, CIFAR_SCHEDULE)
@@ -36,7 +36,7 @@ def measured(records: Sequence[Record], network: str, what: str) -> Runs | None:
 
 
 def figure_7(records: Sequence[Record]) -> ComparisonTable:
-    """Returns the mean response of each network, and whether they stand as in the paper."""
+    """Compares the mean response of each network, and their order, with the paper's figure."""
     rows = []
     for network in FIGURE_7_NETWORKS:
         found = measured(records, network, "layer_responses")
@@ -62,7 +62,7 @@ def _assumed(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _claim(records: Sequence[Record], smaller: str, larger: str) -> Row:
-    label = f"{smaller} responds less than {larger}"
+    label = f"{smaller} has smaller responses than {larger}"
     pair = find_pair(_with(records, "layer_responses"), (smaller, larger), CIFAR_SCHEDULE)
     if pair is None:
         return Row(label, "yes", NOTHING, "-", "needs both, run under the same conditions")
@@ -72,7 +72,7 @@ def _claim(records: Sequence[Record], smaller: str, larger: str) -> Row:
 
 
 def gradient_check(records: Sequence[Record]) -> ComparisonTable:
-    """Returns the smallest and the largest gradient of each network."""
+    """Returns the smallest and the largest gradient norm of each network."""
     rows = []
     for network in (*PLAIN_CIFAR, *RESIDUAL_CIFAR):
         found = measured(records, network, "gradient_norms")
@@ -88,7 +88,7 @@ def gradient_check(records: Sequence[Record]) -> ComparisonTable:
 
 
 def mean_over_layers(layers: Sequence[Layer]) -> float:
-    """Returns the mean over the layers."""
+    """Returns the mean of the layers' values."""
     return statistics.fmean(layer.value for layer in layers)
 
 

@@ -1,4 +1,4 @@
-"""Which recorded runs belong to which number of the paper, and how far they are comparable."""
+"""Matches recorded runs to numbers in the paper, and lists how they deviate from the paper."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ IMAGENET_NAMES = ("imagenet", "imagenet1k", "ilsvrc", "ilsvrc2012", "ilsvrc2015"
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one network that differ in nothing but their seeds.
+    """Runs of one network that differ only in their seeds.
 
     Attributes:
-        records: One or more.
-        deviations: What is not as in the paper, in words; empty: the runs are comparable.
+        records: One or more records.
+        deviations: Deviations from the paper, in words; empty if the runs are comparable.
     """
 
     records: tuple[Record, ...]
@@ -30,7 +30,7 @@ class Runs:
 
     @property
     def images(self) -> int:
-        """Images that each of the runs has seen."""
+        """Number of training images that each of the runs has processed."""
         training = self.records[0].training
         return training.steps * training.batch_size
 
@@ -40,12 +40,12 @@ class Runs:
         statistic: Statistic = "mean of 5 runs",
         testing: str = "single",
     ) -> float | None:
-        """Returns an error of the last step in percent, over the seeds; None: not recorded.
+        """Returns the final error over the seeds, in percent; None if it is not recorded.
 
         Args:
-            name: "test_error" is the top-1 error.
-            statistic: The best one, or else the mean.
-            testing: How images were tested.
+            name: Which error; "test_error" is the top-1 error.
+            statistic: "best of 5 runs" gives the minimum over the seeds, anything else the mean.
+            testing: The test method, as in `evaluation.testing`.
         """
         found = [_error(record, name, testing) for record in self.records]
         values = [value for value in found if value is not None]
@@ -55,13 +55,13 @@ class Runs:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the test error over the seeds, in percent points."""
+        """Standard deviation of the test error over the seeds, in percentage points."""
         errors = [100 * record.test.top1_error for record in self.records]
         return statistics.stdev(errors) if len(errors) > 1 else None
 
     @property
     def origin(self) -> str:
-        """Configuration, data, seeds, steps, machine and date, on one line."""
+        """Configuration, dataset, seeds, steps, machine and date, on one line."""
         first = self.records[0]
         seeds = ", ".join(str(seed) for seed in sorted(record.seed for record in self.records))
         parts = [
@@ -85,12 +85,12 @@ def _error(record: Record, name: ErrorName, testing: str) -> float | None:
 
 
 def find_runs(records: Iterable[Record], network: str, schedule: Schedule) -> list[Runs]:
-    """Returns the runs of a network on the paper's data set, the most comparable ones first.
+    """Returns the runs of a network on the paper's dataset, most comparable first.
 
     Args:
-        records: All that are recorded.
-        network: Our name.
-        schedule: The paper's.
+        records: All recorded runs.
+        network: The network's name in this package.
+        schedule: The paper's schedule.
     """
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
@@ -115,7 +115,7 @@ def find_pair(
 def find_together(
     records: Sequence[Record], networks: Sequence[str], schedule: Schedule
 ) -> Mapping[str, Runs]:
-    """Returns runs under the same conditions of as many of the networks as there are."""
+    """Returns runs under the same conditions, for as many of the networks as possible."""
     found: dict[tuple[object, ...], dict[str, Runs]] = {}
     for network in networks:
         for runs in find_runs(records, network, schedule):
@@ -130,9 +130,9 @@ def _comparable(group: Mapping[str, Runs]) -> tuple[int, int]:
 
 
 def conditions(record: Record) -> tuple[object, ...]:
-    """Returns what must be equal where two runs are compared.
+    """Returns what must be equal for two runs to be comparable.
 
-    A plateau comes when it comes, so there the steps may differ.
+    With a plateau schedule the number of steps may differ, since it depends on the error.
     """
     training = record.training
     if training.kind == "plateau":
@@ -141,7 +141,7 @@ def conditions(record: Record) -> tuple[object, ...]:
 
 
 def dataset_of(record: Record) -> str | None:
-    """Returns "cifar10" or "imagenet", also for copies of them, or None."""
+    """Returns "cifar10" or "imagenet", also for copies of these datasets, otherwise None."""
     name = re.sub(r"[-_ ]", "", record.data.name.lower())
     if name.startswith("cifar10") and not name.startswith("cifar100"):
         return "cifar10"
@@ -149,7 +149,7 @@ def dataset_of(record: Record) -> str | None:
 
 
 def deviations(record: Record, schedule: Schedule) -> tuple[str, ...]:
-    """Returns in what a run is not the paper's, in words."""
+    """Returns how a run deviates from the paper, in words."""
     ours = record.training
     found = []
     if ours.steps * ours.batch_size < schedule.images and not _plateaued(record, schedule):
@@ -158,23 +158,24 @@ def deviations(record: Record, schedule: Schedule) -> tuple[str, ...]:
     elif ours.steps * ours.batch_size > schedule.images:
         found.append("longer than the schedule")
     if ours.batch_size != schedule.batch_size:
-        found.append(f"batch {ours.batch_size} for {schedule.batch_size}")
+        found.append(f"batch size {ours.batch_size} instead of {schedule.batch_size}")
     if ours.lr != schedule.lr:
-        found.append(f"rate {ours.lr:g} for {schedule.lr:g}")
+        found.append(f"learning rate {ours.lr:g} instead of {schedule.lr:g}")
     if not _drops_alike(record, schedule):
-        found.append("other drops of the rate")
+        found.append("different drops of the learning rate")
     if record.data.hold_out:
         found.append(f"tested on {record.data.hold_out:,} held-out training images")
     return (*found, *ours.extras)
 
 
 def _plateaued(record: Record, schedule: Schedule) -> bool:
-    """Whether the run could have gone on for so long but ended when the error stood still."""
+    """Returns whether the run was long enough for the paper's schedule but stopped early."""
     ours = record.training
     return ours.kind == "plateau" and ours.max_iter * ours.batch_size >= schedule.images
 
 
 def _drops_alike(record: Record, schedule: Schedule) -> bool:
+    """Returns whether the learning rate drops at the same fractions of the schedule."""
     ours = record.training
     if not schedule.milestones:
         return ours.kind == "plateau"

@@ -1,4 +1,4 @@
-"""What is measured on the trained network of a run: layer responses and gradients."""
+"""Measurements on the trained network of a run: layer responses and gradient norms."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from resnet_backbone.errors import DataError
 from resnet_backbone.paper.gradients import gradient_norms
 from resnet_backbone.paper.responses import layer_responses
 
-BATCH = 128  # images whose responses are computed at once
+BATCH = 128  # images per forward pass
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a network does with given images.
+    """Measurements of a network on given images.
 
     Attributes:
-        responses: (3x3 convolution, standard deviation), see `layer_responses`.
-        gradients: (convolution, L2 norm), see `gradient_norms`.
+        responses: (name of a 3x3 convolution, standard deviation), see `layer_responses`.
+        gradients: (name of a convolution, L2 norm), see `gradient_norms`.
     """
 
     responses: list[tuple[str, float]]
@@ -27,22 +27,21 @@ class Measured:
 
 
 def measure_run(network: nn.Module, images: Tensor, labels: Tensor) -> Measured:
-    """Measures both on the same images.
+    """Measures layer responses and gradient norms on the same images.
 
     Args:
-        network: Trained; maps images to scores float[B, K].
-        images: float[N, 3, H, W], as the network takes them. Gradients are those of one batch of
-            the first `BATCH` images, as many as the paper trains CIFAR's networks with.
+        network: The trained network, which maps images to logits float[B, K].
+        images: float[N, 3, H, W], normalised as the network expects. Gradients are computed from
+            one batch, the first `BATCH` images; this is the paper's batch size for CIFAR.
         labels: int64[N].
 
     Raises:
-        DataError: there are no images, or not as many labels.
-        ConfigError: the network has no 3x3 convolution with a norm behind, or trains none.
+        DataError: there are no images, or not the same number of labels.
+        ConfigError: the network has no 3x3 convolution followed by a norm, or no trainable
+            convolution.
     """
     if len(images) == 0 or len(images) != len(labels):
-        raise DataError(
-            f"got {len(images)} images and {len(labels)} labels, expected as many, one or more"
-        )
+        raise DataError(f"got {len(images)} images and {len(labels)} labels, expected equally many")
     responses = layer_responses(network, images.split(BATCH))
     gradients = gradient_norms(network, images[:BATCH], labels[:BATCH])
     return Measured(

@@ -1,7 +1,7 @@
-"""The paper's numbers of classification (He et al. 2016, tables 2 to 6).
+"""The paper's classification results (He et al. 2016, tables 2 to 6).
 
-The counts of table 1 and the parameters of table 6 are in `paper.complexity`, which computes ours;
-figures are in `paper.published_figures`, detection in `paper.published_detection`.
+The counts of table 1 and the parameters of table 6 are in `paper.complexity`, which also computes
+ours. Figures are in `paper.published_figures`, detection results in `paper.published_detection`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class Published:
     """One number of a table.
 
     Attributes:
-        label: The row, as the paper calls it.
-        value: In percent: an error, or a (mean) average precision.
-        metric: What it is.
-        network: Our name for the network; None: a method of others that the paper quotes, or one
-            that is no single network.
-        statistic: Over which runs.
-        spread: Standard deviation over the runs, in percent points, where it is given.
-        condition: What is said of this row alone.
+        label: The row's name in the paper.
+        value: The error, AP or mAP, in percent.
+        metric: What `value` is.
+        network: The network's name in this package; None for other authors' results that the paper
+            quotes, and for ensembles and other systems.
+        statistic: Over which runs it is computed.
+        spread: Standard deviation over the runs in percentage points, if the paper states it.
+        condition: What applies to this row only.
     """
 
     label: str
@@ -39,15 +39,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long the paper trained.
+    """The paper's training schedule.
 
     Attributes:
         dataset: "cifar10" or "imagenet".
-        max_iter: Steps, at most.
-        milestones: Steps at which the rate is divided by 10; empty: when the error plateaus.
-        lr: At the beginning.
+        max_iter: Maximum number of steps.
+        milestones: Steps at which the learning rate is divided by 10; empty: on plateaus of the
+            error.
+        lr: Initial learning rate.
         batch_size: Images per step.
-        training_images: Of the data set; they say how many epochs the steps are.
+        training_images: Number of images in the training set, to convert steps to epochs.
     """
 
     dataset: str
@@ -59,11 +60,11 @@ class Schedule:
 
     @property
     def images(self) -> int:
-        """Images seen in the whole training, each as often as it is seen."""
+        """Number of images processed in the whole training, with repetitions."""
         return self.max_iter * self.batch_size
 
 
-# Section 4.2: the rate and the milestones were decided on 45k / 5k of the training images.
+# Section 4.2: learning rate and milestones were chosen on a 45k / 5k split of the training images.
 CIFAR_SCHEDULE = Schedule("cifar10", 64_000, (32_000, 48_000), 0.1, 128, 50_000)
 # Section 3.4: up to 60 x 10^4 iterations.
 IMAGENET_SCHEDULE = Schedule("imagenet", 600_000, (), 0.1, 256, 1_281_167)
@@ -71,13 +72,13 @@ IMAGENET_SCHEDULE = Schedule("imagenet", 600_000, (), 0.1, 256, 1_281_167)
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of numbers that were measured under one condition.
+    """A table of numbers that were measured under the same conditions.
 
     Attributes:
         key: "table2" and so on.
-        title: What it compares, and under which condition.
-        testing: How each image was classified, as `evaluation.testing` calls it.
-        schedule: How the networks were trained; None for detectors.
+        title: What is compared, and under which conditions.
+        testing: The test method, as in `evaluation.testing`.
+        schedule: The training schedule; None for detectors.
         rows: The numbers.
     """
 
@@ -161,8 +162,8 @@ TABLE_5 = PublishedTable(
         *_errors("ResNet (ILSVRC'15)", None, 3.57, "ensemble", "6 models, two of them ResNet-152"),
     ),
 )
-# The paper names two of the six members of its ensemble; the other four are supposed here, to say
-# what training them costs.
+# The paper names two of the six members of its ensemble. The other four are assumed here, to
+# estimate the cost of training.
 ENSEMBLE = ("resnet34", "resnet34_c", "resnet50", "resnet101", "resnet152", "resnet152")
 
 TABLE_6 = PublishedTable(

@@ -1,4 +1,4 @@
-"""The paper's numbers of detection (He et al. 2016, appendices A and B, tables 7 to 12)."""
+"""The paper's detection results (He et al. 2016, appendices A and B, tables 7 to 12)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _precisions(
     return (Published(label, ap50, "AP50", network), Published(label, ap, "AP", network))
 
 
-# Faster R-CNN whose res5 works on every region (C4), with frozen batch normalisation (appendix A).
+# Faster R-CNN with res5 applied to each region (C4) and frozen batch normalisation (appendix A).
 TABLE_7 = PublishedTable(
     "table7",
     "PASCAL VOC test, mAP in %, Faster R-CNN",
@@ -34,8 +34,8 @@ TABLE_8 = PublishedTable(
         *_precisions("ResNet-101", 48.4, 27.2, "resnet101"),
     ),
 )
-# What tables 9 to 12 add to table 8 (box refinement, context, regions of several scales) is no part
-# of this library.
+# The additions of tables 9 to 12 (box refinement, context, multi-scale testing) are not part of
+# this package.
 TABLE_9 = PublishedTable(
     "table9",
     "COCO, AP in %, ResNet-101; each row adds to the one before",
@@ -74,7 +74,7 @@ TABLE_12 = PublishedTable(
     ),
 )
 
-# Section B: "8-GPU implementation"; the RPN step and the Fast R-CNN step each run so long.
+# Section B, "8-GPU implementation": the RPN step and the Fast R-CNN step have this length each.
 COCO_ITERATIONS = 240_000 + 80_000
 DETECTION_TABLES = (TABLE_7, TABLE_8)
 BEYOND = (TABLE_9, TABLE_10_11, TABLE_12)

@@ -1,4 +1,4 @@
-"""What the paper's figures show and claim (He et al. 2016, figures 1, 4, 6 and 7)."""
+"""What the paper's figures show and what its text claims about them (He et al. 2016)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ RESIDUAL_CIFAR = (
     "resnet110_cifar",
 )
 
-# Which network ends with the lower error of the two.
+# (network with the lower final error, which error, network with the higher final error)
 Claim = tuple[str, Literal["training_error", "test_error"], str]
 
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """Curves of a figure, whose message is which network ends below which.
+    """A figure with error curves, whose message is which network ends with the lower error.
 
     Attributes:
         key: "figure1" and so on.
         title: What it shows.
-        schedule: How the networks were trained.
-        networks: Whose curves are drawn.
-        claims: What the paper's text says of them.
+        schedule: The training schedule.
+        networks: The networks whose curves are drawn.
+        claims: What the paper's text says about them.
     """
 
     key: str
@@ -76,8 +76,8 @@ FIGURE_6 = PublishedFigure(
         ("resnet56_cifar", "test_error", "plain56_cifar"),
     ),
 )
-# Section 4.2: the responses of residual networks are generally smaller than those of plain ones,
-# and the deeper a residual network, the less each layer changes the signal.
+# Section 4.2: residual networks generally have smaller responses than plain ones, and the deeper a
+# residual network, the less each layer modifies the signal.
 FIGURE_7_NETWORKS = (
     *("plain20_cifar", "plain56_cifar"),
     *("resnet20_cifar", "resnet56_cifar", "resnet110_cifar"),

@@ -1,4 +1,4 @@
-"""From the folder of a finished run to a file of `results/`, from which tables are printed."""
+"""Records a finished run in a file of `results/`, from which tables are printed."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ from resnet_backbone.utils.run_layout import CONFIG, ENVIRONMENT, METRICS, RESUL
 from resnet_backbone.utils.storage import make_folder, write_file
 
 MAX_POINTS = 300
-LAST_SHARE = 20  # the final training error is that of so manieth a part of the steps
+LAST_SHARE = 20  # the final training error is the mean over the last 1/20 of the steps
 TRAINING_ERROR, TEST_ERROR = "error", "classification/top1_error"
-# A path from the root: at the beginning of an argument, behind "=" or in a list. What it ends in
-# says enough; the rest is the machine's.
+# An absolute path, at the start of an argument, after "=" or in a list. Only its last part is kept;
+# the folders are specific to the machine.
 _ABSOLUTE = re.compile(r"""(?<![^\s=\[,"'])(?:~|[A-Za-z]:)?[/\\](?:[^,\]"'=/\\]+[/\\]+)*""")
 
 
 def record_run(run_folder: Path, results_folder: Path, measured: Measured | None = None) -> Path:
-    """Writes what a finished classification run has found, and from what, without its weights.
+    """Writes the results and the origin of a finished classification run, without its weights.
 
-    What tools/evaluate.py has left in folders below, of the run's own weights, is recorded too.
+    Evaluations of the run's own weights by tools/evaluate.py, in subfolders, are recorded too.
 
     Args:
-        run_folder: Its output folder; the record is called as this folder is.
-        results_folder: Made if need be.
-        measured: Layer responses and gradient norms of the trained network, if they are wanted.
+        run_folder: The run's output folder; the record has the same name.
+        results_folder: The folder for records, created if necessary.
+        measured: Layer responses and gradient norms of the trained network, or None.
 
     Returns:
-        The file written. A record of the same run is replaced.
+        The file written. An existing record of the same run is replaced.
 
     Raises:
-        StorageError: a file of the run is missing or damaged, the record cannot be written, or
-            another run's record is there.
-        ConfigError: the run is no classification run.
+        StorageError: a file of the run is missing or damaged, the record cannot be written, or a
+            record of another run has this name.
+        ConfigError: the run is not a classification run.
     """
     record = _record(run_folder, measured)
     file = results_folder / f"{run_folder.resolve().name}.json"
     if file.exists() and _identity(read_record(file)) != _identity(record):
         raise StorageError(
-            f"{file}: records another run; rename the folder {run_folder}, or remove the record"
+            f"{file}: records another run; rename the folder {run_folder}, or remove this record"
         )
     make_folder(file.parent)
     write_file(file, (record.model_dump_json(indent=1) + "\n").encode())
@@ -69,13 +69,13 @@ def record_run(run_folder: Path, results_folder: Path, measured: Measured | None
 
 
 def thinned(steps: Sequence[int], values: Sequence[float], *, average: bool) -> Curve:
-    """Returns at most `MAX_POINTS` points, the last one among them.
+    """Returns a curve of at most `MAX_POINTS` points, which includes the last point.
 
     Args:
-        steps: Ascending.
-        values: As many.
-        average: A point is the mean of those it stands for, as training errors are means already;
-            otherwise the last of them.
+        steps: Steps, ascending.
+        values: The value at each step.
+        average: Whether a point is the mean of the values it represents (for training errors, which
+            are means already), or else the last of them.
     """
     group = -(-len(steps) // MAX_POINTS) or 1
     ends = range(len(steps), 0, -group)
@@ -85,7 +85,7 @@ def thinned(steps: Sequence[int], values: Sequence[float], *, average: bool) -> 
 
 
 def without_machine(arguments: Sequence[str]) -> str:
-    """Returns a command line in which absolute paths are cut to their last parts."""
+    """Returns a command line in which absolute paths are reduced to their last part."""
     words = [_ABSOLUTE.sub("", word) for word in arguments]
     return " ".join(f'"{word}"' if " " in word else word for word in words)
 
@@ -124,7 +124,7 @@ Series = tuple[list[int], list[float]]
 
 
 def _errors(file: Path) -> tuple[Series, Series]:
-    """Returns the training and the test error over steps."""
+    """Returns the curves of the training error and of the test error."""
     try:
         curves = read_curves(file)
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What results/*.json say about a run, and how they are read."""
+"""The schema of results/*.json, and how these files are read."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from resnet_backbone.errors import StorageError
 
 Model = TypeVar("Model", bound=BaseModel)
-Error = Annotated[float, Field(ge=0, le=1)]  # a fraction of the images
+Error = Annotated[float, Field(ge=0, le=1)]  # fraction of the images
 NonNegative = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class RecordPart(BaseModel):
-    """Base of every part: frozen, closed, typed."""
+    """Base class of all parts of a record: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Training(RecordPart):
-    """The schedule that a run followed, scaled to its batch size."""
+    """The training schedule of a run, scaled to its batch size."""
 
     kind: str = Field(description="multistep, cosine or plateau")
     max_iter: Positive
     milestones: tuple[NonNegative, ...]
     lr: float
     batch_size: Positive
-    extras: tuple[str, ...] = Field(description="keys that are not as in the paper, with values")
-    steps: NonNegative = Field(description="how many were done")
+    extras: tuple[str, ...] = Field(description="settings that differ from the paper, with values")
+    steps: NonNegative = Field(description="number of steps done")
 
 
 class Data(RecordPart):
-    """What a run was trained and tested on."""
+    """The data that a run was trained and tested on."""
 
-    name: str = Field(description="of torchvision's data set, or of the folder that holds it")
+    name: str = Field(description="name of torchvision's dataset, or of the dataset's folder")
     train: tuple[str, ...]
     val: tuple[str, ...]
-    hold_out: NonNegative = Field(description="training images that were tested on instead")
+    hold_out: NonNegative = Field(description="held-out training images used for testing, or 0")
 
 
 class Test(RecordPart):
@@ -51,7 +51,7 @@ class Test(RecordPart):
 
 
 class Best(RecordPart):
-    """The best evaluation of a run, which the test images themselves have chosen."""
+    """The best evaluation of a run; optimistic, since it is selected on the test images."""
 
     metric: str
     value: float
@@ -59,7 +59,7 @@ class Best(RecordPart):
 
 
 class Curve(RecordPart):
-    """Errors over steps."""
+    """Errors at given steps."""
 
     steps: tuple[NonNegative, ...]
     values: tuple[Error, ...]
@@ -72,14 +72,14 @@ class Curve(RecordPart):
 
 
 class Layer(RecordPart):
-    """A number for one convolution."""
+    """A measurement of one convolution."""
 
     name: str
     value: Size
 
 
 class Machine(RecordPart):
-    """What computed."""
+    """The machine that the run was computed on."""
 
     device: Literal["cpu", "cuda"]
     gpu: str | None
@@ -90,9 +90,10 @@ class Machine(RecordPart):
 class Record(RecordPart):
     """One finished run.
 
-    Errors are fractions; `test` is that of the last step, of one crop per image, and `more_tests`
-    those of the same weights by other ways of testing. `final_training_error` is the mean over
-    the last twentieth of the steps, of augmented images and of the weights of the moment.
+    Errors are fractions. `test` is the test error of the last step with a single crop per image;
+    `more_tests` holds those of the same weights with other test methods. `final_training_error` is
+    the mean over the last twentieth of the steps, of augmented images and with the weights of each
+    step.
     """
 
     format: Literal[1] = 1
@@ -103,7 +104,7 @@ class Record(RecordPart):
     seed: NonNegative
     test: Test
     more_tests: dict[str, Test] = Field(
-        default_factory=dict, description="by what evaluation.testing calls them"
+        default_factory=dict, description="by test method, named as in evaluation.testing"
     )
     best: Best | None
     final_training_error: Error | None
@@ -116,33 +117,33 @@ class Record(RecordPart):
     command: str
 
     def tested(self, testing: str) -> Test | None:
-        """Returns the errors by a way of testing, as `evaluation.testing` calls it, or None."""
+        """Returns the errors for a test method, named as in `evaluation.testing`, or None."""
         return self.test if testing == "single" else self.more_tests.get(testing)
 
 
 def read_record(file: Path) -> Record:
-    """Returns what a file of `results/` says.
+    """Reads a file of `results/`.
 
     Raises:
-        StorageError: it cannot be read, or is not what `record_run` writes; names file and key.
+        StorageError: it cannot be read, or is not a valid record; the message names file and key.
     """
     return read_checked(Record, file)
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """Returns the records of a folder by file name without ".json"; none where it is missing.
+    """Returns the records in a folder, by file name without ".json"; empty if it does not exist.
 
     Raises:
-        StorageError: see `read_record`.
+        StorageError: a file cannot be read, or is not a valid record.
     """
     return {file.stem: read_record(file) for file in sorted(folder.glob("*.json"))}
 
 
 def read_checked(model: type[Model], file: Path) -> Model:
-    """Returns a JSON file as a `model`.
+    """Reads a JSON file as an instance of `model`.
 
     Raises:
-        StorageError: it cannot be read or is something else; names file and key.
+        StorageError: it cannot be read, or does not fit; the message names file and key.
     """
     try:
         return model.model_validate_json(file.read_bytes())
@@ -153,7 +154,7 @@ def read_checked(model: type[Model], file: Path) -> Model:
 
 
 def defects(error: ValidationError) -> str:
-    """Returns the first defects that pydantic found, on one line."""
+    """Returns the first errors that pydantic found, on one line."""
     found = error.errors()
     lines = [
         f"{'.'.join(map(str, defect['loc'])) or 'the file'}: {defect['msg']}"

@@ -1,4 +1,4 @@
-"""Every table and figure of the paper beside what recorded runs have found."""
+"""The paper's tables and figures, side by side with recorded runs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from resnet_backbone.paper.rows import (
 Records = Sequence[Record]
 
 SHARED = "one training serves tables 2 to 4, which test the same networks in different ways"
-SEEDS = "ours: the last step's error, never the best one's; the mean where there are several seeds"
-NOT_HERE = "not among the networks of this library"
-UNEQUAL = "no difference is given where a run was not trained or tested as the paper's"
+SEEDS = "ours: the error of the last step, never of the best; the mean if there are several seeds"
+NOT_HERE = "not among the networks of this package"
+UNEQUAL = "no difference is given for runs that were trained or tested differently from the paper"
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table or figure that can be asked for.
+    """A table or figure of the paper.
 
     Attributes:
         key: "table1", "figure4" and so on.
-        build: Makes it of all records.
+        build: Creates it from all recorded runs.
     """
 
     key: str
@@ -81,7 +81,7 @@ def _is_bottleneck(network: str) -> bool:
 
 
 def _errors(table: PublishedTable, records: Records) -> ComparisonTable:
-    """Returns a table of errors; `table.schedule` is given."""
+    """Returns a table of errors; it requires `table.schedule`."""
     fitting = [record for record in records if record.tested(table.testing) is not None]
     rows = [_error(row, table, fitting) for row in table.rows]
     if table is published.TABLE_6:
@@ -90,7 +90,7 @@ def _errors(table: PublishedTable, records: Records) -> ComparisonTable:
     if table.testing in ("ten_crop", "multi_scale"):
         notes.append(SHARED)
     if table is published.TABLE_5:
-        notes.append("of the six, the paper names two; counted are R34 B and C, R50, R101, 2 R152")
+        notes.append("the paper names two of the six; assumed here: R34 B and C, R50, R101, 2 R152")
     if any(row.ours == NOTHING and "GPU" in row.how for row in rows) and table.schedule:
         notes.append(cost.ASSUMPTIONS[table.schedule.dataset])
     return ComparisonTable(
@@ -146,7 +146,7 @@ def _curves(figure: PublishedFigure, records: Records) -> ComparisonTable:
 
 
 def _ends(network: str, figure: PublishedFigure, records: Records) -> list[Row]:
-    """Returns where the curves of a network end; the paper draws them without numbers."""
+    """Returns the final errors of a network; the paper's curves come without numbers."""
     found = find_runs(records, network, figure.schedule)
     if not found:
         return [not_run(network, "drawn", cost.training_hours(network, figure.schedule))]
@@ -215,10 +215,10 @@ EXHIBITS: tuple[Exhibit, ...] = (
 
 
 def reproduce(records: Records, only: Sequence[str] = ()) -> list[ComparisonTable]:
-    """Returns the tables and figures in the paper's order.
+    """Returns the tables and figures, in the paper's order.
 
     Args:
         records: All recorded runs.
-        only: Keys of `EXHIBITS`; empty: all of them.
+        only: Keys of `EXHIBITS` to return; empty for all.
     """
     return [exhibit.build(records) for exhibit in EXHIBITS if not only or exhibit.key in only]

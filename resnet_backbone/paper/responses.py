@@ -1,4 +1,4 @@
-"""How strongly each layer answers (He et al. 2016, section 4.2, figure 7)."""
+"""The strength of each layer's response (He et al. 2016, section 4.2, figure 7)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LayerResponse:
     """The response of one layer.
 
     Attributes:
-        name: Of the 3x3 convolution, as in `named_modules`.
-        std: Standard deviation over images, channels and pixels of what the norm behind it puts
-            out, before the nonlinearity and the addition.
+        name: The 3x3 convolution's name in `named_modules`.
+        std: Standard deviation over images, channels and pixels of the output of the norm that
+            follows it, before the nonlinearity and the addition.
     """
 
     name: str
@@ -31,32 +31,32 @@ class LayerResponse:
 
 @dataclass
 class _Sums:
-    """What a standard deviation needs to know of numbers that are seen in parts."""
+    """The sums from which a standard deviation is computed, for values that come in parts."""
 
     count: int = 0
     mean: float = 0.0
-    squares: float = 0.0  # of the distances from the mean
+    squares: float = 0.0  # sum of squared deviations from the mean
 
     def add(self, values: Tensor) -> None:
-        """Takes in one part (Chan, Golub and LeVeque 1983, "Algorithms for Computing ...")."""
+        """Adds one part (Chan, Golub and LeVeque 1983, "Algorithms for Computing ...")."""
         exact = values.detach().double()
         count, mean = exact.numel(), exact.mean().item()
         squares = (exact - mean).square().sum().item()
         total = self.count + count
-        apart = mean - self.mean
-        self.squares += squares + apart * apart * self.count * count / total
-        self.mean += apart * count / total
+        difference = mean - self.mean
+        self.squares += squares + difference * difference * self.count * count / total
+        self.mean += difference * count / total
         self.count = total
 
     @property
     def std(self) -> float:
-        """The standard deviation of the whole, divided by the count, not by one less."""
+        """The population standard deviation (divided by the count)."""
         return (self.squares / self.count) ** 0.5
 
 
 @dataclass
 class _Recorder:
-    """Joins each 3x3 convolution with the norm that is called on its output."""
+    """Associates each 3x3 convolution with the norm that is applied to its output."""
 
     sums: dict[str, _Sums] = field(default_factory=dict)
     latest: tuple[str, Tensor] | None = None
@@ -66,27 +66,27 @@ class _Recorder:
         self.latest = (name, output)
 
     def normalised(self, given: Tensor, output: Tensor) -> None:
-        """Counts the output of a norm, unless another layer than a 3x3 convolution fed it."""
+        """Adds the output of a norm, if its input is the output of a 3x3 convolution."""
         if self.latest is not None and self.latest[1] is given:
             self.sums.setdefault(self.latest[0], _Sums()).add(output)
             self.latest = None
 
 
 def layer_responses(network: nn.Module, batches: Iterable[Tensor]) -> list[LayerResponse]:
-    """Measures the response of each 3x3 layer, in the order in which the network computes them.
+    """Measures the response of each 3x3 layer, in the order of computation.
 
-    The network is copied and computes in evaluation mode, so that a response does not depend on
-    how images were put into batches. In the networks for CIFAR the first convolution is a 3x3
-    layer, too; the paper counts its layers likewise.
+    The network is copied and run in evaluation mode, so that responses do not depend on the
+    batches. In the CIFAR networks the first convolution is a 3x3 layer too; the paper counts its
+    layers in the same way.
 
     Args:
-        network: Maps a batch to anything; each 3x3 convolution is followed by a norm.
-        batches: float[B, 3, H, W], as the network takes them.
+        network: The network; each of its 3x3 convolutions is followed by a norm.
+        batches: float[B, 3, H, W] each, normalised as the network expects.
 
     Raises:
         DataError: there are no images.
-        ConfigError: no norm is called on the output of a 3x3 convolution, as it is where norms are
-            frozen and computed by the convolution itself.
+        ConfigError: no norm is applied to the output of a 3x3 convolution; this is so if norms are
+            frozen, since they are then folded into the convolution.
     """
     measured = copy.deepcopy(network).eval()
     recorder = _Recorder()
@@ -97,11 +97,11 @@ def layer_responses(network: nn.Module, batches: Iterable[Tensor]) -> list[Layer
             images += len(batch)
             measured(batch)
     if images == 0:
-        raise DataError("layer responses: got no images, expected one or more")
+        raise DataError("layer responses: got no images, expected at least one")
     if not recorder.sums:
         raise ConfigError(
-            "layer responses: found no norm behind a 3x3 convolution, expected some; build the "
-            "network with norm BN, SyncBN or GN"
+            "layer responses: found no norm after a 3x3 convolution; build the network with norm "
+            "BN, SyncBN or GN"
         )
     return [LayerResponse(name, sums.std) for name, sums in recorder.sums.items()]
 

@@ -1,4 +1,4 @@
-"""One line of a reproduced table, and how its cells are written."""
+"""The rows of a reproduced table, and the format of their cells."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ NOTHING = "not run"
 
 @dataclass(frozen=True)
 class Row:
-    """One line.
+    """One row.
 
     Attributes:
         label: What is measured.
         paper: The paper's number or statement.
-        ours: Ours, or "not run".
-        difference: Ours minus the paper's, "-" where the two are not comparable.
-        how: How ours was obtained, or what it would cost.
-        recorded: Whether ours comes from recorded runs.
+        ours: Our number or statement, or "not run".
+        difference: Ours minus the paper's; "-" if the two are not comparable.
+        how: How our number was obtained, or what obtaining it would cost.
+        recorded: Whether our number comes from recorded runs.
     """
 
     label: str
@@ -34,10 +34,10 @@ class ComparisonTable:
     """One table.
 
     Attributes:
-        key: What it is asked for by.
-        title: Above it.
-        rows: Its lines.
-        notes: Below it.
+        key: "table2" and so on, the name under which it can be selected.
+        title: The line above the table.
+        rows: The rows.
+        notes: Lines below the table.
     """
 
     key: str
@@ -47,28 +47,28 @@ class ComparisonTable:
 
 
 def not_run(label: str, paper: str, hours: float, remark: str = "") -> Row:
-    """Returns a line that says what the number would cost.
+    """Returns a row for a number that was not measured, with an estimate of its cost.
 
     Args:
-        label: See `Row`.
-        paper: See `Row`.
+        label: What would be measured.
+        paper: The paper's number or statement.
         hours: Estimated GPU-hours.
-        remark: Of the paper's number.
+        remark: A remark about the paper's number.
     """
     cost = in_hours(hours)
     return Row(label, paper, NOTHING, "-", f"{cost}; {remark}" if remark else cost)
 
 
 def in_hours(hours: float) -> str:
-    """Returns an estimate with no more digits than it deserves."""
+    """Formats an estimate of GPU-hours, with few digits."""
     return f"about {hours:.2g} GPU-hours" if hours < 10 else f"about {hours:.0f} GPU-hours"
 
 
 def percent(value: float | None) -> str:
-    """Returns two decimals of a number in percent, "-" for None."""
+    """Formats a number in percent with two decimals; "-" for None."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def signed(value: float) -> str:
-    """Returns a difference with its sign and one decimal."""
+    """Formats a difference with its sign and one decimal."""
     return f"{value:+.1f}"

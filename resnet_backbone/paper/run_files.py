@@ -1,4 +1,4 @@
-"""What a finished run has left in its folder, as far as it is recorded."""
+"""The files that a finished run leaves in its folder, as far as they are recorded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.paper.record_schema import Best, Error, Test, defects, read_checked
 from resnet_backbone.utils.run_layout import RESULTS, WEIGHTS
 
-# Sections 3.4 and 4.2: the values that these keys of the configuration have in the paper, of either
-# data set and of one.
+# The paper's values of configuration keys (sections 3.4 and 4.2): for both data sets, and for each.
 PAPERS: dict[str, tuple[Any, ...]] = {
     "data.mixup": (0,),
     "data.cutmix": (0,),
@@ -50,7 +49,7 @@ CIFAR: dict[str, tuple[Any, ...]] = {"data.padding": (4,)}
 
 
 class DataSection(BaseModel):
-    """See `ImageDataConfig`."""
+    """The recorded part of `ImageDataConfig`."""
 
     root: str
     format: str
@@ -60,13 +59,13 @@ class DataSection(BaseModel):
 
 
 class ModelSection(BaseModel):
-    """See `ClassifierConfig`."""
+    """The recorded part of `ClassifierConfig`."""
 
     name: str
 
 
 class SolverSection(BaseModel):
-    """See `SolverConfig`."""
+    """The recorded part of `SolverConfig`."""
 
     schedule: str
     max_iter: int
@@ -76,7 +75,7 @@ class SolverSection(BaseModel):
 
 
 class RecordedConfig(BaseModel):
-    """Of a run's config.yaml, whose schedule is already scaled, what is recorded."""
+    """The recorded part of a run's config.yaml, whose schedule is already scaled."""
 
     task: Literal["classification"]
     name: str
@@ -89,7 +88,7 @@ class RecordedConfig(BaseModel):
 
 
 class Environment(BaseModel):
-    """Of a run's environment.json."""
+    """The recorded part of a run's environment.json."""
 
     command: list[str]
     ranks: int
@@ -98,20 +97,20 @@ class Environment(BaseModel):
 
 
 class Errors(BaseModel):
-    """Fractions of the test images; other metrics are left out."""
+    """Errors as fractions of the test images; other metrics are not recorded."""
 
     top1_error: Error
     top5_error: Error | None = None
 
 
 class Metrics(BaseModel):
-    """By task."""
+    """Metrics by task."""
 
     classification: Errors
 
 
 class Results(BaseModel):
-    """Of a run's results.json."""
+    """The recorded part of a run's results.json."""
 
     metrics: Metrics
     step: int
@@ -119,7 +118,7 @@ class Results(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """Of the results.json that tools/evaluate.py leaves."""
+    """The recorded part of a results.json that tools/evaluate.py wrote."""
 
     testing: str
     weights: list[str]
@@ -127,18 +126,18 @@ class Evaluation(BaseModel):
 
 
 def errors_of(metrics: Metrics) -> Test:
-    """Returns what is recorded of an evaluation."""
+    """Returns the recorded errors of an evaluation."""
     return Test(**metrics.classification.model_dump())
 
 
 def more_tests(folder: Path) -> dict[str, Test]:
-    """Returns how else the weights of the last step were tested; ensembles are no test of them.
+    """Returns evaluations of the final weights with other test methods; ensembles do not count.
 
     Args:
-        folder: The run's; tools/evaluate.py writes into folders in it.
+        folder: The run's folder; tools/evaluate.py writes into its subfolders.
 
     Raises:
-        StorageError: a results.json there is none of a classifier's.
+        StorageError: a results.json there is not from a classifier's evaluation.
     """
     tests = {}
     for file in sorted(folder.glob(f"*/{RESULTS}")):
@@ -151,16 +150,16 @@ def more_tests(folder: Path) -> dict[str, Test]:
 
 
 def read_config(file: Path) -> RecordedConfig:
-    """Returns what a run was configured to do.
+    """Reads a run's configuration.
 
     Raises:
-        ConfigError: the file cannot be read, or is of another task.
-        StorageError: it lacks what is recorded; names file and key.
+        ConfigError: the file cannot be read, or is for another task.
+        StorageError: a recorded key is missing or invalid; the message names file and key.
     """
     tree, _ = read_file(file)
     task = tree.get("task", "detection")
     if task != "classification":
-        raise ConfigError(f"{file}: task is {task}, expected classification, the only one recorded")
+        raise ConfigError(f"{file}: task is {task}; only runs of task classification are recorded")
     try:
         config = RecordedConfig.model_validate(tree | {"extras": ()})
     except ValidationError as error:
@@ -169,7 +168,7 @@ def read_config(file: Path) -> RecordedConfig:
 
 
 def _extras(tree: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the keys by which a recipe is another than the paper's, with their values."""
+    """Returns the settings that differ from the paper's recipe, with their values."""
     expected = PAPERS | (CIFAR if tree["data"].get("crop") == "pad" else IMAGENET)
     if not get_variant(tree["model"]["name"]).has_bottlenecks:
         expected.pop("model.stride_in_1x1", None)
@@ -178,6 +177,6 @@ def _extras(tree: Mapping[str, Any]) -> tuple[str, ...]:
         section, _, name = key.partition(".")
         value = tree[section].get(name, papers[0])
         if value not in papers:
-            # Of a file, that there is one says enough; where it lies is the machine's matter.
+            # The path of a weight file is specific to the machine, so it is not recorded.
             found.append(key if key == "model.weights" else f"{key} {value}")
     return tuple(found)

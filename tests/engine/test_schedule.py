@@ -109,7 +109,7 @@ def test_the_default_is_two_images_per_rank_and_pass(ranks, accumulate, expected
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     cfg = Config.model_validate({"solver": {"batch_size": 6, "accumulate": 2}})
-    with pytest.raises(ConfigError, match="batch_size is 6, but 2 ranks .*multiple of 4"):
+    with pytest.raises(ConfigError, match="batch_size is 6, expected a multiple of 4: 2 ranks"):
         scale_to_batch(cfg, 2)
 
 

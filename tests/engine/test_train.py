@@ -94,7 +94,7 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path, caplog):
     }
     assert caplog.messages[-1] == f"weights, results and pictures are in {output}"
     assert json.loads((output / "skipped_samples.json").read_text())["train"]
-    assert "1 samples or annotations left out" in caplog.text
+    assert "1 samples or annotations were left out" in caplog.text
     assert (output / "log.txt").read_text().count("saved") == len({3, 4, 6, 8, 9, 12})
     with safetensors.safe_open(output / "model.safetensors", "pt") as file:
         card = file.metadata()
@@ -174,7 +174,7 @@ def test_a_signal_in_training_saves_the_step_under_way(
     options = {"signal_at": step, "signal": int(number)}
     assert server.run(tmp_path, sections=AVERAGED, options=options) == 75
     assert f"step {step} is saved in" in server.stderr
-    assert "--resume goes on from it" in server.stderr
+    assert "continue with the same command and --resume" in server.stderr
     assert "Traceback" not in server.stderr
     assert (tmp_path / "checkpoints" / f"step_{step:08d}").is_dir()
     assert server.run(tmp_path, sections=AVERAGED, resume=True) == 0
@@ -288,20 +288,20 @@ def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path):
         train_toy(toy.config(tmp_path, seed=3, solver={"max_iter": 2}), overwrite=True)
     assert [line["step"] for line in metrics(tmp_path)][-1] == 2
     text = (tmp_path / "log.txt").read_text()
-    assert text.count("the earlier run is removed") == 1 and "no images" not in text
+    assert text.count("removed the earlier run") == 1 and "no images" not in text
 
 
 def test_where_nothing_is_to_be_resumed_it_is_said(tmp_path, caplog):
     with toy.toy_task():
         train_toy(toy.config(tmp_path), resume=True)
-    assert f"{tmp_path}: nothing to resume; this run begins at step 0" in caplog.messages
+    assert f"{tmp_path}: no checkpoint to resume from; starting at step 0" in caplog.messages
 
 
 def test_other_data_are_refused_on_resuming(tmp_path):
     with toy.toy_task(signal_at=2), pytest.raises(Interrupted):
         train_toy(toy.config(tmp_path))
     with toy.toy_task(more_classes=["star"]):
-        with pytest.raises(DataError, match="trained on 2 classes, but the annotations name 3"):
+        with pytest.raises(DataError, match="trained on 2 classes, but the annotations have 3"):
             train_toy(toy.config(tmp_path), resume=True)
     with toy.toy_task(fingerprint="changed"):
         with pytest.raises(DataError, match="dataset was .*same.* is .*changed"):

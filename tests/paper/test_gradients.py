@@ -60,5 +60,5 @@ def test_frozen_convolutions_are_left_out(batch):
     network = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Conv2d(2, 4, 1), nn.Flatten())
     network[0].requires_grad_(False)
     assert [gradient.name for gradient in gradient_norms(network, *batch)] == ["1"]
-    with pytest.raises(ConfigError, match="no convolution that is trained"):
+    with pytest.raises(ConfigError, match="no trainable convolution"):
         gradient_norms(network.requires_grad_(False), *batch)

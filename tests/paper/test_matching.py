@@ -52,13 +52,16 @@ def resident(**changes):
         (resident(), ()),
         (SHORT, ("shortened to 10 % of the schedule",)),
         ({"steps": 32_000}, ("shortened to 50 % of the schedule",)),
-        (solver(max_iter=70_000), ("longer than the schedule", "other drops of the rate")),
+        (
+            solver(max_iter=70_000),
+            ("longer than the schedule", "different drops of the learning rate"),
+        ),
         (
             solver(batch_size=256, lr=0.2, max_iter=32_000, milestones=(16_000, 24_000)),
-            ("batch 256 for 128", "rate 0.2 for 0.1"),
+            ("batch size 256 instead of 128", "learning rate 0.2 instead of 0.1"),
         ),
-        (solver(milestones=(32_000,)), ("other drops of the rate",)),
-        (solver(schedule="cosine"), ("other drops of the rate",)),
+        (solver(milestones=(32_000,)), ("different drops of the learning rate",)),
+        (solver(schedule="cosine"), ("different drops of the learning rate",)),
         (solver(ema_decay=0.999, weight_decay=5e-4), ("solver.weight_decay 0.0005", EMA)),
         ({"data": resident()["data"] | {"mixup": 0.2}}, ("data.mixup 0.2",)),
         ({"model": {"name": "resnet20_cifar", "weights": "/a/b.safetensors"}}, ("model.weights",)),
@@ -81,7 +84,7 @@ def test_a_plateau_may_end_a_run_early(make):
     found = make("classic", "resnet50", data=data, model=model, steps=450_000, **classic)
     assert deviations(found, IMAGENET_SCHEDULE) == (
         "shortened to 75 % of the schedule",
-        "other drops of the rate",
+        "different drops of the learning rate",
     )
 
 

@@ -146,7 +146,9 @@ def test_a_file_of_the_run_is_damaged(tmp_path):
     with pytest.raises(StorageError, match=r"config\.yaml: seed: Field required"):
         record_run(folder, tmp_path)
     (folder / "config.yaml").write_text("name: coco\nmodel: {}\n")
-    with pytest.raises(ConfigError, match=r"config\.yaml: task is detection, expected classif"):
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml: task is detection; only runs of task classif"
+    ):
         record_run(folder, tmp_path)
 
 

@@ -55,7 +55,7 @@ def test_a_comparable_run_has_a_difference(table):
     row = rows["ResNet-20"]
     assert (row.paper, row.ours, row.difference) == ("8.75", "9.00", "+0.25")
     assert row.how.startswith("cifar10_resnet20; cifar10; seeds 0, 1; 64,000 steps of 128; CPU; 20")
-    assert "never the best" in notes
+    assert "never of the best" in notes
     assert rows["ResNet-32"].how == "about 0.64 GPU-hours"
     assert rows["ResNet-110, mean of 5 runs"].how == "about 12 GPU-hours"
 
@@ -132,8 +132,8 @@ def test_responses_and_gradients(table):
     ]
     rows, _ = table("figure7", *runs)
     assert rows["plain20_cifar, mean std"].ours == "1.500"
-    assert rows["resnet20_cifar responds less than plain20_cifar"].ours == "yes"
-    assert rows["resnet56_cifar responds less than resnet20_cifar"].ours == "not run"
+    assert rows["resnet20_cifar has smaller responses than plain20_cifar"].ours == "yes"
+    assert rows["resnet56_cifar has smaller responses than resnet20_cifar"].ours == "not run"
     rows, _ = table("gradients")
     assert rows["plain20_cifar"].ours == "0.5 to 2"
     assert "no recorded run was measured" in rows["resnet56_cifar"].how

@@ -105,5 +105,5 @@ def test_a_constant_far_from_zero_does_not_drown_the_deviation():
 def test_no_images_and_no_norms():
     with pytest.raises(DataError, match="got no images"):
         layer_responses(create_classifier("resnet20_cifar"), [])
-    with pytest.raises(ConfigError, match="no norm behind a 3x3 convolution"):
+    with pytest.raises(ConfigError, match="no norm after a 3x3 convolution"):
         layer_responses(create_backbone("resnet18"), [torch.zeros(1, 3, 32, 32)])
