@@ -1,1 +1,1 @@
-"""Our networks inside other frameworks; each module imports its framework, and nobody else does."""
+"""This package's networks inside other frameworks; only its module imports a framework."""

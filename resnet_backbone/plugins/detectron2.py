@@ -1,16 +1,16 @@
-"""Our networks in detectron2: importing this module registers builders for its configurations.
+"""This package's networks in detectron2. Importing this module registers the builders.
 
     import resnet_backbone.plugins.detectron2
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = "build_rb_resnet_fpn_backbone"
     cfg.MODEL.RESNET_BACKBONE.NAME = "resnet50d"
 
-`MODEL.RESNET_BACKBONE` has the keys of `model.backbone`, in capitals. What detectron2 has keys for
-stays there: `MODEL.BACKBONE.FREEZE_AT`, `MODEL.RESNETS.OUT_FEATURES` and `RES5_DILATION`, and the
-pixels in `MODEL.PIXEL_MEAN`, `MODEL.PIXEL_STD` and `INPUT.FORMAT`. Other keys of `MODEL.RESNETS`
-describe detectron2's own ResNet: one that was set and says otherwise than ours is an error. The
-import adds the section to detectron2's defaults, so that scripts which call its `get_cfg` need
-nothing else.
+`MODEL.RESNET_BACKBONE` has the keys of `model.backbone` in upper case. Where detectron2 has a key
+of its own, that one is used: `MODEL.BACKBONE.FREEZE_AT`, `MODEL.RESNETS.OUT_FEATURES` and
+`RES5_DILATION`; and for the pixels `MODEL.PIXEL_MEAN`, `MODEL.PIXEL_STD` and `INPUT.FORMAT`. The
+other keys of `MODEL.RESNETS` describe detectron2's own ResNet; setting one to a contradicting value
+is an error. The import adds the section to detectron2's defaults, so scripts that call its
+`get_cfg` work without changes.
 
 For LazyConfig: `L(create_detectron2_backbone)(name="resnet50", out_features=["res2", ...])`.
 """
@@ -42,8 +42,8 @@ from resnet_backbone.weights.load import load_weights
 
 SECTION = "RESNET_BACKBONE"
 _PLACE = f"MODEL.{SECTION}"
-_DETECTRON2_KEYS = ("freeze_at",)  # which detectron2 has itself
-# Where our messages name keys of ours, detectron2's users know them by these.
+_DETECTRON2_KEYS = ("freeze_at",)  # keys that detectron2 has itself
+# Our key -> the key by which detectron2's users know it; for messages.
 _NAMES = {
     "model.backbone.": f"{_PLACE}.",
     "model.pixels.channel_order": "INPUT.FORMAT",
@@ -55,20 +55,20 @@ logger = logging.getLogger(__name__)
 
 
 def add_config(cfg: CfgNode) -> None:
-    """Adds `MODEL.RESNET_BACKBONE` with our defaults, unless it is there."""
+    """Adds `MODEL.RESNET_BACKBONE` with our defaults, unless it exists."""
     if SECTION in cfg.MODEL:
         return
     defaults = BackboneConfig().model_dump(exclude=set(_DETECTRON2_KEYS))
     cfg.MODEL[SECTION] = CfgNode({key.upper(): value for key, value in defaults.items()})
-    # Any key, as what builders of users take is theirs to say; nested nodes lose the permission.
+    # Any key, since users' builders define their own options; nested nodes do not inherit this.
     cfg.MODEL[SECTION].OPTIONS = CfgNode(new_allowed=True)
 
 
 class Detectron2Backbone(Backbone):
-    """A network of ours as detectron2's `Backbone`.
+    """A network of this package as a detectron2 `Backbone`.
 
     Args:
-        net: What `create_backbone` returns.
+        net: The result of `create_backbone`.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -76,11 +76,11 @@ class Detectron2Backbone(Backbone):
         self.net: Any = net
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps float[B, C, H, W], normalised, to the features that `output_shape` names."""
+        """Maps normalised images float[B, C, H, W] to the features named in `output_shape`."""
         return self.net(x)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Returns channels and stride of each feature."""
+        """Returns the channels and stride of each feature."""
         specs = self.net.feature_specs()
         return {
             name: ShapeSpec(channels=spec.channels, stride=spec.stride)
@@ -88,7 +88,7 @@ class Detectron2Backbone(Backbone):
         }
 
     def freeze(self, freeze_at: int = 0) -> Detectron2Backbone:
-        """Makes the first stages constants, see `ResNet.freeze`; returns itself."""
+        """Freezes the first stages, see `ResNet.freeze`; returns self."""
         self.net.freeze(freeze_at)
         return self
 
@@ -97,7 +97,7 @@ def create_detectron2_backbone(
     name: str,
     **options: Any,  # noqa: ANN401
 ) -> Detectron2Backbone:
-    """Returns `create_backbone(name, **options)` for detectron2, for LazyConfig and for scripts."""
+    """Returns `create_backbone(name, **options)` as a detectron2 `Backbone`; use in LazyConfig."""
     return Detectron2Backbone(create_backbone(name, **options))
 
 
@@ -106,18 +106,18 @@ def build_rb_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2
     """Builds a network without a neck, for C4 and DC5.
 
     Args:
-        cfg: detectron2's, with `MODEL.RESNET_BACKBONE`.
-        input_shape: Its channels are the network's.
+        cfg: detectron2's configuration with `MODEL.RESNET_BACKBONE`.
+        input_shape: Its channels are the network's input channels.
 
     Raises:
-        ConfigError: a value is none of the allowed ones, or contradicts the weights' card.
-        WeightsError: the weights do not cover the network.
+        ConfigError: a value is not allowed, or contradicts the weights' card.
+        WeightsError: the weights do not fit the network.
     """
     options = read_options(cfg)
     if options["weights"] is not None and _has_their_res5(cfg):
         logger.warning(
-            "MODEL.ROI_HEADS.NAME: Res5ROIHeads is detectron2's own res5, which %s.WEIGHTS do not"
-            " reach; RBRes5ROIHeads is ours, with these weights",
+            "MODEL.ROI_HEADS.NAME: Res5ROIHeads builds detectron2's own res5, which does not get"
+            " %s.WEIGHTS; RBRes5ROIHeads uses the res5 of this package with these weights",
             _PLACE,
         )
     stages = list(cfg.MODEL.RESNETS.OUT_FEATURES)
@@ -132,14 +132,14 @@ def build_rb_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2
 
 @BACKBONE_REGISTRY.register()
 def build_rb_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """Builds a network under detectron2's feature pyramid, P2 to P6; arguments as above."""
+    """Builds a network with detectron2's FPN, P2 to P6; see `build_rb_resnet_backbone`."""
     bottom_up = build_rb_resnet_backbone(cfg, input_shape)
     return _pyramid(cfg, bottom_up, LastLevelMaxPool())
 
 
 @BACKBONE_REGISTRY.register()
 def build_rb_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """Builds a network under RetinaNet's feature pyramid, P3 to P7; arguments as above."""
+    """Builds a network with RetinaNet's FPN, P3 to P7; see `build_rb_resnet_backbone`."""
     bottom_up = build_rb_resnet_backbone(cfg, input_shape)
     channels = bottom_up.output_shape()["res5"].channels
     return _pyramid(cfg, bottom_up, LastLevelP6P7(channels, cfg.MODEL.FPN.OUT_CHANNELS))
@@ -147,7 +147,7 @@ def build_rb_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec)
 
 @ROI_HEADS_REGISTRY.register()
 class RBRes5ROIHeads(Res5ROIHeads):
-    """detectron2's C4 heads on res5 of our network, with its norm, stride and weights."""
+    """detectron2's C4 heads on this package's res5, with its norm, stride and weights."""
 
     @classmethod
     def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Module, int]:
@@ -160,10 +160,10 @@ class RBRes5ROIHeads(Res5ROIHeads):
 
 
 def read_options(cfg: CfgNode) -> dict[str, Any]:
-    """Returns the arguments of `create_backbone` that `MODEL.RESNET_BACKBONE` holds, settled.
+    """Returns arguments for `create_backbone` from `MODEL.RESNET_BACKBONE` and the weights' card.
 
     Raises:
-        ConfigError: all that is wrong with it, each with detectron2's name of the key.
+        ConfigError: the section has errors; the message lists them all, with detectron2's keys.
     """
     section = {key.lower(): _plain(value) for key, value in cfg.MODEL[SECTION].items()}
     try:
@@ -196,10 +196,10 @@ def read_options(cfg: CfgNode) -> dict[str, Any]:
 
 
 def _refuse_contradictions(cfg: CfgNode, backbone: BackboneConfig) -> None:
-    """Raises ConfigError where detectron2's keys, which are not read, ask for another network."""
+    """Raises ConfigError if keys for detectron2's own ResNet ask for a different network."""
     theirs, defaults = cfg.MODEL.RESNETS, cast(CfgNode, DEFAULTS).MODEL.RESNETS
     deformed = [stage in backbone.deformable for stage in ("res2", "res3", "res4", "res5")]
-    # Key -> where we have it, and what it would have to be; None: NAME says it, in no such number.
+    # Key -> our key, and the value it must have; None: NAME determines it, but not as a number.
     counterparts: dict[str, tuple[str, Any]] = {
         "DEPTH": ("NAME", _depth(backbone.name)),
         "NUM_GROUPS": ("NAME", None),
@@ -209,8 +209,8 @@ def _refuse_contradictions(cfg: CfgNode, backbone: BackboneConfig) -> None:
         "DEFORM_ON_PER_STAGE": ("DEFORMABLE", deformed),
     }
     lines = [
-        f"MODEL.RESNETS.{key}: found {theirs[key]!r}, which is for detectron2's own ResNet and not"
-        f" what {_PLACE}.{ours} says ({getattr(backbone, ours.lower())!r}); leave it out"
+        f"MODEL.RESNETS.{key}: found {theirs[key]!r}, which applies to detectron2's own ResNet and"
+        f" contradicts {_PLACE}.{ours}, {getattr(backbone, ours.lower())!r}; remove this key"
         for key, (ours, value) in counterparts.items()
         if theirs[key] not in (defaults[key], value)
     ]
@@ -219,13 +219,13 @@ def _refuse_contradictions(cfg: CfgNode, backbone: BackboneConfig) -> None:
 
 
 def _depth(name: str) -> int | None:
-    """The layers that a plain name like "resnet101" gives."""
+    """Returns the depth in a plain name such as "resnet101", otherwise None."""
     digits = name.removeprefix("resnet")
     return int(digits) if digits.isdecimal() else None
 
 
 def _has_their_res5(cfg: CfgNode) -> bool:
-    """Whether regions go through a res5 that detectron2 builds."""
+    """Returns whether regions are processed by a res5 that detectron2 builds."""
     heads = cfg.MODEL.ROI_HEADS.NAME
     return bool(cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" and heads == "Res5ROIHeads")
 
@@ -242,7 +242,7 @@ def _pyramid(cfg: CfgNode, bottom_up: Detectron2Backbone, top_block: nn.Module) 
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    """Yacs hands out nodes and lists where our schema has dictionaries and tuples."""
+    """Converts yacs nodes and lists to the dictionaries and tuples of our schema."""
     if isinstance(value, CfgNode):
         return {key: _plain(item) for key, item in value.items()}
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""A configuration of ours as detectron2's: the inverse of `config.detectron2_yaml`."""
+"""Converts a configuration of this package to detectron2's; inverse of `config.detectron2_yaml`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from resnet_backbone.plugins.detectron2 import SECTION
 
 PYRAMID = ["res2", "res3", "res4", "res5"]
 _SCHEDULES = {"multistep": "WarmupMultiStepLR", "cosine": "WarmupCosineLR"}
-# What detectron2's trainer has no counterpart for, and the only value that asks nothing of it.
+# Features that detectron2's trainer lacks, with the values that do not need them.
 _NOT_THERE: dict[str, tuple[Any, ...]] = {
-    "data.exif": ("auto", "apply"),  # it applies them, and refuses sizes that are not as annotated
-    "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own bound, which is not far
+    "data.exif": ("auto", "apply"),  # it applies the orientation, then checks the annotated size
+    "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own limit is similar
     "data.on_bad_sample": ("error",),
     "solver.optimizer": ("sgd",),
     "solver.schedule": tuple(_SCHEDULES),
@@ -26,20 +26,20 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "evaluation.patience": (None,),
     "model.allow_partial": ((),),
 }
-# What our engine adds to a training, and detectron2's, without it, does not change.
+# Features of our engine only; they do not affect the training itself, so they are ignored.
 OURS_ALONE = ("evaluation.loss", "evaluation.pictures", "evaluation.batch_size")
 
 
 def to_detectron2(cfg: Config, *, num_classes: int, device: str) -> CfgNode:
-    """Returns detectron2's configuration of the same training.
+    """Returns detectron2's configuration for the same training.
 
     Args:
-        cfg: Settled, and scaled to its batch size.
-        num_classes: Foreground classes of the data.
+        cfg: The configuration, completed and scaled to its batch size.
+        num_classes: Number of foreground classes in the dataset.
         device: "cpu" or "cuda".
 
     Raises:
-        ConfigError: it asks for what detectron2's trainer does not have; names every such key.
+        ConfigError: it needs features that detectron2's trainer lacks; the message lists the keys.
     """
     refuse_what_is_not_there(cfg)
     node = get_cfg()
@@ -55,7 +55,7 @@ def to_detectron2(cfg: Config, *, num_classes: int, device: str) -> CfgNode:
 
 
 def _assign(node: CfgNode, path: str, value: Any) -> None:  # noqa: ANN401
-    """Sets a key that is there, to 0 instead of 0.0 where that is the type that yacs insists on."""
+    """Sets an existing key; to 0 instead of 0.0 where yacs requires an integer."""
     *sections, key = path.split(".")
     for section in sections:
         node = node[section]
@@ -66,7 +66,7 @@ def _assign(node: CfgNode, path: str, value: Any) -> None:  # noqa: ANN401
 
 
 def refuse_what_is_not_there(cfg: Config) -> None:
-    """Raises ConfigError if `cfg` asks for what detectron2's trainer does not have."""
+    """Raises ConfigError if `cfg` needs features that detectron2's trainer lacks."""
     lines = []
     for path, allowed in _NOT_THERE.items():
         value: Any = cfg

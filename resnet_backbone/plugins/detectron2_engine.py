@@ -1,4 +1,4 @@
-"""Training with detectron2's heads, trainer and evaluator, on our backbone and from our configs."""
+"""Trains with detectron2's heads, trainer and evaluator, on our backbone and configuration."""
 
 from __future__ import annotations
 
@@ -43,35 +43,35 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """detectron2's trainer with what its configuration has no keys for.
+    """detectron2's trainer with settings that its configuration lacks.
 
-    These are how often it logs, how many checkpoints it keeps, our learning rates, which differ
-    from detectron2's where a warm-up meets a cosine or a milestone, and COCO's evaluation in
-    Python, as the compiled one may be missing.
+    These are the log period, the number of checkpoints to keep, our learning rate schedule (which
+    differs from detectron2's if the warm-up overlaps a cosine or a milestone), and COCO's Python
+    evaluation, since detectron2's compiled one may be missing.
 
     Args:
         node: detectron2's configuration.
-        cfg: Ours, from which it was made.
+        cfg: Our configuration, from which `node` was converted.
     """
 
     def __init__(self, node: CfgNode, cfg: Config) -> None:
-        self._ours = cfg  # first, as the constructor calls the methods below
+        self._ours = cfg  # first, because the base class's constructor calls the methods below
         super().__init__(node)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: Any = None) -> Any:  # noqa: ANN401
-        """Returns the evaluator of a dataset."""
+        """Returns the evaluator for a dataset."""
         tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
         folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference")
         return COCOEvaluator(dataset_name, tasks, output_dir=folder, use_fast_impl=False)
 
     def build_lr_scheduler(self, cfg: CfgNode, optimizer: Optimizer) -> LambdaLR:
-        """Returns the schedule of our engine."""
+        """Returns the learning rate schedule of our engine."""
         solver = self._ours.solver
         return LambdaLR(optimizer, lambda step: learning_rate(solver, step) / solver.lr)
 
     def build_hooks(self) -> list[Any]:
-        """Returns detectron2's hooks, with our periods."""
+        """Returns detectron2's hooks, with our log period and number of checkpoints."""
         hooks: list[Any] = super().build_hooks()
         for hook in hooks:
             if isinstance(hook, PeriodicCheckpointer):
@@ -82,23 +82,23 @@ class Trainer(DefaultTrainer):
 
 
 def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
-    """Trains what `cfg` describes with detectron2; every rank calls it.
+    """Trains the model that `cfg` describes with detectron2; every rank must call it.
 
-    Validation losses, pictures, curves and saving on a signal are our engine's alone; checkpoints
-    and metrics are as detectron2 writes them.
+    Validation losses, pictures, curves, and saving on a signal exist only in our engine.
+    Checkpoints and metrics are written in detectron2's format.
 
     Args:
-        cfg: Not yet scaled to the batch size.
-        resume: Go on from the last checkpoint in the output folder; start where there is none.
+        cfg: The configuration, not yet scaled to the batch size.
+        resume: Continue from the last checkpoint in the output folder; start if there is none.
         overwrite: Discard the run in the output folder.
 
     Returns:
-        The output folder: model_final.pth, metrics.json, inference/, events, config.yaml.
+        The output folder with model_final.pth, metrics.json, inference/, events, config.yaml.
 
     Raises:
-        ConfigError: settings that detectron2's trainer cannot honour.
-        DataError: images or annotations that cannot be used.
-        WeightsError: initial weights that cannot be loaded.
+        ConfigError: detectron2's trainer does not support the settings.
+        DataError: the images or annotations cannot be used.
+        WeightsError: the initial weights cannot be loaded.
         StorageError: the output folder cannot be written, or holds another run.
         DivergedError: a loss is not finite.
     """
@@ -119,10 +119,10 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
             )
             for warning in recipe_warnings(cfg):
                 logger.warning(warning)
-            logger.info("without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
+            logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
             cfg = scale_to_batch(cfg, distributed.world_size())
             node = _prepare(cfg, device.type)
-            if overwrite:  # only now that nothing of this run can be refused
+            if overwrite:  # only now, when nothing can prevent this run from starting
                 distributed.on_main(lambda: detectron2_folder.discard_any_run(output))
             _train(cfg, node, resume=resume)
     finally:
@@ -137,7 +137,7 @@ def _open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: boo
 
 
 def _prepare(cfg: Config, device: str) -> CfgNode:
-    """Registers the data and returns detectron2's configuration, complete and frozen."""
+    """Registers the datasets, and returns detectron2's complete and frozen configuration."""
     if cfg.data.shapes is not None:
         distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
     names, classes = _register(cfg)
@@ -156,28 +156,28 @@ def _train(cfg: Config, node: CfgNode, *, resume: bool) -> None:
     try:
         trainer.train()
     except FloatingPointError as error:
-        raise DivergedError(f"{error} Checkpoints before that are in {cfg.output}") from error
+        raise DivergedError(f"{error} Earlier checkpoints are in {cfg.output}") from error
 
 
 def _join_detectron2(device: str) -> None:
-    """Tells detectron2 about the ranks that torchrun started."""
+    """Sets up detectron2's process groups for the ranks that torchrun started."""
     if distributed.world_size() == 1:
         return
     if device == "cpu":
-        raise ConfigError("device: found cpu with several ranks, which detectron2 has on GPUs only")
+        raise ConfigError("device is cpu, but detectron2 supports several ranks only on GPUs")
     if comm._LOCAL_PROCESS_GROUP is None:
         comm.create_local_process_group(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _with_backbone_weights(cfg: Config) -> Config:
-    """A backbone given as `model.weights` becomes the backbone's; a whole detector is refused."""
+    """Moves backbone weights in `model.weights` to the backbone; refuses a whole detector."""
     source = cfg.model.weights
     if source is None:
         return cfg
     if read_weights(source, cfg.model.backbone.name).kind == "detector":
         raise ConfigError(
-            f"model.weights: found {source}, a whole detector, expected a backbone for engine"
-            " detectron2; resume its own checkpoints with --resume"
+            f"model.weights: found {source}, a whole detector; engine detectron2 expects a"
+            " backbone, and continues its own checkpoints with --resume"
         )
     backbone = cfg.model.backbone.model_copy(update={"weights": source})
     model = cfg.model.model_copy(update={"backbone": backbone, "weights": None})
@@ -185,7 +185,7 @@ def _with_backbone_weights(cfg: Config) -> Config:
 
 
 def _register(cfg: Config) -> tuple[tuple[str, str], int]:
-    """Registers both splits once they are valid; returns their names and how many classes."""
+    """Validates and registers both splits; returns their names and the number of classes."""
     names, classes = [], 0
     for split in ("train", "val"):
         dataset = build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
@@ -195,13 +195,13 @@ def _register(cfg: Config) -> tuple[tuple[str, str], int]:
         classes = len(dataset.class_names)
     if cfg.model.num_classes not in (None, classes):
         raise ConfigError(
-            f"model.num_classes is {cfg.model.num_classes}, but the annotations name {classes}"
+            f"model.num_classes is {cfg.model.num_classes}, but the annotations have {classes}"
         )
     return (names[0], names[1]), classes
 
 
 def _has_bitmaps(name: str) -> bool:
-    """Whether an instance's mask is run-length encoded, which detectron2 reads as a bitmap only."""
+    """Returns whether a mask is run-length encoded; detectron2 then needs the bitmask format."""
     return any(
         isinstance(instance.get("segmentation"), dict) and not instance.get("iscrowd")
         for record in DatasetCatalog.get(name)

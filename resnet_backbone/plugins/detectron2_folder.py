@@ -1,4 +1,4 @@
-"""The output folder of a run by detectron2, which would write into that of any other."""
+"""The output folder of a detectron2 run, which is protected against mixing with other runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnet_backbone.engine import run_folder
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.utils import run_layout
 
-# What detectron2's trainer writes, with the evaluator that we give it.
+# The files that detectron2's trainer writes, with the evaluator that we use.
 _WRITTEN = (
     *(run_layout.CONFIG, f"{run_layout.LOG}*", "metrics.json", "events.out.tfevents.*"),
     *("last_checkpoint", "model_*.pth"),
@@ -21,21 +21,21 @@ logger = logging.getLogger(__name__)
 
 
 def claim_for_detectron2(output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Makes sure that what is in the folder is wanted there.
+    """Checks that the folder's content may be continued or overwritten as requested.
 
     Raises:
-        ConfigError: both ways of dealing with an earlier run are asked for.
-        StorageError: there is an earlier run and neither is asked for, or one of our own engine is
-            to be resumed.
+        ConfigError: both `resume` and `overwrite` are set.
+        StorageError: there is an earlier run but neither is set, or the run to resume was written
+            by our own engine.
     """
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite contradict each other; give one of them")
+        raise ConfigError("--resume and --overwrite exclude each other; give only one of them")
     ours, theirs = _ours(output), _theirs(output)
     if overwrite:
         return
     if ours:
         raise StorageError(
-            f"{output}: holds a run of our engine ({', '.join(ours)}); continue it without"
+            f"{output}: holds a run of our own engine ({', '.join(ours)}); continue it without"
             " --engine detectron2, discard it with --overwrite, or choose another folder with"
             " output=..."
         )
@@ -48,10 +48,10 @@ def claim_for_detectron2(output: Path, *, resume: bool, overwrite: bool) -> None
 
 
 def discard_any_run(output: Path) -> None:
-    """Removes what an earlier run of either engine has written, and nothing else.
+    """Removes the files of an earlier run of either engine, and nothing else.
 
     Raises:
-        StorageError: it cannot be removed.
+        StorageError: they cannot be removed.
     """
     if _ours(output):
         run_folder.discard(output)
@@ -71,6 +71,6 @@ def _remove(paths: list[Path]) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"the earlier run cannot be removed: {error}") from error
+        raise StorageError(f"cannot remove the earlier run: {error}") from error
     if paths:
-        logger.info("%s: the earlier run is removed", paths[0].parent)
+        logger.info("%s: removed the earlier run", paths[0].parent)

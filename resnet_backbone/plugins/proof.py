@@ -1,4 +1,4 @@
-"""Our network beside that of the framework which the weights came from, on the same image."""
+"""Compares our network with that of the framework the weights came from, on the same image."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ Features = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Proof:
-    """How far two implementations are from each other.
+    """The difference between two implementations of a network.
 
     Attributes:
-        arch: The network.
-        layout: Whose implementation ours was compared with.
-        differences: For each stage, the largest difference relative to the largest value.
+        arch: The network's name in `list_backbones`.
+        layout: The framework that ours was compared with.
+        differences: For each stage, the largest absolute difference divided by the largest
+            absolute value.
     """
 
     arch: str
@@ -41,20 +42,21 @@ class Proof:
 
 
 def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Proof | str:
-    """Returns how C2 to C5 of one random image differ between `layout`'s framework and ours.
+    """Compares C2 to C5 of one random image between `layout`'s framework and our network.
 
     Args:
-        stored: The weights, in our names.
-        arch: The network, see `list_backbones`.
-        stride_in_1x1: See `BlockStyle`.
-        layout: Whose model to build.
+        stored: The weights, under our names.
+        arch: The network's name, see `list_backbones`.
+        stride_in_1x1: Whether bottlenecks have their stride in the 1x1 convolution.
+        layout: The framework whose model to build.
 
     Returns:
-        The proof, or why there is none: the framework is absent or has no such network.
+        The result; or a text that says why there is none, since the framework is not installed or
+        has no such network.
     """
     builder = _BUILDERS.get(layout)
     if builder is None:
-        return f"the layout {layout!r} has no framework of its own to compare with"
+        return f"layout {layout!r} has no framework to compare with"
     if len(get_variant(arch).counts) != len(STAGES):
         return f"{arch} has no C2 to C5"
     generator = torch.Generator().manual_seed(0)
@@ -66,7 +68,7 @@ def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Pro
     try:
         load_weights(net, stored)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of old frameworks on new torch
+            warnings.simplefilter("ignore", FutureWarning)  # old frameworks with a new torch
             theirs = builder(arch, from_ours(trunk, layout, "backbone"), stride_in_1x1, eps)
     except ImportError as error:
         return f"{error.name or layout} is not installed"
@@ -80,17 +82,17 @@ def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Pro
 
 
 def arch_of(stored: Stored) -> str:
-    """Returns the network that weights belong to.
+    """Returns the name of the network that the weights belong to.
 
     Raises:
-        WeightsError: they belong to none that we know, or to several alike.
+        WeightsError: they fit none of our networks, or more than one.
     """
     if stored.card is not None and stored.card.arch is not None:
         return stored.card.arch
     names = networks_like(stored.backbone())
     if len(names) != 1:
         raise WeightsError(
-            f"{stored.source}: could be {' or '.join(names) or 'none of our networks'}; say which"
+            f"{stored.source}: fits {' or '.join(names) or 'none of our networks'}; say which it is"
         )
     return names[0]
 
@@ -194,9 +196,9 @@ _BUILDERS = {
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], norm_eps: float) -> None:
-    """Loads everything but classifiers and counters, and gives all norms their eps.
+    """Loads all tensors but classifiers and counters, and sets the epsilon of all norms.
 
-    The norm behind the last sum of timm's networks with pre-activation is the classifier's.
+    The last norm of timm's pre-activation networks counts as part of the classifier.
     """
     for module in model.modules():
         if hasattr(module, "running_var"):
@@ -206,4 +208,4 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], norm_eps: float) -> Non
     heads = ("head.", "norm.")
     left = [n for n in (*missing, *unexpected) if not (n.endswith(ignored) or n.startswith(heads))]
     if left:
-        raise WeightsError(f"does not fill the framework's own model: {', '.join(left[:5])}")
+        raise WeightsError(f"the framework's own model does not match at {', '.join(left[:5])}")

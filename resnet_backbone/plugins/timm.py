@@ -1,12 +1,12 @@
-"""Our networks in timm: importing this module registers them as `rb_NAME`.
+"""This package's networks in timm. Importing this module registers them as `rb_NAME`.
 
     import resnet_backbone.plugins.timm
     net = timm.create_model("rb_resnet50d", features_only=True, out_indices=(1, 2, 3, 4))
 
-Hugging Face's `TimmBackbone` finds them too. `pretrained=True` takes the weights that timm has for
-the same network (torchvision's are "rb_resnet50.tv_in1k" and "rb_resnet50.tv2_in1k"), or a file:
-`pretrained_cfg_overlay={"file": path}`, or `pretrained_cfg(path)` for what its card says besides.
-Options of `create_backbone` pass through.
+Hugging Face's `TimmBackbone` finds them as well. `pretrained=True` loads timm's weights for the
+same network (torchvision's are "rb_resnet50.tv_in1k" and "rb_resnet50.tv2_in1k"). To load a file,
+use `pretrained_cfg_overlay={"file": path}`, or `pretrained_cfg(path)` to take normalisation and
+interpolation from its card as well. Options of `create_backbone` are passed on.
 """
 
 from __future__ import annotations
@@ -46,19 +46,20 @@ PREFIX = "rb_"
 
 
 class TimmResNet(Classifier):
-    """A classifier with the methods and attributes that timm's models have.
+    """A classifier with the methods and attributes of timm's models.
 
-    The stem's activation and pooling are modules here, as timm's feature extractor calls one child
-    after the other. Parameters keep their names.
+    The stem's activation and pooling are modules here, since timm's feature extractor calls one
+    child after the other. Parameters keep their names.
 
     Args:
-        name: A registered network.
-        num_classes: Number of scores; 0 leaves the pooled features.
-        in_chans: Channels of the input.
+        name: The name of a registered network.
+        num_classes: Number of classes K; 0 returns the pooled features.
+        in_chans: Input channels.
         global_pool: timm's name of the pooling, "" for none.
-        drop_rate: Of the dropout before the scores.
-        drop_path_rate: See `stochastic_depth` of `create_backbone`.
-        **options: Others of `create_backbone`; `norm` is "BN" here, and dilation is timm's.
+        drop_rate: Probability of dropout before the last layer.
+        drop_path_rate: Stochastic depth, as `stochastic_depth` of `create_backbone`.
+        **options: Other options of `create_backbone`. `norm` defaults to "BN", and `dilate_first`
+            to False as in timm.
     """
 
     pretrained_cfg: dict[str, Any]  # set by timm
@@ -95,15 +96,15 @@ class TimmResNet(Classifier):
         self.reset_classifier(num_classes, global_pool)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # scores, not features
-        """Maps float[B, in_chans, H, W], normalised, to scores before softmax, float[B, K]."""
+        """Maps normalised images float[B, in_chans, H, W] to logits float[B, K]."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Returns the last feature map, float[B, num_features, H / 32, W / 32], normalised."""
+        """Returns the last feature map, float[B, num_features, H / 32, W / 32], after its norm."""
         return self._normalised(self.features(x)[self.out_features[-1]])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Maps what `forward_features` returns to scores, or to what they are computed from."""
+        """Maps the result of `forward_features` to logits, or to the last layer's input."""
         x = F.dropout(self.global_pool(x), self.drop_rate, self.training)
         return x if pre_logits else self.fc(x)
 
@@ -116,18 +117,18 @@ class TimmResNet(Classifier):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns feature maps by their place in `feature_info`.
+        """Returns feature maps by their index in `feature_info`.
 
         Args:
             x: float[B, in_chans, H, W], normalised.
-            indices: Places; a number for the last so many; None for all.
-            norm: Whether the last map passes the norm behind it, where there is one.
-            stop_early: Whether to compute no further than the last of them.
-            output_fmt: "NCHW", the only format here.
-            intermediates_only: Whether to leave out the last map, otherwise returned first.
+            indices: A list of indices; or a number n for the last n; or None for all.
+            norm: Whether to apply the final norm to the last map, if the network has one.
+            stop_early: Whether to stop after the last requested map.
+            output_fmt: "NCHW"; no other format is supported.
+            intermediates_only: Whether to return only the maps, rather than the final features too.
 
         Raises:
-            ValueError: `output_fmt` is another one.
+            ValueError: `output_fmt` is not "NCHW".
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt: got {output_fmt!r}, expected 'NCHW'")
@@ -141,11 +142,11 @@ class TimmResNet(Classifier):
         return chosen if intermediates_only else (final, chosen)
 
     def get_classifier(self, name_only: bool = False) -> nn.Module | str:
-        """Returns the layer of the scores, or its name."""
+        """Returns the last layer, or its name."""
         return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the layer of the scores by a new one, and the pooling where one is named."""
+        """Replaces the last layer, and also the pooling if `global_pool` is given."""
         if global_pool is None:
             global_pool = self.global_pool.pool_type
         self.num_classes = num_classes
@@ -153,12 +154,12 @@ class TimmResNet(Classifier):
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Switches activation checkpointing, see `Stage`."""
+        """Switches activation checkpointing on or off, see `Stage`."""
         for layer in self._layers.values():
             cast(Stage, self.get_submodule(layer)).activation_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Returns patterns of the parameters' names by depth, for rates that decay with it."""
+        """Returns patterns that group parameters by depth, for layer-wise learning rate decay."""
         blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
         return {"stem": r"^(?:conv1|bn1)", "blocks": blocks}
 
@@ -187,18 +188,18 @@ class TimmResNet(Classifier):
 
 
 def pretrained_cfg(path: str | Path) -> dict[str, Any]:
-    """Returns timm's description of the weights in a file: `pretrained_cfg_overlay` for its model.
+    """Returns timm's description of a weight file, to use as `pretrained_cfg_overlay`.
 
     Raises:
-        WeightsError: the file cannot be read, nothing is known about it, or it is for networks that
-            differ from timm's in what a `pretrained_cfg` does not say.
+        WeightsError: the file cannot be read, nothing is known about it, or its weights need a
+            network that differs from timm's in a way that a `pretrained_cfg` cannot express.
     """
     card = read_card(path)
     if card.channel_order != "RGB" or card.stride_in_1x1 or card.norm_eps != NORM_EPS:
         raise WeightsError(
-            f"{path}: is for {card.channel_order}, stride_in_1x1={card.stride_in_1x1} and"
-            f" norm_eps={card.norm_eps}; timm's models take RGB, stride in the 3x3 convolution and"
-            f" have {NORM_EPS}"
+            f"{path}: needs {card.channel_order}, stride_in_1x1={card.stride_in_1x1} and"
+            f" norm_eps={card.norm_eps}, but timm's models have RGB, stride_in_1x1=False and"
+            f" norm_eps={NORM_EPS}"
         )
     cfg: dict[str, Any] = {
         "file": str(path),
@@ -223,19 +224,19 @@ def _build(name: str, pretrained: bool = False, **options: Any) -> nn.Module:  #
 
 
 def _our_names(state: Mapping[str, Tensor], model: TimmResNet) -> dict[str, Tensor]:
-    """Returns weights in our names; timm itself only logs what a file lacks."""
+    """Renames weights to our names, and checks that none is missing; timm would only log that."""
     cfg = model.pretrained_cfg
     source = str(cfg.get("file") or cfg.get("url") or cfg.get("hf_hub_id") or "weights")
     found = to_ours(state, source).tensors
-    first = cfg["first_conv"] + ".weight"  # which timm adapts to other inputs
-    lacking = [
+    first = cfg["first_conv"] + ".weight"  # timm adapts it to other numbers of input channels
+    missing = [
         name
         for name, own in model.named_parameters()
         if not name.startswith("fc.")
         and (name not in found or (found[name].shape != own.shape and name != first))
     ]
-    if lacking:
-        raise WeightsError(f"{source}: does not cover {model.name}; lacks {listing(lacking)}")
+    if missing:
+        raise WeightsError(f"{source}: does not fit {model.name}; missing {listing(missing)}")
     return found
 
 
@@ -261,7 +262,7 @@ def _register(name: str) -> None:
 
 
 _names = [name for name in list_backbones() if not is_foreign(name)]
-# Where `register_model` looks for the weights of the models in this module.
+# `register_model` looks here for the weights of the models in this module.
 default_cfgs = generate_default_cfgs({k: cfg for name in _names for k, cfg in _cfgs(name).items()})
 for _name in _names:
     _register(_name)

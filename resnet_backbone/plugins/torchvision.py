@@ -1,4 +1,4 @@
-"""Our networks in torchvision: importing this module puts them into `torchvision.models.get_model`.
+"""This package's networks in torchvision. Importing this module registers them for `get_model`.
 
     import resnet_backbone.plugins.torchvision
     classifier = torchvision.models.get_model("rb_resnet50d", num_classes=10)
@@ -6,8 +6,8 @@
         "rb_maskrcnn_resnet50_fpn", weights_backbone="torchvision/IMAGENET1K_V2"
     )
 
-`torchvision_fpn_backbone` and `torchvision_backbone` make what the classes in
-`torchvision.models.detection` take as their backbone, and names of parameters are torchvision's.
+`torchvision_fpn_backbone` and `torchvision_backbone` create backbones for the classes in
+`torchvision.models.detection`. Parameters have torchvision's names.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ Weights: TypeAlias = str | Path | WeightsEnum | None
 
 
 class TorchvisionBackbone(nn.Module):
-    """A backbone, and a neck where there is one, as torchvision's detectors call them.
+    """A backbone with an optional neck, in the form that torchvision's detectors require.
 
     Args:
-        body: Returns a dictionary of feature maps.
-        fpn: Maps torchvision's dictionary of them to another; None leaves them.
-        out_channels: Of every map that is returned.
+        body: The backbone, which returns a dictionary of feature maps.
+        fpn: Maps a dictionary of feature maps to another; None returns those of `body`.
+        out_channels: Channels of every returned map.
         card: What is known about the weights of `body`.
 
     Attributes:
-        pixels: The keywords image_mean and image_std for torchvision's detectors, where `card` says
-            which; their own defaults are those of torchvision's weights.
+        pixels: The keywords image_mean and image_std for torchvision's detectors, if `card` states
+            them; otherwise empty, since torchvision's defaults suit torchvision's weights.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class TorchvisionBackbone(nn.Module):
         self.pixels = _pixels(card)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Maps float[B, 3, H, W], RGB, to float[B, out_channels, h, w] named "0", "1" and so on."""
+        """Maps float[B, 3, H, W], RGB, to maps float[B, out_channels, h, w] named "0", "1", ..."""
         maps = self.body(x).values()
         numbered = OrderedDict((str(index), each) for index, each in enumerate(maps))
         return numbered if self.fpn is None else self.fpn(numbered)
@@ -90,20 +90,21 @@ def torchvision_fpn_backbone(
     extra_blocks: ExtraFPNBlock | None = None,
     **options: Any,  # noqa: ANN401
 ) -> TorchvisionBackbone:
-    """Builds what torchvision's `resnet_fpn_backbone` builds, on any backbone of ours.
+    """Builds the equivalent of torchvision's `resnet_fpn_backbone` on any of our backbones.
 
     Args:
-        name: See `create_backbone`; "timm/NAME" too.
-        weights: A file, "torchvision/IMAGENET1K_V1", or torchvision's entry for its weights. The
-            card decides on `stride_in_1x1` and `norm_eps`; weights for BGR are turned to RGB.
-        trainable_layers: How many of stem, res2, ... res5 train, counted from the end; 5: all.
-        returned_layers: Which stages feed the pyramid; 1 is res2.
-        extra_blocks: What makes the coarser maps; None: torchvision's `LastLevelMaxPool`.
-        **options: Others of `create_backbone`: norm ("FrozenBN" by default), deformable ...
+        name: The backbone's name, as for `create_backbone`, including "timm/NAME".
+        weights: A file, "torchvision/IMAGENET1K_V1", or an entry of a torchvision weights enum. The
+            card determines `stride_in_1x1` and `norm_eps`; weights for BGR are converted to RGB.
+        trainable_layers: How many of stem, res2, ... res5 are trained, counted from the end; 5
+            trains all.
+        returned_layers: The stages that feed the pyramid; 1 is res2.
+        extra_blocks: Creates the coarser maps; None uses torchvision's `LastLevelMaxPool`.
+        **options: Other options of `create_backbone`: norm ("FrozenBN" by default), deformable ...
 
     Raises:
-        ConfigError: an argument is none of the allowed values.
-        WeightsError: the weights cannot be read, or do not cover the network.
+        ConfigError: an argument has a value that is not allowed.
+        WeightsError: the weights cannot be read, or do not fit the network.
     """
     body, card = _body(name, weights, trainable_layers, returned_layers, options)
     channels = [spec.channels for spec in body.feature_specs().values()]
@@ -119,7 +120,7 @@ def torchvision_backbone(
     returned_layer: int = 4,
     **options: Any,  # noqa: ANN401
 ) -> TorchvisionBackbone:
-    """Builds a backbone with one feature map and no neck; arguments as above."""
+    """Builds a backbone with one feature map and no neck; see `torchvision_fpn_backbone`."""
     body, card = _body(name, weights, trainable_layers, (returned_layer,), options)
     (spec,) = body.feature_specs().values()
     return TorchvisionBackbone(body, None, spec.channels, card)
@@ -135,21 +136,24 @@ def torchvision_detector(
     trainable_backbone_layers: int | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> nn.Module:
-    """Builds torchvision's detector on a pyramid of ours; its reference scripts' arguments fit.
+    """Builds a torchvision detector on one of our backbones with FPN.
+
+    The arguments are those of torchvision's builders, so its reference scripts can use it.
 
     Args:
         kind: One of `DETECTORS`.
-        name: See `create_backbone`.
-        weights: A file with the state of the whole detector, torchvision's own included.
-        weights_backbone: See `torchvision_fpn_backbone`.
-        num_classes: With the background, as torchvision counts.
-        trainable_backbone_layers: See `torchvision_fpn_backbone`; None: 3 with weights, 5 without.
-            Norms are frozen with weights, and "BN" without, as in torchvision.
-        **settings: Those of torchvision's class; image_mean and image_std are the weights' own.
+        name: The backbone's name, as for `create_backbone`.
+        weights: A file with the state dict of the whole detector, for example torchvision's own.
+        weights_backbone: Weights of the backbone, as for `torchvision_fpn_backbone`.
+        num_classes: Number of classes including the background, as torchvision counts.
+        trainable_backbone_layers: As `trainable_layers` of `torchvision_fpn_backbone`; None: 3 with
+            weights, 5 without. As in torchvision, norms are frozen with weights and "BN" without.
+        **settings: Arguments of torchvision's class. image_mean and image_std default to those of
+            the weights.
 
     Raises:
-        ConfigError: an argument is none of the allowed values.
-        WeightsError: the weights cannot be read, or do not cover the network.
+        ConfigError: an argument has a value that is not allowed.
+        WeightsError: the weights cannot be read, or do not fit the network.
     """
     trained = weights is not None or weights_backbone is not None
     if trainable_backbone_layers is None:
@@ -169,7 +173,7 @@ def torchvision_detector(
 
 
 def _one_stage_pyramid() -> dict[str, Any]:
-    """RetinaNet's (Lin et al. 2017, section 4): P3 to P5, and two strided convolutions on P5."""
+    """RetinaNet's pyramid (Lin et al. 2017, section 4): P3 to P5, and two strided convolutions."""
     blocks = LastLevelP6P7(FPN_CHANNELS, FPN_CHANNELS)
     return {"returned_layers": (2, 3, 4), "extra_blocks": blocks}
 
@@ -215,7 +219,7 @@ def _body(
 
 
 def _for_rgb(name: str, weights: Weights) -> tuple[str | Stored | None, WeightsCard | None]:
-    """Returns weights for the RGB images that torchvision's detectors give, and their card."""
+    """Returns the weights converted to RGB, which torchvision's detectors use, and their card."""
     source = _source(weights)
     if source is None or is_foreign(name):
         return source, None
@@ -227,7 +231,7 @@ def _for_rgb(name: str, weights: Weights) -> tuple[str | Stored | None, WeightsC
 
 
 def _source(weights: Weights) -> str | None:
-    """Returns `weights` as `load_weights` takes them; here torchvision's names need no prefix."""
+    """Returns `weights` in the form that `load_weights` takes; torchvision's prefix is optional."""
     if isinstance(weights, WeightsEnum):
         return f"torchvision/{weights.name}"
     if isinstance(weights, str) and re.fullmatch(r"IMAGENET1K_\w+", weights):
@@ -236,7 +240,7 @@ def _source(weights: Weights) -> str | None:
 
 
 def _pixels(card: WeightsCard | None) -> dict[str, list[float]]:
-    """Returns what torchvision normalises with, whose pixels are between 0 and 1."""
+    """Returns torchvision's normalisation arguments, for pixels between 0 and 1."""
     if card is None or card.mean is None or card.std is None:
         return {}
     mean, std = ([value / card.pixel_scale for value in row] for row in (card.mean, card.std))
@@ -244,7 +248,7 @@ def _pixels(card: WeightsCard | None) -> dict[str, list[float]]:
 
 
 def _register(name: str) -> None:
-    """Adds "rb_NAME" and, where there are four stages, "rb_DETECTOR_NAME_fpn"."""
+    """Registers "rb_NAME" and, for networks with four stages, "rb_DETECTOR_NAME_fpn"."""
 
     def classifier(*, weights: Weights = None, **options: Any) -> nn.Module:  # noqa: ANN401
         return create_classifier(name, weights=_source(weights), **options)

@@ -1,4 +1,4 @@
-"""Pictures, curves and tables."""
+"""Images with detections, curves and tables."""
 
 from resnet_backbone.report.curves import draw_curves
 from resnet_backbone.report.draw import draw_comparison, draw_detections

@@ -1,4 +1,4 @@
-"""One fixed colour per class, as far apart as possible for colour-blind readers too."""
+"""A fixed colour for each class, distinguishable for colour-blind readers as far as possible."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import colorsys
 
 Color = tuple[int, int, int]
 
-# Okabe and Ito's palette without black (https://jfly.uni-koeln.de/color/): told apart with any
-# common colour blindness.
+# Okabe and Ito's palette without black (https://jfly.uni-koeln.de/color/), which is distinguishable
+# with any common colour vision deficiency.
 OKABE_ITO: tuple[Color, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -18,13 +18,13 @@ OKABE_ITO: tuple[Color, ...] = (
     (204, 121, 167),
 )
 GOLDEN_RATIO = 0.618033988749895
-# Beyond seven classes hue alone does not tell them apart, so brightness takes turns.
+# With more than seven classes hue alone is not enough, so brightness alternates.
 BRIGHTNESS = (1.0, 0.65, 0.85)
 SATURATION = (0.55, 0.85)
 
 
 def class_color(index: int) -> Color:
-    """Returns the RGB colour of class `index`, the same in every picture."""
+    """Returns the RGB colour of class `index`, the same in every image."""
     if index < len(OKABE_ITO):
         return OKABE_ITO[index]
     red, green, blue = colorsys.hsv_to_rgb(
@@ -36,12 +36,12 @@ def class_color(index: int) -> Color:
 
 
 def text_color(background: Color) -> Color:
-    """Returns black or white, whichever reads better on `background` (WCAG 2 contrast)."""
+    """Returns black or white, whichever has more contrast to `background` (WCAG 2)."""
     return (0, 0, 0) if _luminance(background) > 0.179 else (255, 255, 255)
 
 
 def _luminance(color: Color) -> float:
-    """Relative luminance of sRGB, WCAG 2.2."""
+    """Relative luminance of an sRGB colour (WCAG 2.2)."""
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in (value / 255 for value in color)

@@ -1,4 +1,4 @@
-"""One number of several runs in one picture."""
+"""Draws one metric of several runs in one figure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
     """Draws a metric of each run over its steps.
 
     Args:
-        runs: Folder of each run, by what the picture calls it.
-        metric: As metrics.jsonl calls it: "bbox/AP", "classification/top1_error", "loss".
-        out: A PNG file.
+        runs: The folder of each run, by its label in the legend.
+        metric: A name in metrics.jsonl: "bbox/AP", "classification/top1_error", "loss".
+        out: The PNG file to write.
 
     Raises:
-        ConfigError: a run has no such metric; names those it has.
-        StorageError: a run has no metrics file, or the picture cannot be written.
+        ConfigError: a run has no such metric; the message lists those it has.
+        StorageError: a run has no metrics file, or the figure cannot be written.
     """
     series = {name: _series(folder, metric) for name, folder in runs.items()}
     figure = Figure(SIZE, dpi=110, layout="constrained")
@@ -51,7 +51,7 @@ def _series(folder: Path, metric: str) -> tuple[list[int], list[float]]:
     curves = _curves(folder)
     if metric not in curves:
         known = ", ".join(sorted(curves)) or "nothing"
-        raise ConfigError(f"{folder / METRICS}: has no {metric!r}; it has {known}")
+        raise ConfigError(f"{folder / METRICS}: no metric {metric!r}; found {known}")
     return curves[metric]
 
 

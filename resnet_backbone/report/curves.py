@@ -1,4 +1,4 @@
-"""curves.png: how a training run went."""
+"""Draws curves.png: the metrics of a training run over its steps."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from matplotlib.ticker import MaxNLocator
 # {name: (steps, values)}
 Curves = Mapping[str, tuple[list[int], list[float]]]
 
-# Longer curves are noisy enough for a running mean above them.
+# Curves with at least this many points are noisy, so they get a running mean.
 SMOOTH_FROM = 60
 PANEL = (6.4, 4.2)  # inches
 TASKS = {"bbox": "boxes", "segm": "masks"}
 
 
 def draw_curves(metrics_jsonl: Path, out: Path) -> None:
-    """Draws losses, learning rate, AP and errors over steps; panels without data are left out.
+    """Draws losses, learning rate, AP and errors over steps; panels without data are omitted.
 
     Args:
-        metrics_jsonl: JSON lines, each with "step" and numbers under any of "loss", "loss_*", "lr",
-            "error", "val_loss" and "<task>/<metric>". Of lines of the same step, which a resumed
-            run writes again, the last counts. An incomplete last line, as a killed run leaves it,
-            is ignored.
-        out: A PNG file.
+        metrics_jsonl: JSON lines, each with "step" and numbers named "loss", "loss_*", "lr",
+            "error", "val_loss" or "<task>/<metric>". If several lines have the same step, which a
+            resumed run may write again, the last one counts. An incomplete last line, left by a
+            killed run, is ignored.
+        out: The PNG file to write.
     """
     curves = read_curves(metrics_jsonl)
     panels = [panel for panel in PANELS if panel[1](curves)]
@@ -47,7 +47,7 @@ def draw_curves(metrics_jsonl: Path, out: Path) -> None:
 
 
 def read_curves(metrics_jsonl: Path) -> Curves:
-    """Returns the finite numbers of the file by name, steps ascending."""
+    """Returns the finite numbers in the file, by name, in ascending order of step."""
     points: dict[str, dict[int, float]] = {}
     for line in metrics_jsonl.read_text(encoding="utf-8").splitlines():
         record = _parse(line)
@@ -121,7 +121,7 @@ def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     if label in ("AP", "error"):
-        axes.set_ylim(top=1.02)  # dots at 1 are whole
+        axes.set_ylim(top=1.02)  # so that dots at 1 are not cut in half
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if len(curves) > 1:
@@ -129,7 +129,7 @@ def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
 
 
 def _draw_curve(axes: Axes, name: str, steps: list[int], values: list[float], color: str) -> None:
-    """Draws a line with dots where they are few, and a running mean where they are many."""
+    """Draws a line; with dots if there are few points, with a running mean if there are many."""
     smooth = len(values) >= SMOOTH_FROM and name != "lr"
     marker = "o" if len(values) < 20 else ""
     if smooth:
@@ -139,7 +139,7 @@ def _draw_curve(axes: Axes, name: str, steps: list[int], values: list[float], co
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """Returns at each point the mean of the values up to `window` // 2 points away."""
+    """Returns for each point the mean of the values at most `window` // 2 points away."""
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)

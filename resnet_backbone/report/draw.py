@@ -1,4 +1,4 @@
-"""Detections drawn on their image, with ground truth beside it where it is known."""
+"""Draws detections on their image, optionally side by side with the ground truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnet_backbone.report.colors import Color, class_color, text_color
 from resnet_backbone.report.labels import Rectangle, place_labels
 from resnet_backbone.structures import Detections
 
-# Images with a shorter side than this are enlarged first: on 128 pixels no label is legible.
+# Images with a shorter short side are enlarged first, so that labels are legible.
 MIN_SIDE = 400
 MASK_OPACITY = 0.45
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -24,7 +24,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class _Style:
-    """Sizes in pixels that suit a picture of a given short side."""
+    """Line width and font, in pixels, that suit the size of an image."""
 
     line: int
     font: Font
@@ -43,16 +43,16 @@ def draw_detections(
     threshold: float = 0.5,
     show_scores: bool = True,
 ) -> Image.Image:
-    """Returns `image` with boxes, masks, names and scores on it.
+    """Returns `image` with boxes, masks, class names and scores drawn on it.
 
-    An image whose short side is below `MIN_SIDE` is enlarged by a whole factor.
+    If the short side of the image is below `MIN_SIDE`, it is enlarged by an integer factor.
 
     Args:
         image: uint8[3, H, W], RGB.
-        detections: In pixels of `image`.
-        class_names: By class index.
-        threshold: Lower scores are not drawn.
-        show_scores: Whether labels have the score behind the name.
+        detections: Detections in pixels of `image`.
+        class_names: The name of each class.
+        threshold: Detections with a lower score are not drawn.
+        show_scores: Whether labels show the score after the class name.
     """
     picture, factor = _enlarge(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
     shown = _visible(detections.cpu(), threshold)
@@ -79,14 +79,14 @@ def draw_comparison(
     *,
     threshold: float = 0.5,
 ) -> Image.Image:
-    """Returns two titled panels side by side: detections, and ground truth.
+    """Returns two panels with titles, side by side: detections and ground truth.
 
     Args:
         image: uint8[3, H, W], RGB.
-        detections: In pixels of `image`.
-        truth: Likewise, with any scores.
-        class_names: By class index.
-        threshold: Lower scores are not drawn, on the left.
+        detections: Detections in pixels of `image`.
+        truth: Ground truth in pixels of `image`; its scores are ignored.
+        class_names: The name of each class.
+        threshold: Detections with a lower score are not drawn.
     """
     count = int((detections.scores >= threshold).sum())
     left = draw_detections(image, detections, class_names, threshold=threshold)
@@ -103,7 +103,7 @@ def draw_comparison(
 
 
 def _visible(detections: Detections, threshold: float) -> Detections:
-    """Those that score enough and of which some is inside the image, best first."""
+    """Returns detections with sufficient score that overlap the image, best first."""
     height, width = detections.size
     x0, y0, x1, y1 = detections.boxes.unbind(1)
     inside = (x0 < width) & (y0 < height) & (x1 > 0) & (y1 > 0)
@@ -125,7 +125,7 @@ def _enlarge(picture: Image.Image) -> tuple[Image.Image, int]:
 
 
 def _clipped(box: Sequence[float], canvas: tuple[int, int]) -> Rectangle:
-    """A box inside the picture, at least one pixel wide and high."""
+    """Clips a box to the image; the result is at least one pixel wide and high."""
     x0, x1 = (min(max(x, 0.0), canvas[0] - 1.0) for x in (box[0], box[2]))
     y0, y1 = (min(max(y, 0.0), canvas[1] - 1.0) for y in (box[1], box[3]))
     return x0, y0, max(x0, x1), max(y0, y1)
@@ -134,7 +134,7 @@ def _clipped(box: Sequence[float], canvas: tuple[int, int]) -> Rectangle:
 def _paint_masks(
     picture: Image.Image, masks: np.ndarray, colors: Sequence[Color], style: _Style
 ) -> Image.Image:
-    """Tints each mask, small ones above large ones, and outlines it."""
+    """Tints and outlines each mask; small masks are drawn over large ones."""
     pixels = np.asarray(picture).astype(np.float32)
     for index in np.argsort([-int(mask.sum()) for mask in masks], kind="stable"):
         found = _crop_to_content(masks[index])
@@ -149,7 +149,7 @@ def _paint_masks(
 
 
 def _crop_to_content(mask: np.ndarray) -> tuple[int, int, np.ndarray] | None:
-    """Top, left and the smallest part of a mask that holds all of it; None where it is empty."""
+    """Returns top, left and the mask cropped to its content; None if it is empty."""
     rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
     if not len(rows):
         return None
@@ -158,7 +158,7 @@ def _crop_to_content(mask: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 
 def _outline_and_fill(mask: np.ndarray, factor: int, line: int) -> np.ndarray:
-    """Opacity float32[H, W] of an enlarged mask: `MASK_OPACITY` inside, 1 along its border."""
+    """Returns the opacity, float32[H, W], of an enlarged mask: 1 at its border, less inside."""
     solid = Image.fromarray(mask.astype(np.uint8) * 255)
     solid = solid.resize((solid.width * factor, solid.height * factor), Image.Resampling.NEAREST)
     framed = Image.new("L", (solid.width + 2 * line, solid.height + 2 * line))
@@ -172,7 +172,7 @@ def _outline_and_fill(mask: np.ndarray, factor: int, line: int) -> np.ndarray:
 def _draw_boxes(
     picture: Image.Image, boxes: Sequence[Rectangle], colors: Sequence[Color], style: _Style
 ) -> None:
-    """Draws frames, the best score on top, with a dark edge that shows on bright ground."""
+    """Draws the boxes, best score on top, with a dark edge for contrast on bright images."""
     canvas = ImageDraw.Draw(picture)
     for box, color in zip(reversed(boxes), reversed(colors), strict=True):
         x0, y0, x1, y1 = box
@@ -189,7 +189,7 @@ def _draw_labels(
 ) -> None:
     canvas = ImageDraw.Draw(picture)
     pad = max(2, style.line)
-    # Measured from the baseline, so that all labels of a picture are of one height.
+    # Measured from the baseline, so that all labels of an image have the same height.
     _, top, _, bottom = canvas.textbbox((0, 0), "Åg", font=style.font, anchor="ls")
     height = math.ceil(bottom - top) + 2 * pad
     sizes = [
@@ -203,7 +203,7 @@ def _draw_labels(
 
 
 def _titled(picture: Image.Image, title: str) -> Image.Image:
-    """The picture below a white strip with a title, which shrinks to the picture's width."""
+    """Adds a white strip with a title above the image; the font shrinks to fit its width."""
     size = max(12, round(min(picture.size) / 26))
     width = ImageDraw.Draw(picture).textlength(title, font=_font(size))
     font = _font(max(8, min(size, int(size * 0.98 * picture.width / width))))

@@ -1,4 +1,4 @@
-"""Where to put labels so that they stay inside the picture and do not bury each other."""
+"""Placement of labels inside the image, with little overlap between them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Rectangle = tuple[float, float, float, float]
 def place_labels(
     boxes: Sequence[Rectangle], sizes: Sequence[tuple[int, int]], canvas: tuple[int, int]
 ) -> list[Rectangle]:
-    """Returns a rectangle for each label, in the order of importance in which they come.
+    """Returns a rectangle for each label; labels are given in descending importance.
 
-    Each takes, of some places at its box, the one that covers least of the labels placed before it,
-    and of equal ones the first: above the box, inside at its top, below, inside at its bottom, then
-    a line away from it; each flush left and then flush right.
+    Each label takes the candidate position at its box that overlaps least with the labels placed
+    before. If several are equal, the first of these wins: above the box, inside at its top, below,
+    inside at its bottom, then a line further away; each left-aligned, then right-aligned.
 
     Args:
-        boxes: (x0, y0, x1, y1) of the objects.
-        sizes: (width, height) of the labels.
-        canvas: (width, height) of the picture.
+        boxes: (x0, y0, x1, y1) of the objects in pixels.
+        sizes: (width, height) of the labels in pixels.
+        canvas: (width, height) of the image in pixels.
     """
     placed: list[Rectangle] = []
     for box, size in zip(boxes, sizes, strict=True):
@@ -39,7 +39,7 @@ def _places(box: Rectangle, size: tuple[int, int]) -> list[Rectangle]:
 
 
 def _inside(place: Rectangle, canvas: tuple[int, int]) -> Rectangle:
-    """Moves a rectangle into the canvas; one that is too large starts at its corner."""
+    """Moves a rectangle into the canvas; one that is too large starts at the top left corner."""
     width, height = place[2] - place[0], place[3] - place[1]
     x = max(0.0, min(place[0], canvas[0] - width))
     y = max(0.0, min(place[1], canvas[1] - height))

@@ -1,4 +1,4 @@
-"""The paper's figures, drawn of plain numbers as it draws them (He et al. 2016, figures 1 to 7)."""
+"""Draws the paper's figures in the paper's style from numbers (He et al. 2016, figures 1 to 7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 PANEL = (5.6, 4.2)  # inches
 THIN, BOLD = 0.9, 2.2
-# Errors above so many times the largest final one are cut off: the paper shows the end.
+# The error axis ends at this multiple of the largest final error: the end of training matters most.
 HEADROOM = 1.8
 
 Series = tuple[Sequence[float], Sequence[float]]  # steps, fractions
@@ -25,10 +25,10 @@ class ErrorCurve:
     """The errors of one network.
 
     Attributes:
-        label: Its name.
-        depth: Its layers, which decide on the colour.
-        training: Steps, and errors as fractions of the images.
-        test: Likewise.
+        label: The network's name.
+        depth: Number of layers; determines the colour.
+        training: Steps, and training errors as fractions of the images.
+        test: Steps, and test errors as fractions of the images.
     """
 
     label: str
@@ -39,13 +39,13 @@ class ErrorCurve:
 
 @dataclass(frozen=True)
 class LayerCurve:
-    """One number for each layer of a network, in its order.
+    """A value for each layer of a network, in the order of the layers.
 
     Attributes:
-        label: Its name.
-        depth: Its layers, which decide on the colour.
-        plain: Whether it has no shortcuts.
-        values: Of each layer.
+        label: The network's name.
+        depth: Number of layers; determines the colour.
+        plain: Whether the network has no shortcuts.
+        values: The value of each layer.
     """
 
     label: str
@@ -55,13 +55,13 @@ class LayerCurve:
 
 
 def error_figure(panels: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
-    """Returns figures 1, 4 and 6: a panel for plain networks, and one for residual ones.
+    """Returns figures 1, 4 and 6, with one panel for plain and one for residual networks.
 
-    Training errors are thin and dashed, test errors bold; networks of the same depth have the same
-    colour in all panels, and all panels the same axes.
+    Training errors are thin and dashed, test errors bold. Networks of the same depth have the same
+    colour in all panels, and all panels have the same axes.
 
     Args:
-        panels: Curves by title, from left to right.
+        panels: The curves of each panel by its title, from left to right.
     """
     shown = {title: curves for title, curves in panels.items() if curves}
     curves = [curve for group in shown.values() for curve in group]
@@ -78,21 +78,21 @@ def error_figure(panels: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
 
 
 def response_figure(curves: Sequence[LayerCurve]) -> Figure:
-    """Returns figure 7: standard deviations in the layers' order above, sorted below.
+    """Returns figure 7: standard deviations in the order of the layers (top), and sorted (bottom).
 
-    Plain networks are dotted, residual ones solid.
+    Plain networks are dotted, residual networks solid.
     """
     figure = _figure(rows=2, width=1.5)
     above, below = figure.add_subplot(2, 1, 1), figure.add_subplot(2, 1, 2)
     _draw_layers(above, curves)
-    _label(above, "3x3 layers, in their order", "layer", "standard deviation")
+    _label(above, "3x3 layers in their order", "layer", "standard deviation")
     _draw_layers(below, [_descending(curve) for curve in curves])
     _label(below, "sorted by their response", "layer", "standard deviation")
     return figure
 
 
 def gradient_figure(curves: Sequence[LayerCurve]) -> Figure:
-    """Returns the gradients' norms by layer, on a logarithmic axis; lines as in figure 7."""
+    """Returns the gradient norms by layer, on a logarithmic axis, with figure 7's line styles."""
     figure = _figure(width=1.5)
     axes = figure.add_subplot()
     _draw_layers(axes, curves)
@@ -102,10 +102,10 @@ def gradient_figure(curves: Sequence[LayerCurve]) -> Figure:
 
 
 def complexity_figure(multiply_adds: Mapping[str, tuple[float, float]]) -> Figure:
-    """Returns figure 3's comparison as bars.
+    """Returns figure 3's comparison as a bar chart.
 
     Args:
-        multiply_adds: {network: (ours, the paper's)}, from top to bottom.
+        multiply_adds: {network: (our count, the paper's count)}, from top to bottom.
     """
     figure = _figure(width=1.3)
     axes = figure.add_subplot()
@@ -114,7 +114,7 @@ def complexity_figure(multiply_adds: Mapping[str, tuple[float, float]]) -> Figur
     bars = axes.barh(names, [count / 1e9 for count in ours], color="C0", label="counted")
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.plot([count / 1e9 for count in papers], names, "k|", markersize=22)
-    # The bars' mark would stick out of the legend.
+    # A smaller marker for the legend, from which the bars' marker would protrude.
     small = Line2D([], [], color="k", marker="|", markersize=9, linestyle="", label="the paper")
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -124,7 +124,7 @@ def complexity_figure(multiply_adds: Mapping[str, tuple[float, float]]) -> Figur
 
 
 def save(figure: Figure, out: Path) -> None:
-    """Writes a PNG file."""
+    """Writes a figure to a PNG file."""
     FigureCanvasAgg(figure)
     figure.savefig(out, format="png")
 
@@ -161,7 +161,7 @@ def _colors(depths: Iterable[int]) -> dict[int, str]:
 
 
 def _top(curves: Sequence[ErrorCurve]) -> float:
-    """Returns where the axis of errors ends, in percent, a multiple of 5."""
+    """Returns the upper end of the error axis in percent, a multiple of 5."""
     last = [errors[-1] for c in curves for _, errors in (c.training, c.test) if len(errors)]
     return min(100.0, 5 * math.ceil(HEADROOM * 100 * max(last, default=1.0) / 5) or 5)
 

@@ -1,22 +1,22 @@
-"""Results as aligned text."""
+"""Formats results as aligned text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-# Classes per column of the per-class table; longer lists continue beside it.
+# Classes per column of the per-class table; longer lists continue in further columns.
 ROWS = 30
-MOST_CLASSES = 120  # tables of more are longer than anybody reads
+MOST_CLASSES = 120  # a table of more classes would be too long to read
 
 Table = Mapping[str, Mapping[str, float | None]]
 
 
 def metrics_table(metrics: Table) -> str:
-    """Returns one line per task with all its metrics, below a line of their names.
+    """Returns a header and one line per task with all its metrics.
 
     Args:
-        metrics: {task: {metric: value in [0, 1]}}; None or NaN is shown as "n/a".
+        metrics: {task: {metric: value in [0, 1]}}; None and NaN are shown as "n/a".
     """
     names = list(dict.fromkeys(name for row in metrics.values() for name in row))
     rows = [
@@ -26,11 +26,11 @@ def metrics_table(metrics: Table) -> str:
 
 
 def per_class_table(per_class: Table) -> str:
-    """Returns one line per class with its result in each task; long lists take several columns.
+    """Returns one line per class with its result in each task; long lists have several columns.
 
     Args:
-        per_class: {task: {class name: value in [0, 1]}}; None or NaN is shown as "n/a". Of more
-            than `MOST_CLASSES` classes a sentence says where they are instead.
+        per_class: {task: {class name: value in [0, 1]}}; None and NaN are shown as "n/a". For more
+            than `MOST_CLASSES` classes the result only says where to find them.
     """
     names = list(dict.fromkeys(name for row in per_class.values() for name in row))
     if len(names) > MOST_CLASSES:
@@ -63,12 +63,12 @@ def errors_table(errors: Mapping[str, Table]) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Returns three decimals, or "n/a" for None and NaN."""
+    """Formats a number with three decimals; "n/a" for None and NaN."""
     return "n/a" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Returns cells in columns: the first flush left, the others flush right."""
+    """Aligns cells in columns, the first one left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *rest in rows:
@@ -78,7 +78,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def beside(blocks: Sequence[str]) -> str:
-    """Returns blocks of text next to each other."""
+    """Places blocks of text side by side."""
     split = [block.split("\n") for block in blocks]
     height = max(map(len, split), default=0)
     widths = [max(map(len, lines)) for lines in split]

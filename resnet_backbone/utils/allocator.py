@@ -1,4 +1,4 @@
-"""How the C library keeps the memory that a training step frees."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
-_GROWTH = 2**28  # bytes asked for at once
+_GROWTH = 2**28  # bytes requested from the system at a time
 
 
 def keep_freed_memory() -> bool:
-    """Makes glibc keep freed memory for the next allocation, for the rest of the process.
+    """Makes glibc keep freed memory for later allocations, for the rest of the process.
 
-    By default it hands every large block back to the system, which takes it page by page and fills
-    the pages with zeros when the next tensor of that size is made: some 10,000 page faults in a
-    training step on the CPU, 3 to 9 % of its time. The price is that memory once used is not
-    returned before the process ends. Tensors on GPUs are not concerned.
+    By default glibc returns every large block to the system. The next tensor of that size then gets
+    new pages, which the system zeroes: some 10,000 page faults in a training step on the CPU, or 3
+    to 9 % of its time. The cost is that memory is not returned before the process ends. GPU memory
+    is not affected.
 
     Returns:
-        Whether that is so now; False where the C library is another one.
+        Whether the settings apply; False if the C library is not glibc.
     """
     try:
         library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Which device a process computes on."""
+"""The device that a process computes on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def pick_device(kind: str) -> torch.device:
     """Returns this rank's device.
 
     Args:
-        kind: "cpu", "cuda", or "auto", which means CUDA where there is a GPU.
+        kind: "cpu", "cuda", or "auto", which means CUDA if a GPU is available.
 
     Raises:
-        ConfigError: CUDA is asked for but absent, or this machine has more ranks than GPUs.
+        ConfigError: CUDA is requested but not available, or there are more ranks than GPUs.
     """
     if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -24,7 +24,7 @@ def pick_device(kind: str) -> torch.device:
     found, index = torch.cuda.device_count(), distributed.local_rank()
     if index >= found:
         raise ConfigError(
-            f"rank {distributed.rank()} needs GPU {index}, but torch finds {found}; start at most "
-            f"{found} ranks on this machine (torchrun --nproc-per-node={found})"
+            f"rank {distributed.rank()} needs GPU {index}, but torch finds only {found}; start at "
+            f"most {found} ranks on this machine (torchrun --nproc-per-node={found})"
         )
     return torch.device("cuda", index)

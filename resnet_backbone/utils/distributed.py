@@ -1,7 +1,7 @@
-"""Ranks and what they tell each other; every function also works in a lone process.
+"""Communication between ranks. All functions also work in a single process.
 
-A rank is one process of a job that `torchrun` started. Objects travel pickled between ranks, so the
-network they meet on must be trusted.
+A rank is one process of a job started by `torchrun`. Objects are pickled when they are sent between
+ranks, so the network between them must be trusted.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from resnet_backbone.errors import ConfigError, ResnetBackboneError, StorageErro
 
 T = TypeVar("T")
 
-# How long a rank waits for the others: longer than judging COCO on the main rank takes, shorter
-# than the half hour after which torch gives up.
+# How long a rank waits for the others: longer than the main rank needs to evaluate COCO, shorter
+# than torch's default of half an hour.
 TIMEOUT = timedelta(minutes=10)
 
 
 def init_from_env(device: torch.device) -> None:
-    """Joins the group that torchrun describes in the environment; does nothing in a lone process.
+    """Joins the process group that torchrun describes in the environment, if there is one.
 
     Args:
-        device: What this rank computes on; NCCL serves CUDA tensors, Gloo those on the CPU.
+        device: The device of this rank; NCCL handles CUDA tensors, Gloo handles CPU tensors.
 
     Raises:
-        ConfigError: the environment names more than one rank but not how they meet.
+        ConfigError: WORLD_SIZE is more than one, but the rendezvous is not described.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
@@ -43,52 +43,52 @@ def init_from_env(device: torch.device) -> None:
         )
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # Gloo beside NCCL keeps objects and flags of the host off the GPU.
+    # Gloo in addition to NCCL avoids sending the host's objects and flags through the GPU.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
 
 
 def shutdown() -> None:
-    """Leaves the group, if there is one."""
+    """Leaves the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """Returns this process's number, from 0 on; also before the group is joined."""
+    """Returns this process's rank, counted from 0; also before the group is joined."""
     return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Returns the number among the ranks of this machine, which is that of its GPU."""
+    """Returns this process's rank on its machine, which is also the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world_size() -> int:
-    """Returns how many ranks share the work."""
+    """Returns the number of ranks."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Tells whether this is the rank that writes files and logs."""
+    """Returns whether this is rank 0, which writes files and logs."""
     return rank() == 0
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Sums `tensor` over the ranks, in place, and returns it."""
+    """Sums `tensor` over all ranks in place, and returns it."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
 def broadcast_tensor(tensor: Tensor) -> None:
-    """Overwrites `tensor` with the main rank's."""
+    """Overwrites `tensor` with the main rank's values."""
     if dist.is_initialized():
         dist.broadcast(tensor, src=0)
 
 
 def all_gather_object(value: T) -> list[T]:
-    """Returns every rank's picklable `value`, ordered by rank, on every rank."""
+    """Returns on every rank the picklable `value` of all ranks, ordered by rank."""
     if not dist.is_initialized():
         return [value]
     gathered: list[T | None] = [None] * world_size()
@@ -97,7 +97,7 @@ def all_gather_object(value: T) -> list[T]:
 
 
 def broadcast_object(value: T) -> T:
-    """Returns the main rank's picklable `value` on every rank."""
+    """Returns on every rank the main rank's picklable `value`."""
     if not dist.is_initialized():
         return value
     box = [value]
@@ -106,11 +106,11 @@ def broadcast_object(value: T) -> T:
 
 
 def on_main(action: Callable[[], T]) -> T:
-    """Returns what `action` returns on the main rank, the only one that runs it, on every rank.
+    """Calls `action` on the main rank only, and returns its result on every rank.
 
     Raises:
-        ResnetBackboneError: `action` raised one; every rank then raises it, so none waits in vain.
-        StorageError: `action` raised an OSError; likewise.
+        ResnetBackboneError: `action` raised it; every rank raises it, so that none waits for ever.
+        StorageError: `action` raised an OSError; every rank raises this instead.
     """
     outcome: tuple[T | None, ResnetBackboneError | None] = (None, None)
     if is_main():

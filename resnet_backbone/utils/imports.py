@@ -1,4 +1,4 @@
-"""The user's own modules, imported because a configuration names them."""
+"""Imports the user's modules that a configuration names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from resnet_backbone.errors import ConfigError
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Imports modules for what they do when imported: registering backbones.
+    """Imports modules for their side effects, which are to register backbones.
 
-    They are looked for as `python -m` would: in the current directory first, which stays on
-    `sys.path` so that processes started later find them too.
+    As with `python -m`, the current directory is searched first. It stays on `sys.path`, so that
+    processes started later find the modules too.
 
     Args:
-        names: Dotted names of modules; what was imported before is not run again.
+        names: Dotted names of modules; a module that is already imported is not run again.
 
     Raises:
-        ConfigError: a module does not exist, or fails; says which, and the reason.
+        ConfigError: a module does not exist or cannot be imported; the message says which and why.
     """
     here = os.getcwd()
     if names and here not in sys.path:
@@ -30,18 +30,18 @@ def import_modules(names: Sequence[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # anything that the user's code raises
             raise ConfigError(f"imports: {name}: {_reason(name, error, here)}") from error
 
 
 def _reason(name: str, error: Exception, here: str) -> str:
     if name.endswith(".py"):
         module = name.removesuffix(".py").replace("/", ".")
-        return f"got a file, expected the name of a module ({module})"
+        return f"got a file, expected a module name ({module})"
     if isinstance(error, ModuleNotFoundError) and error.name in (name, name.partition(".")[0]):
         return f"no such module, neither in {here} nor among the installed packages"
     text = f"{type(error).__name__}: {error}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, SyntaxError) or frame.filename.startswith("<frozen"):
-        return text  # which says where, or is about the name itself
+        return text  # it already says where, or concerns the name itself
     return f"{text} ({frame.filename}, line {frame.lineno})"

@@ -1,4 +1,4 @@
-"""Where the package's log lines go."""
+"""The handlers of the package's log."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PACKAGE = "resnet_backbone"
 
 
 def setup(log_file: Path | None = None, rank: int = 0, *, hold_back: bool = False) -> None:
-    """Sends the package's log to standard error and, on the main rank, to a file as well.
+    """Sends the package's log to standard error and, on the main rank, also to a file.
 
-    A second call replaces the first one's settings. Ranks other than 0 report warnings only.
+    A second call replaces the settings of the first. Ranks other than 0 log warnings only.
 
     Args:
-        log_file: Appended to; its folder must exist.
-        rank: This process's number.
-        hold_back: Do not touch the file before `release` is called, and only then write what was
-            logged until then.
+        log_file: The file to append to; its folder must exist.
+        rank: This process's rank.
+        hold_back: Do not open the file until `release` is called; lines logged before that are
+            written then.
     """
     logger = logging.getLogger(PACKAGE)
     for handler in list(logger.handlers):
@@ -39,7 +39,7 @@ def setup(log_file: Path | None = None, rank: int = 0, *, hold_back: bool = Fals
 
 
 def release() -> None:
-    """Writes to the log file what has been held back, and from now on every line at once."""
+    """Writes the lines held back so far to the log file; later lines are written at once."""
     logger = logging.getLogger(PACKAGE)
     for handler in list(logger.handlers):
         if isinstance(handler, MemoryHandler) and handler.target is not None:

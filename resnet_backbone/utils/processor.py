@@ -1,4 +1,4 @@
-"""Which CPU this is, as far as it decides between two ways to the same result."""
+"""Detects the CPU, where that decides between two implementations with the same result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _INTEL = "GenuineIntel"
 
 @lru_cache(maxsize=1)
 def has_fast_matrix_products() -> bool:
-    """Whether torch's matrix products on the CPU reach the speed of its convolutions.
+    """Returns whether torch's matrix products on the CPU are as fast as its convolutions.
 
-    They are MKL's, which runs its AVX-512 kernels on Intel's processors alone: on one of AMD's with
-    AVX-512, products take twice as long as oneDNN's convolutions.
+    They use MKL, which runs its AVX-512 kernels on Intel processors only. On AMD processors with
+    AVX-512, matrix products take twice as long as oneDNN's convolutions.
     """
     return torch.backends.mkl.is_available() and _INTEL in _description(Path("/proc/cpuinfo"))
 
 
 def _description(cpuinfo: Path) -> str:
-    """Returns a text with the maker's name: of the first processor on Linux, or Windows' own."""
+    """Returns a text that contains the vendor: of the first processor on Linux, or from Windows."""
     try:
         return cpuinfo.read_text().partition("\n\n")[0]
     except OSError:

@@ -1,11 +1,11 @@
-"""What the files in a run's folder are called, for those who write them and those who read them."""
+"""The names of the files in a run's output folder."""
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
-BACKBONE = "backbone.safetensors"  # of classifiers
+BACKBONE = "backbone.safetensors"  # only written for classifiers
 CURVES = "curves.png"
 ENVIRONMENT = "environment.json"
 TENSORBOARD = "tensorboard"

@@ -1,4 +1,4 @@
-"""Random number generators of this process: setting, saving and restoring them."""
+"""Seeds, saves and restores the random number generators of this process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, NumPy's and torch's generators, those of all GPUs included."""
+    """Seeds the generators of Python, NumPy and torch, including those of all GPUs."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def get_state() -> dict[str, Any]:
-    """Returns the state of all generators as plain JSON values."""
+    """Returns the state of all generators as JSON values."""
     numpy_state: Any = np.random.get_state(legacy=False)
     return {
         "python": random.getstate(),
@@ -34,7 +34,7 @@ def get_state() -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Restores what `get_state` returned, also after a way through JSON."""
+    """Restores the state that `get_state` returned, also after conversion to JSON and back."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(state["numpy"])

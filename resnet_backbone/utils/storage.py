@@ -1,9 +1,9 @@
-"""Files and folders that are on disk whole or not at all, and know when they were damaged.
+"""Atomic writing of files and folders, and detection of damage.
 
-A committed folder is written under a temporary name, every file and the folder itself flushed to
-disk, then renamed and its parent flushed. `MANIFEST.json` in it lists size and SHA-256 of each
-file, and its own digest, so any flipped bit is found: neither torch's nor safetensors' format would
-notice one. Whatever moment the machine stops at, a folder under its final name is complete.
+A folder is written under a temporary name; its files and the folder itself are flushed to disk;
+then it is renamed and its parent is flushed. So whenever the machine stops, a folder with its final
+name is complete. `MANIFEST.json` in it lists the size and SHA-256 of each file and its own digest,
+so that any flipped bit is detected; neither torch's format nor safetensors' would detect it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 
 def commit_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Writes `files` into a new folder; afterwards it is on disk, or nothing of it is.
+    """Writes `files` into a new folder atomically: afterwards all of it is on disk, or nothing.
 
     Args:
-        folder: Must not exist; its parent must.
+        folder: The folder, which must not exist; its parent must exist.
         files: Names and contents, in the order of writing.
 
     Raises:
-        StorageError: it cannot be written; what was there before is untouched.
+        StorageError: it cannot be written; nothing else has changed.
     """
     temporary = _temporary_beside(folder)
     listed: dict[str, dict[str, object]] = {}
@@ -55,12 +55,12 @@ def commit_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """Returns the contents of a committed folder's files.
+    """Returns the name and content of each file in a committed folder.
 
-    What is returned is what was verified: every file is read once.
+    Every file is read only once, so the returned content is what was verified.
 
     Raises:
-        StorageError: a file is missing, unreadable, or not what was written.
+        StorageError: a file is missing, unreadable or damaged.
     """
     try:
         listed = _read_manifest(folder / MANIFEST)
@@ -69,39 +69,39 @@ def read_folder(folder: Path) -> dict[str, bytes]:
         raise StorageError(f"{folder}: {error}") from error
     for name, content in files.items():
         if listed[name] != {"size": len(content), "sha256": _digest(content)}:
-            raise StorageError(f"{folder / name}: damaged, it is not what was written")
+            raise StorageError(f"{folder / name}: damaged; its content is not what was written")
     return files
 
 
 def remove_folder(folder: Path, names: Collection[str]) -> bool:
-    """Removes a committed folder of ours, unless it holds anything besides `names`.
+    """Removes a committed folder, unless it contains files other than `names`.
 
     Returns:
-        Whether it is gone.
+        Whether it was removed.
     """
     foreign = sorted({path.name for path in folder.iterdir()} - {*names, MANIFEST})
     if folder.is_symlink() or foreign:
-        logger.warning("%s is kept: it holds files we did not write: %s", folder, foreign)
+        logger.warning("%s is kept, since it contains files we did not write: %s", folder, foreign)
         return False
     temporary = _temporary_beside(folder)
-    # Renamed first, so that an interruption leaves no folder that looks damaged.
+    # Renamed first, so that an interruption does not leave a folder that looks damaged.
     folder.rename(temporary)
     return _remove_files(temporary, [*names, MANIFEST])
 
 
 def remove_stale(parent: Path, names: Collection[str]) -> None:
-    """Removes what interrupted commits and removals have left in `parent`."""
+    """Removes temporary folders in `parent` that interrupted commits and removals left."""
     for path in parent.iterdir():
         if _TEMPORARY.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             if _remove_files(path, [*names, MANIFEST]):
-                logger.info("removed %s, which an interrupted run left", path)
+                logger.info("removed %s, left by an interrupted run", path)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replaces a file; whatever happens, it is either the old one or the new one.
+    """Replaces a file atomically: whatever happens, its content is either the old or the new one.
 
     Raises:
-        StorageError: it cannot be written; the old one is untouched.
+        StorageError: it cannot be written; the old file has not changed.
     """
     temporary = _temporary_beside(path)
     try:
@@ -112,20 +112,20 @@ def write_file(path: Path, content: bytes) -> None:
         try:
             temporary.unlink(missing_ok=True)
         except OSError:
-            logger.warning("%s is left behind", temporary)
+            logger.warning("temporary file %s could not be removed", temporary)
         raise StorageError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
 def write_json(path: Path, content: object) -> None:
-    """Replaces a file by `content` as JSON; see `write_file`."""
+    """Replaces a file atomically with `content` as JSON, see `write_file`."""
     write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents so that they are still there after a power cut.
+    """Creates a folder and its parents, and flushes them to disk.
 
     Raises:
-        StorageError: that is impossible.
+        StorageError: a folder cannot be created.
     """
     try:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
@@ -138,8 +138,8 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on disk."""
-    if os.name != "posix":  # elsewhere folders cannot be opened
+    """Waits until the entries of a folder are on disk."""
+    if os.name != "posix":  # other systems cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -149,7 +149,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Without the name of a temporary file, which means nothing to a user."""
+    """Returns the reason without the name of a temporary file, which means nothing to users."""
     return error.strerror or str(error)
 
 
@@ -172,7 +172,7 @@ def _remove_files(folder: Path, names: Iterable[str]) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        logger.warning("%s is left behind: %s", folder, error)
+        logger.warning("temporary folder %s could not be removed: %s", folder, error)
         return False
     return True
 
@@ -198,7 +198,7 @@ def _read_manifest(path: Path) -> dict[str, dict[str, object]]:
     except (ValueError, TypeError, KeyError):
         intact = False
     if not intact:
-        raise StorageError(f"{path}: damaged, it is not what was written")
+        raise StorageError(f"{path}: damaged; its content is not what was written")
     if body["schema"] != SCHEMA:
         raise StorageError(f"{path}: schema {body['schema']}, expected {SCHEMA}")
     return body["files"]

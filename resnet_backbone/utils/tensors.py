@@ -1,4 +1,4 @@
-"""Tensors as the content of a file."""
+"""Serialises tensors for files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Returns the content of a safetensors file: equal arguments give equal bytes.
+    """Returns the content of a safetensors file; equal arguments give equal bytes.
 
     Args:
-        tensors: On any device, of any memory layout.
-        metadata: Text to store along.
+        tensors: Tensors by name, on any device and in any memory format.
+        metadata: Text to store with them.
     """
-    # Copies: safetensors stores neither strided views nor two names of the same memory.
+    # Copies, because safetensors accepts neither strided views nor tensors that share memory.
     plain = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -26,15 +26,15 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = Non
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Tells whether `tensor` holds neither NaN nor infinity."""
+    """Returns whether `tensor` contains neither NaN nor infinity."""
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 def _with_sorted_text(content: bytes) -> bytes:
-    """Puts the header's text into one order: safetensors writes it in another at every run.
+    """Sorts the metadata in the header, whose order safetensors varies from run to run.
 
-    A file begins with the header's length in 8 bytes and the header, JSON that spaces fill up to a
-    multiple of 8 bytes (https://github.com/huggingface/safetensors, "Format").
+    The file starts with the length of the header in 8 bytes and the header itself: JSON, padded
+    with spaces to a multiple of 8 bytes (https://github.com/huggingface/safetensors, "Format").
     """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])

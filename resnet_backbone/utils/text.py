@@ -1,4 +1,4 @@
-"""Words for messages."""
+"""Formats text for messages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Collection
 
 
 def listing(names: Collection[object], limit: int = 5) -> str:
-    """Returns the first few names for a message, and how many there are beyond them."""
+    """Returns the first `limit` names, and how many more there are."""
     shown = ", ".join(map(str, list(names)[:limit]))
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

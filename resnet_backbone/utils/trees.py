@@ -1,4 +1,4 @@
-"""Nested mappings, such as configurations as plain values."""
+"""Nested mappings, such as a configuration as plain values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields each value that is no mapping itself, with its dotted key."""
+    """Yields the dotted key and the value of every entry that is not itself a mapping."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")

@@ -28,7 +28,7 @@ def test_runs_are_drawn(runs, capsys):
 
 
 def test_what_is_missing_is_said(runs):
-    with pytest.raises(ConfigError, match=r"one.metrics.jsonl: has no 'AP'; it has bbox/AP"):
+    with pytest.raises(ConfigError, match=r"one.metrics.jsonl: no metric 'AP'; found bbox/AP"):
         draw(runs, str(runs / "one"), metric="AP")
     with pytest.raises(StorageError, match=r"absent.metrics.jsonl: cannot be read: No such file"):
         draw(runs, str(runs / "absent"))

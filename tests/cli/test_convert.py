@@ -127,5 +127,5 @@ def test_mistakes(run, source, tmp_path, monkeypatch, arguments, error, message)
 def test_ambiguous_networks_need_a_name(run, tmp_path):
     source = tmp_path / "plain.pth"
     torch.save(rb.create_classifier("plain18").state_dict(), source)
-    with pytest.raises(WeightsError, match="could be plain18 or resnet18_a; say which"):
+    with pytest.raises(WeightsError, match="fits plain18 or resnet18_a; say which it is"):
         run([str(source), str(tmp_path / "a.pth"), "--to", "timm"])

@@ -119,7 +119,10 @@ def test_foreign_files_are_kept(checkpoints, caplog):
         checkpoints.save(make_state(step), {})
     kept = ["step_00000001", "step_00000003", "step_00000004"]
     assert names(checkpoints.folder) == sorted(foreign + kept)
-    assert "step_00000001 is kept: it holds files we did not write: ['notes.txt']" in caplog.text
+    assert (
+        "step_00000001 is kept, since it contains files we did not write: ['notes.txt']"
+        in caplog.text
+    )
 
 
 def test_the_best_is_kept_apart_and_replaced(checkpoints):
@@ -156,7 +159,7 @@ def test_interrupted_saves_are_cleared_away(checkpoints, caplog):
     (stale / "model.safetensors").write_text("half")
     checkpoints.prepare()
     assert names(checkpoints.folder) == []
-    assert "an interrupted run left" in caplog.text
+    assert "left by an interrupted run" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):

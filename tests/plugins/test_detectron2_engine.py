@@ -138,5 +138,5 @@ def test_a_loss_that_is_not_finite_ends_as_in_our_engine(trained, tmp_path):
     _, places = trained
     overrides = ["solver.lr=1e30", "solver.warmup_iters=0", "solver.max_iter=6"]
     cfg = load_config("quickstart", [*TINY, places[0], *overrides, f"output={tmp_path / 'run'}"])
-    with pytest.raises(DivergedError, match=r"Checkpoints before that are in .*run"):
+    with pytest.raises(DivergedError, match=r"Earlier checkpoints are in .*run"):
         train_with_detectron2(cfg)

@@ -51,7 +51,7 @@ def test_discarding_removes_the_run_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_of_our_own_engine_is_left_alone(tmp_path, resume):
     fill(tmp_path, OURS)
-    with pytest.raises(StorageError, match="run of our engine .*metrics.jsonl"):
+    with pytest.raises(StorageError, match="run of our own engine .*metrics.jsonl"):
         claim_for_detectron2(tmp_path, resume=resume, overwrite=False)
     assert files(tmp_path) == set(OURS)
 
@@ -65,6 +65,6 @@ def test_a_run_of_our_own_engine_can_be_overwritten(tmp_path):
 
 def test_resuming_and_overwriting_contradict_each_other(tmp_path):
     fill(tmp_path, THEIRS)
-    with pytest.raises(ConfigError, match="contradict"):
+    with pytest.raises(ConfigError, match="--resume and --overwrite exclude each other"):
         claim_for_detectron2(tmp_path, resume=True, overwrite=True)
     assert files(tmp_path) == set(THEIRS)

@@ -178,7 +178,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, options):
     """timm itself says nothing about missing weights if only features are wanted."""
     theirs = timm.create_model("resnet18")
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match="does not cover resnet34; lacks layer1.2.conv1.weight"):
+    with pytest.raises(WeightsError, match="does not fit resnet34; missing layer1.2.conv1.weight"):
         timm.create_model("rb_resnet34", **overlay(tmp_path / "model.safetensors"), **options)
 
 
@@ -207,7 +207,9 @@ def test_the_card_becomes_the_pretrained_cfg(tmp_path):
     for other in ({"channel_order": "BGR"}, {"stride_in_1x1": True}, {"norm_eps": 1e-3}):
         metadata = card.model_copy(update=other).to_metadata()
         save_weights(net, tmp_path / "other.safetensors", metadata)
-        with pytest.raises(WeightsError, match=r"other.safetensors: is for .* timm's models take"):
+        with pytest.raises(
+            WeightsError, match=r"other.safetensors: needs .*, but timm's models have RGB"
+        ):
             plugin.pretrained_cfg(tmp_path / "other.safetensors")
 
 

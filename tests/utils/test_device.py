@@ -31,5 +31,5 @@ def test_missing_gpus_are_explained(monkeypatch):
     with_gpus(monkeypatch, 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(ConfigError, match="rank 1 needs GPU 1, but torch finds 1"):
+    with pytest.raises(ConfigError, match="rank 1 needs GPU 1, but torch finds only 1"):
         pick_device("auto")
