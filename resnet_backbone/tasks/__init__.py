@@ -1,1 +1,1 @@
-"""What a run trains: where models, data and judges meet; the tasks know nothing of each other."""
+"""The tasks, which combine model, data and evaluation for a run; they are independent."""

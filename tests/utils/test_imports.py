@@ -69,5 +69,5 @@ def test_a_module_that_fails(folder):
 def test_a_name_that_is_a_path(folder):
     (folder / "nets.py").write_text("")
     assert reason("nets.py") == "got a file, expected a module name (nets)"
-    assert reason("my/nets.py") == "got a file, expected the name of a module (my.nets)"
+    assert reason("my/nets.py") == "got a file, expected a module name (my.nets)"
     assert "relative" in reason(".nets")

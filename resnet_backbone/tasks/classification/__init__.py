@@ -1,1 +1,1 @@
-"""Classifiers: training, judging and measuring them, and handing their backbones over."""
+"""Training, evaluating and measuring classifiers, and exporting their backbones."""

@@ -1,4 +1,4 @@
-"""Runs classifiers over a split and judges them."""
+"""Evaluates classifiers on a split."""
 
 from __future__ import annotations
 
@@ -24,42 +24,44 @@ def evaluate_classifier(
     testing: Testing | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EvaluationResult:
-    """Judges the mean of the members' probabilities on this rank's images; all ranks must call it.
+    """Evaluates the mean of the members' probabilities on this rank's images; a collective call.
 
-    The members are left in the mode they came in.
+    The members' training or evaluation mode is restored afterwards.
 
     Args:
-        members: On `device`; one is no ensemble.
+        members: One or more classifiers on `device`; several form an ensemble.
         loader: Batches of test crops or, with `testing`, of one whole image each.
-        evaluator: Reset here.
-        device: Where batches go.
-        testing: The views of an image that are averaged; None: batches are classified as they are.
-        should_stop: See `checked_batches`.
+        evaluator: Computes the metrics; it is reset first.
+        device: The device that batches are moved to.
+        testing: The test method, which averages over views of an image; None classifies the batches
+            as they are.
+        should_stop: Called before every batch, see `checked_batches`.
 
     Returns:
-        With the mean of -log p of the right class as the loss.
+        The metrics, with the mean of -log p of the true class as the loss.
 
     Raises:
-        Interrupted: `should_stop` said so; nothing is judged then.
+        Interrupted: `should_stop` returned true; there is no result.
     """
     modes = [member.training for member in members]
     evaluator.reset()
-    surprise, count = 0.0, 0
+    loss_sum, count = 0.0, 0
     try:
         for member in members:
             member.eval()
         with torch.inference_mode():
             for batch in checked_batches(loader, should_stop):
                 moved = batch.to(device)
-                probabilities = _ensemble(members, moved, testing)
+                probabilities = _ensemble(members, moved, testing)  # [B, K]
                 evaluator.process(probabilities.cpu(), batch.labels.cpu(), batch.image_ids)
+                # [B, 1], the probability of the true class
                 right = probabilities.gather(1, moved.labels[:, None]).clamp_min(1e-12)
-                surprise, count = surprise - float(right.log().sum()), count + len(batch)
+                loss_sum, count = loss_sum - float(right.log().sum()), count + len(batch)
             metrics = evaluator.evaluate()
     finally:
         for member, mode in zip(members, modes, strict=True):
             member.train(mode)
-    shares = distributed.all_gather_object((surprise, count))
+    shares = distributed.all_gather_object((loss_sum, count))
     loss = sum(share for share, _ in shares) / max(1, sum(images for _, images in shares))
     return EvaluationResult(metrics, {"loss": loss}, evaluator.explanation, evaluator.per_class)
 

@@ -1,4 +1,4 @@
-"""Judges classifiers' weight files on the validation images: what tools/evaluate.py does."""
+"""Evaluates weight files of classifiers on the validation images, for tools/evaluate.py."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 def evaluate_classifier_files(
     cfg: ClassificationConfig, weights: Sequence[Path], output: Path
 ) -> EvaluationResult:
-    """Judges classifiers, together if several, on `cfg.data.val`; every rank must call it.
+    """Evaluates a classifier, or an ensemble, on `cfg.data.val`; every rank must call it.
 
     The main rank writes results.json to `output`.
 
     Args:
-        cfg: Where the images are, and in `evaluation.testing` how they are looked at.
+        cfg: The configuration of the images, and of the test method in `evaluation.testing`.
         weights: One file, or the members of an ensemble, whose probabilities are averaged.
-        output: A folder.
+        output: The output folder.
 
     Raises:
-        WeightsError: weights do not fit the configuration or the images.
+        WeightsError: the weights do not fit the configuration or the images.
         DataError: the images cannot be used.
         StorageError: the output cannot be written.
-        Interrupted: SIGINT or SIGTERM came before there was a result; nothing is written then.
+        Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
     with stop_flag() as flag:
@@ -60,7 +60,7 @@ def evaluate_classifier_files(
 
 
 def _testing(cfg: ClassificationConfig) -> Testing | None:
-    """None for a single crop, which the loader has cut already."""
+    """Returns the test method; None for a single crop, which the loader has already cut."""
     if cfg.evaluation.testing == "single":
         return None
     return make_testing(

@@ -1,4 +1,4 @@
-"""From a trained classifier to what a detector starts from."""
+"""Exports the backbone of a trained classifier, for detectors to start from."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.weights.card import Recipe, WeightsCard
 from resnet_backbone.weights.presets import CLASSIC, LONG, STRIKES_BACK
 
-HEAD = ("fc.", "norm.")  # what a classifier has beyond the backbone
+HEAD = ("fc.", "norm.")  # prefixes of the classifier's parameters outside of the backbone
 
 
 def backbone_weights(network: Classifier) -> dict[str, Tensor]:
-    """Returns the weights without the classifier's head, by the backbone's names."""
+    """Returns the weights without the classifier's head, under the backbone's names."""
     return {
         name: tensor for name, tensor in network.state_dict().items() if not name.startswith(HEAD)
     }
@@ -23,14 +23,14 @@ def backbone_weights(network: Classifier) -> dict[str, Tensor]:
 def classifier_card(
     model: ImageClassifier, cfg: ClassificationConfig, top1_error: float | None
 ) -> WeightsCard:
-    """Returns all that whoever takes the weights must know.
+    """Returns the card of a classifier's weights.
 
-    A mean image becomes its mean colour: detectors see images of all sizes.
+    A mean image is reduced to its mean colour, since detectors take images of all sizes.
 
     Args:
         model: The classifier.
-        cfg: Of its run.
-        top1_error: On the validation images, a fraction, where it is known.
+        cfg: The configuration of its run.
+        top1_error: Error on the validation images, as a fraction; None if unknown.
     """
     options = model.network.options
     mean = model.pixel_mean.mean(dim=(1, 2)).tolist()
@@ -51,7 +51,7 @@ def classifier_card(
 
 
 def _detector_recipe(cfg: ClassificationConfig) -> Recipe:
-    """The training of detectors that published weights of such a pretraining take."""
+    """Returns the published detector recipe for weights from this kind of pretraining."""
     if cfg.solver.optimizer == "lamb":
         return STRIKES_BACK
     mixed = cfg.data.mixup > 0 or cfg.data.cutmix > 0

@@ -1,4 +1,4 @@
-"""What the paper measures inside a trained network, on a finished run's own images."""
+"""The paper's measurements on a trained network, with the validation images of its run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from resnet_backbone.utils.run_layout import CONFIG, WEIGHTS
 
 
 def measure_classifier(run_folder: Path, *, images: int = 1000) -> Measured:
-    """Returns layer responses and gradient norms of a run's last weights, see `measure_run`.
+    """Returns layer responses and gradient norms of a run's final weights, see `measure_run`.
 
     Args:
-        run_folder: Of a finished classification run.
-        images: How many of the validation images are looked at; of all parts of the split, as
-            files are sorted by class, and in an order that mixes them.
+        run_folder: The output folder of a finished classification run.
+        images: Number of validation images to use. They are taken evenly from the whole split,
+            whose files are sorted by class, and then shuffled.
 
     Raises:
-        ConfigError: the folder holds no classification run.
+        ConfigError: the folder does not hold a classification run.
         DataError: the images cannot be read.
         WeightsError: the weights cannot be loaded.
     """

@@ -1,4 +1,4 @@
-"""Mixup and CutMix of whole batches, by timm, as a function of the step."""
+"""Mixup and CutMix of whole batches with timm, depending only on seed and step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from resnet_backbone.structures import ImageBatch
 
 
 class Mixing:
-    """Mixes each image with its opposite in the batch, and their labels likewise.
+    """Mixes each image and its label with those of its opposite in the batch.
 
-    One of Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) per batch, either with probability
-    1/2 where both are asked for; timm.data.Mixup does it. Its draws come from NumPy's global
-    generator, which is set for the call to what (seed, number, rank) say and put back afterwards:
-    a resumed run mixes what it would have mixed.
+    Each batch gets either mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019), with probability
+    1/2 each if both are enabled. timm.data.Mixup does the mixing. It draws from NumPy's global
+    generator, which is seeded for the call with (seed, number, rank) and restored afterwards, so
+    that a resumed run mixes exactly as it would have without the interruption.
 
     Args:
-        mixup: Alpha of Mixup's Beta distribution; 0 is off.
-        cutmix: Likewise of CutMix.
-        num_classes: K.
-        label_smoothing: See `cross_entropy`; mixed targets are smoothed here.
-        seed: The run's.
+        mixup: Alpha of mixup's Beta distribution; 0 disables it.
+        cutmix: Alpha of CutMix's Beta distribution; 0 disables it.
+        num_classes: Number of classes K.
+        label_smoothing: Fraction of each label that is distributed evenly over all classes.
+        seed: The run's seed.
 
     Raises:
         ConfigError: timm is not installed.
@@ -49,20 +49,20 @@ class Mixing:
         )
 
     def __call__(self, batch: ImageBatch, number: int, rank: int = 0) -> ImageBatch:
-        """Returns float32 images from 0 to 255 and targets float32[B, K].
+        """Returns the mixed batch: float32 images, 0 to 255, and targets float32[B, K].
 
         Args:
-            batch: uint8 or float images, an even number of them.
-            number: Which batch of the run it is.
-            rank: Of this process; ranks mix differently.
+            batch: An even number of images, uint8 or float.
+            number: Index of the batch in the run.
+            rank: This process's rank; each rank mixes differently.
 
         Raises:
             ConfigError: the number of images is odd.
         """
         if len(batch) % 2:
             raise ConfigError(
-                f"data.mixup and data.cutmix pair the images of a pass, which has {len(batch)}; "
-                "choose an even number for each rank (solver.batch_size, solver.accumulate)"
+                f"data.mixup and data.cutmix need an even number of images per rank and "
+                f"micro-batch, got {len(batch)}; change solver.batch_size or solver.accumulate"
             )
         images = batch.images.float()
         if images is batch.images:

@@ -1,4 +1,4 @@
-"""Training a classifier: its model, its images and what judges it."""
+"""The task of training a classifier, which combines model, images and evaluation."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from resnet_backbone.weights.stored import Stored, read_weights
 
 logger = logging.getLogger(__name__)
 
-MEAN_IMAGE = "pixel_mean"  # the tensor among the weights, where the mean differs between pixels
+MEAN_IMAGE = "pixel_mean"  # name of the mean image among the weights, if there is one
 
 
 class ClassificationTask(Task[ClassificationConfig]):
-    """A classifier, the images to train it on, and those to judge it by.
+    """A classifier, the images to train it on, and the images to evaluate it on.
 
     Args:
-        cfg: Scaled to the batch size.
-        device: Where the model goes.
-        weights: Those that the classifier starts from, where they have been read already.
+        cfg: The configuration, scaled to the batch size.
+        device: The device of the model.
+        weights: The weights that `cfg` names, if they have already been read.
 
     Raises:
         DataError: the images cannot be used.
@@ -55,7 +55,7 @@ class ClassificationTask(Task[ClassificationConfig]):
 
     @classmethod
     def settle(cls, cfg: ClassificationConfig) -> Settled[ClassificationConfig]:
-        """Returns `cfg` with what it leaves to the weights; see `settle_classifier`."""
+        """Returns `cfg` completed from its initial weights, see `settle_classifier`."""
         source = cfg.model.weights
         weights = None if source is None else read_weights(source, cfg.model.name)
         model = settle_classifier(cfg.model, weights)
@@ -78,7 +78,7 @@ class ClassificationTask(Task[ClassificationConfig]):
         self._mixing = _mixing(cfg, len(self.class_names))
 
     def training_batches(self, start_step: int) -> Iterator[ImageBatch]:
-        """Yields this rank's share of all batches from `start_step` on, without end."""
+        """Yields this rank's micro-batches from `start_step` on, without end."""
         solver = self.cfg.solver
         if solver.batch_size is None:
             raise ValueError("the configuration is not scaled to a batch size")
@@ -93,7 +93,7 @@ class ClassificationTask(Task[ClassificationConfig]):
                 yield self._mixing(batch, place, distributed.rank())
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
-        """Judges the model as it is by one crop per image; every rank must call it."""
+        """Evaluates the model on one crop per image; every rank must call it."""
         return evaluate_classifier(
             [self.model],
             self._images.test_batches(self.cfg.evaluation.batch_size),
@@ -103,18 +103,18 @@ class ClassificationTask(Task[ClassificationConfig]):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Returns JSON values by which a resumed run knows its data."""
+        """Returns JSON values that identify the dataset to a resumed run."""
         return {"class_names": self.class_names, "dataset": self._images.fingerprint()}
 
     def card(self, result: EvaluationResult | None) -> dict[str, str]:
-        """Returns what is stored with exported weights: how to rebuild the classifier."""
+        """Returns the metadata for exported weights, from which the classifier can be rebuilt."""
         return self._weights_card(result).to_metadata() | {
             "config": self.cfg.model_dump_json(),
             "class_names": json.dumps(self.class_names),
         }
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns the network's weights, and the mean image, in RGB, where there is one."""
+        """Returns the network's weights and, if there is one, the mean image in RGB."""
         tensors = dict(self.model.network.state_dict())
         mean = self.model.pixel_mean
         if mean[0].numel() == 1:
@@ -122,13 +122,13 @@ class ClassificationTask(Task[ClassificationConfig]):
         return tensors | {MEAN_IMAGE: mean if self.model.channel_order == "RGB" else mean.flip(0)}
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
-        """Writes backbone.safetensors, with a card that has all that a detector must know."""
+        """Writes backbone.safetensors, with a card for detectors."""
         network, card = self.model.network, self._weights_card(result)
         save_weights(backbone_weights(network), folder / BACKBONE, card)
-        logger.info("%s: the backbone for detectors (model.weights=...)", folder / BACKBONE)
+        logger.info("%s: the backbone for detectors (use model.weights=...)", folder / BACKBONE)
 
     def skipped(self) -> dict[str, list[str]]:
-        """Returns a line for every image that was left out; every rank must call it."""
+        """Returns, by split, a line for each image left out; every rank must call it."""
         shares = distributed.all_gather_object(self._images.skipped())
         return {
             split: sorted({line for share in shares for line in share[split]})
@@ -141,7 +141,7 @@ class ClassificationTask(Task[ClassificationConfig]):
 
 
 def _fill(cfg: ClassificationConfig) -> Color | None:
-    """The colour outside of images, which the subtracted mean makes zeros; None: the images'."""
+    """Returns the padding's colour, which normalises to zero; None for the images' own mean."""
     if cfg.model.mean_image == "auto":
         return None
     pixels = cfg.model.pixels.settled()

@@ -1,4 +1,4 @@
-"""From a weight file to a classifier that is sure to be the one that was trained."""
+"""Loads a trained classifier from a weight file, and checks that it is the one that was trained."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TrainedClassifier:
     """A classifier with its weights.
 
     Attributes:
-        model: In evaluation mode.
-        class_names: By label; None where the file does not name them.
+        model: The classifier, in evaluation mode.
+        class_names: The name of each class; None if the file does not name them.
     """
 
     model: ImageClassifier
@@ -39,22 +39,22 @@ class TrainedClassifier:
 def load_trained_classifier(
     weights: str | Path, cfg: ClassificationConfig, *, device: torch.device | str = "cpu"
 ) -> TrainedClassifier:
-    """Builds a classifier and fills it from a file that training, ours or another's, wrote.
+    """Builds a classifier and loads its weights, from a file of this or another framework.
 
     Args:
-        weights: What `load_weights` takes. A file of ours says which network it is of and what it
-            does to pixels; of others `cfg.model` does.
+        weights: Anything `load_weights` takes. Our own files contain the network's name and the
+            normalisation of pixels; for other files they come from `cfg.model`.
         cfg: The run's configuration.
-        device: Where the model goes.
+        device: The device of the model.
 
     Raises:
         ConfigError: the configuration contradicts the weights' card.
-        WeightsError: the file cannot be read, is no classifier's or of another network.
+        WeightsError: the file cannot be read, or is not for a classifier or for this network.
     """
     path = Path(weights)
     stored = read_weights(weights, cfg.model.name)
     if CLASSIFIER not in stored.tensors:
-        raise WeightsError(f"{weights}: holds no classifier; expected a tensor {CLASSIFIER!r}")
+        raise WeightsError(f"{weights}: not a classifier: it has no tensor {CLASSIFIER!r}")
     outputs = len(stored.tensors[CLASSIFIER])
     asked = (_own_model(stored.text, path) or cfg.model).model_copy(update={"num_classes": None})
     mean_image = stored.ignored.get(MEAN_IMAGE)
@@ -65,22 +65,22 @@ def load_trained_classifier(
 def check_labels(
     members: Sequence[TrainedClassifier], class_names: Sequence[str], sources: Sequence[Path]
 ) -> None:
-    """Refuses to judge classifiers by labels of other classes.
+    """Checks that the classifiers and the images have the same classes.
 
     Args:
         members: The classifiers.
-        class_names: Of the images.
+        class_names: The class names of the images.
         sources: The members' files, for messages.
 
     Raises:
-        WeightsError: another number of classes, or another class at some place; names both.
+        WeightsError: the number of classes differs, or a class has another name.
     """
     for member, source in zip(members, sources, strict=True):
         outputs = member.model.network.fc.out_features
         known = member.class_names
         if outputs != len(class_names):
             raise WeightsError(
-                f"{source} knows {outputs} classes, but the images are of {len(class_names)}"
+                f"{source} has {outputs} classes, but the images have {len(class_names)}"
             )
         if known is not None and known != tuple(class_names):
             pairs = zip(known, class_names, strict=True)
@@ -88,18 +88,18 @@ def check_labels(
                 (label, pair) for label, pair in enumerate(pairs) if pair[0] != pair[1]
             )
             raise WeightsError(
-                f"{source}: class {label} is {own!r} there, but {other!r} among the images"
+                f"{source}: class {label} is {own!r}, but {other!r} among the images"
             )
 
 
 def _own_model(metadata: Mapping[str, str], path: Path) -> ClassifierConfig | None:
-    """The network that a file of ours says it is of."""
+    """Returns the network's configuration that one of our own files contains, otherwise None."""
     if "config" not in metadata:
         return None
     try:
         return ClassificationConfig.model_validate_json(metadata["config"]).model
     except ValidationError as error:
-        raise WeightsError(f"{path}: its configuration is no classifier's: {error}") from error
+        raise WeightsError(f"{path}: its configuration is not a classifier's: {error}") from error
 
 
 def _class_names(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | None:
@@ -108,4 +108,4 @@ def _class_names(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | N
     try:
         return tuple(map(str, json.loads(metadata["class_names"])))
     except (json.JSONDecodeError, TypeError) as error:
-        raise WeightsError(f"{path}: class_names cannot be read: {error}") from error
+        raise WeightsError(f"{path}: cannot read class_names: {error}") from error

@@ -1,1 +1,1 @@
-"""Detectors: training, judging and using them."""
+"""Training, evaluating and using detectors."""

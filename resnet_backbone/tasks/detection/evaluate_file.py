@@ -1,4 +1,4 @@
-"""Judges a weight file on the validation split: what tools/evaluate.py does."""
+"""Evaluates a detector's weight file on the validation split, for tools/evaluate.py."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
     """Evaluates on `cfg.data.val`; the main rank writes results.json and pictures to `output`.
 
-    Every rank of the group must call it.
+    Every rank must call it.
 
     Raises:
         WeightsError: the weights do not fit `cfg` or the annotations.
         DataError: the images or annotations cannot be used.
         StorageError: the output cannot be written.
-        Interrupted: SIGINT or SIGTERM came before there was a result; nothing is written then.
+        Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
     with stop_flag() as flag:

@@ -1,4 +1,4 @@
-"""Pictures of what a detector finds, with ground truth beside it."""
+"""Draws a detector's detections, side by side with the ground truth if there is one."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def write_pictures(
     count: int,
     threshold: float = 0.5,
 ) -> list[Path]:
-    """Draws the first `count` images of `batches`, as the model sees them, and returns the files.
+    """Draws the first `count` images of `batches`, at the model's input size; returns the files.
 
-    The model is left in the mode it came in. Call it on one rank only.
+    The model's training or evaluation mode is restored afterwards. Call it on one rank only.
 
     Args:
-        model: On `device`.
-        batches: With targets where ground truth is known.
-        class_names: By class index.
-        folder: Made if it is not there; files are called after the image ids.
-        device: Where batches go.
-        count: How many images; no more are read.
-        threshold: Lower scores are not drawn.
+        model: The detector, on `device`.
+        batches: The images, with targets if there is ground truth.
+        class_names: The name of each class.
+        folder: The output folder, created if necessary; files are named after the image ids.
+        device: The device that batches are moved to.
+        count: Number of images to draw; no more are read.
+        threshold: Detections with a lower score are not drawn.
 
     Raises:
         StorageError: the folder or a file cannot be written.
@@ -57,7 +57,7 @@ def write_pictures(
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a picture, making its folder.
+    """Writes an image file, and creates its folder if necessary.
 
     Raises:
         StorageError: it cannot be written.
@@ -77,7 +77,7 @@ def _draw(
     threshold: float,
 ) -> Iterator[tuple[Detections, Image.Image]]:
     for batch in batches:
-        # Asking for the resized images' own sizes gives detections in the pixels that are drawn.
+        # With the resized images' sizes as original sizes, detections are in the drawn pixels.
         sizes = [(int(height), int(width)) for height, width in batch.sizes]
         resized = replace(batch, original_sizes=sizes)
         with torch.inference_mode():
@@ -93,11 +93,11 @@ def _draw(
 
 
 def true_detections(batch: Batch, index: int) -> Detections:
-    """Returns the ground truth of one image of a batch with targets, as perfect detections.
+    """Returns the ground truth of one image as detections with score 1.
 
     Args:
-        batch: Its `original_sizes` must be its `sizes`.
-        index: Which image.
+        batch: A batch with targets, whose `original_sizes` equal its `sizes`.
+        index: Index of the image in the batch.
     """
     if batch.targets is None:
         raise ValueError("ground truth needs a batch with targets")

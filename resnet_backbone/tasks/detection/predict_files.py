@@ -1,4 +1,4 @@
-"""Predictions for files and folders of images: what tools/predict.py does."""
+"""Predictions for image files and folders, for tools/predict.py."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SUFFIXES = frozenset(
 
 @dataclass
 class Outcome:
-    """What became of the images.
+    """The outcome of predictions for a number of images.
 
     Attributes:
-        drawn: How many pictures were written.
+        drawn: Number of pictures written.
         failures: One line for each image that could not be used.
     """
 
@@ -38,23 +38,24 @@ class Outcome:
 
 
 def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) -> Outcome:
-    """Draws the detections of each image and lists them all in predictions.json.
+    """Draws the detections of each image, and lists all of them in predictions.json.
 
-    A picture is called after its image, `street.jpg` after `street.png`, with a number where that
-    name is taken; an input is never overwritten. predictions.json has COCO's form, `images`,
-    `annotations` with scores, and `categories`.
+    A picture has the name of its image, `street.jpg` for `street.png`, with a number if that name
+    is taken; inputs are never overwritten. predictions.json has COCO's format: `images`,
+    `annotations` (with scores) and `categories`.
 
     Args:
-        predictor: Finds the objects; all that it reports are drawn and listed.
-        inputs: Image files, and folders, of which every image below is taken.
-        output: Made if it is not there.
+        predictor: The predictor; everything it detects is drawn and listed.
+        inputs: Image files, and folders, which are searched recursively.
+        output: The output folder, created if necessary.
 
     Returns:
-        The count of pictures and a line for each image that could not be used.
+        The number of pictures, and a line for each image that could not be used.
 
     Raises:
         StorageError: the output cannot be written.
-        Interrupted: SIGINT or SIGTERM; pictures so far stay, the list is not written.
+        Interrupted: SIGINT or SIGTERM was received; pictures written so far remain, but
+            predictions.json is not written.
     """
     outcome = Outcome()
     records: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
@@ -85,7 +86,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) ->
 
 
 def _find_images(inputs: Iterable[Path], outcome: Outcome) -> list[Path]:
-    """Every image once, folders in the order of names; notes what is not there."""
+    """Returns each image once, folders in order of file names; records empty folders."""
     files: dict[Path, None] = {}
     for path in inputs:
         if not path.is_dir():
@@ -94,7 +95,7 @@ def _find_images(inputs: Iterable[Path], outcome: Outcome) -> list[Path]:
         below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         files |= dict.fromkeys(below)
         if not below:
-            outcome.failures.append(f"{path}: no image in this folder")
+            outcome.failures.append(f"{path}: this folder contains no image")
     return list(files)
 
 
@@ -103,7 +104,7 @@ def _progress(files: list[Path]) -> Iterable[Path]:
 
 
 def _free_name(output: Path, image: Path, taken: set[Path]) -> Path:
-    """A name in the output folder that neither an input nor an earlier picture has."""
+    """Returns a file name in the output folder that is not an input or an earlier picture."""
     number, target = 1, output / f"{image.stem}.jpg"
     while target.resolve() in taken:
         number += 1
@@ -124,7 +125,7 @@ def _image_record(path: Path, picture: Path, found: Detections) -> dict[str, Any
 
 
 def _annotations(found: Detections, predictor: Predictor, before: int) -> list[dict[str, Any]]:
-    """Entries with ids that go on from `before`."""
+    """Returns COCO annotations whose ids continue after `before`."""
     boxes = found.boxes.tolist()
     masks = None if found.masks is None else encode_masks(found.masks)
     entries = []

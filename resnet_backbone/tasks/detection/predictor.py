@@ -1,4 +1,4 @@
-"""Finds objects in single images: the shortest way from a weight file to detections."""
+"""Detects objects in single images, given only a weight file."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from resnet_backbone.structures import Batch, Detections, Sample
 from resnet_backbone.tasks.detection.trained import load_trained
 from resnet_backbone.utils.device import pick_device
 
-# A file, a PIL image, an array uint8[H, W, 3] or a tensor uint8[3, H, W], the latter two in RGB.
+# A file, a PIL image, an RGB array uint8[H, W, 3], or an RGB tensor uint8[3, H, W].
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
 
 class Predictor:
-    """A trained detector for one image at a time, prepared as in evaluation.
+    """A trained detector for single images, which are preprocessed as in evaluation.
 
     Args:
-        cfg: The configuration; None takes the one inside the weights.
-        weights: A file that training wrote.
+        cfg: The configuration; None takes the one in the weight file.
+        weights: A weight file written by training.
         device: "auto", "cpu" or "cuda".
-        score_threshold: Lower scores are not reported; None takes the configuration's.
+        score_threshold: Detections with a score not above it are dropped; None takes the
+            configuration's threshold.
 
     Attributes:
-        class_names: By class index.
-        category_ids: COCO's id by class index.
+        class_names: The name of each class.
+        category_ids: The COCO category id of each class.
 
     Raises:
         WeightsError: the weights cannot be read, or contradict `cfg`.
-        ConfigError: the device is not there.
+        ConfigError: the device is not available.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class Predictor:
             heads.settings = replace(heads.settings, score_threshold=score_threshold)
 
     def __call__(self, image: ImageLike, *, image_id: int = 0) -> Detections:
-        """Returns what is in the image, on the host and in the image's own pixels.
+        """Returns the detections in an image, on the CPU, in pixels of the image.
 
         Args:
             image: A file, a PIL image, or RGB pixels as an array uint8[H, W, 3] or a tensor
                 uint8[3, H, W].
-            image_id: Handed on to the result.
+            image_id: The id to put into the result.
 
         Raises:
             DataError: the image cannot be read, or is none of these.
@@ -78,7 +79,7 @@ class Predictor:
         return found.cpu()
 
     def read(self, image: ImageLike) -> Tensor:
-        """Returns the image as uint8[3, H, W], RGB and upright; arguments as in `__call__`.
+        """Returns the image as uint8[3, H, W], RGB, rotated upright; arguments as for `__call__`.
 
         Raises:
             DataError: the image cannot be read, or is none of these.
@@ -90,14 +91,14 @@ class Predictor:
             upright = image if data.exif == "ignore" else ImageOps.exif_transpose(image)
             return torch.from_numpy(to_rgb(upright)).permute(2, 0, 1)
         if isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype == np.uint8:
-            # A copy: read-only arrays and negative strides cannot be tensors.
+            # Copied, since tensors support neither read-only arrays nor negative strides.
             return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)
         return _checked(image, tuple(image.shape))
 
     def draw(
         self, image: ImageLike, detections: Detections, *, threshold: float = 0.5
     ) -> Image.Image:
-        """Returns the image with its detections of at least `threshold` drawn on it.
+        """Returns the image with those detections drawn on it that score at least `threshold`.
 
         Raises:
             DataError: the image cannot be read.
@@ -106,7 +107,7 @@ class Predictor:
         return draw_detections(pixels, detections, self.class_names, threshold=threshold)
 
     def _batch(self, image: Tensor, image_id: int) -> Batch:
-        """One image, resized and padded as the evaluation's loader does it."""
+        """Returns a batch of one image, resized and padded as in evaluation."""
         data = self.cfg.data
         height, width = image.shape[1:]
         size = target_size(height, width, data.test_min_size, data.test_max_size)
@@ -131,6 +132,6 @@ def _checked(image: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
     ):
         return image
     raise DataError(
-        f"an image of shape {shape} and type {image.dtype}: expected uint8 pixels in RGB, "
+        f"found an image of shape {shape} and type {image.dtype}, expected uint8 pixels in RGB: "
         "[height, width, 3] for an array or [3, height, width] for a tensor"
     )

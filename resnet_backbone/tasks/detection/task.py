@@ -1,4 +1,4 @@
-"""Training a detector: its model, its images and what judges it."""
+"""The task of training a detector, which combines model, images and evaluation."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from resnet_backbone.weights.stored import Stored
 
 
 class DetectionTask(Task[Config]):
-    """A detector, the images to train it on, and those to judge it by.
+    """A detector, the images to train it on, and the images to evaluate it on.
 
     Args:
-        cfg: Scaled to the batch size.
-        device: Where the model goes.
-        weights: Those that the detector starts from, where they have been read already.
+        cfg: The configuration, scaled to the batch size.
+        device: The device of the model.
+        weights: The weights that `cfg` names, if they have already been read.
 
     Attributes:
-        model: On `device`.
-        class_names: By class index.
-        category_ids: COCO's id by class index.
-        fingerprint: SHA-256 of the annotation files, by which a resumed run knows its data.
+        model: The detector, on `device`.
+        class_names: The name of each class.
+        category_ids: The COCO category id of each class.
+        fingerprint: SHA-256 of the annotation files, which identifies the data to a resumed run.
 
     Raises:
         DataError: the datasets cannot be used.
@@ -58,7 +58,7 @@ class DetectionTask(Task[Config]):
 
     @classmethod
     def settle(cls, cfg: Config) -> Settled[Config]:
-        """Returns `cfg` with what it leaves to the weights, and warnings; see `settle_detector`."""
+        """Returns `cfg` completed from its initial weights, and warnings; see `settle_detector`."""
         weights = read_initial_weights(cfg.model)
         settled = settle_detector(cfg, weights)
         warnings = (*recipe_warnings(settled, weights), *_frozen_at_random(settled))
@@ -84,7 +84,7 @@ class DetectionTask(Task[Config]):
         self._evaluator = make_evaluator(cfg, self._val)
 
     def training_batches(self, start_step: int) -> Iterator[Batch]:
-        """Yields this rank's share of all batches from `start_step` on, without end."""
+        """Yields this rank's micro-batches from `start_step` on, without end."""
         solver = self.cfg.solver
         if solver.batch_size is None:
             raise ValueError("the configuration is not scaled to a batch size")
@@ -101,13 +101,13 @@ class DetectionTask(Task[Config]):
         return iter(loader)
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
-        """Judges the model as it is; every rank must call it."""
+        """Evaluates the model with its current weights; every rank must call it."""
         return evaluate_split(
             self.cfg, self.model, self._val, self._evaluator, self.device, should_stop
         )
 
     def skipped(self) -> dict[str, list[str]]:
-        """Returns a line for everything that was left out of the data; every rank must call it."""
+        """Returns, by split, a line for each sample left out; every rank must call it."""
         lines = {}
         for split, dataset in (("train", self._train), ("val", self._val)):
             shares = distributed.all_gather_object(dataset.skipped)
@@ -116,7 +116,7 @@ class DetectionTask(Task[Config]):
         return lines
 
     def identity(self) -> dict[str, Any]:
-        """Returns JSON values by which a resumed run knows its data."""
+        """Returns JSON values that identify the dataset to a resumed run."""
         return {
             "class_names": self.class_names,
             "category_ids": self.category_ids,
@@ -124,7 +124,7 @@ class DetectionTask(Task[Config]):
         }
 
     def card(self, result: EvaluationResult | None) -> dict[str, str]:
-        """Returns what is stored with exported weights: how to rebuild the detector."""
+        """Returns the metadata for exported weights, from which the detector can be rebuilt."""
         return self._weights_card().to_metadata() | {
             "config": self.cfg.model_dump_json(),
             "class_names": json.dumps(self.class_names),
@@ -132,13 +132,13 @@ class DetectionTask(Task[Config]):
         }
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
-        """Draws detections beside ground truth on the first validation images."""
+        """Draws the first validation images: detections side by side with ground truth."""
         loader = build_test_loader(self.cfg.data, self._val, batch_size=1)
         count, pictures = self.cfg.evaluation.pictures, folder / PICTURES
         write_pictures(self.model, loader, self.class_names, pictures, self.device, count=count)
 
     def _weights_card(self) -> WeightsCard:
-        """What the backbone needs of whoever takes it from the detector."""
+        """Returns the card for using the backbone elsewhere."""
         backbone, pixels = self.cfg.model.backbone, self.cfg.model.pixels
         return WeightsCard(
             arch=backbone.name,
@@ -159,7 +159,7 @@ def _frozen_at_random(cfg: Config) -> tuple[str, ...]:
         return ()
     return (
         f"model.backbone.weights is not set, but norm is {backbone.norm} and freeze_at is "
-        f"{backbone.freeze_at}: parts of the backbone stay as they were drawn at random",
+        f"{backbone.freeze_at}: parts of the backbone keep their random initialisation",
     )
 
 

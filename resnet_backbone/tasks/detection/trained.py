@@ -1,4 +1,4 @@
-"""From a weight file to a detector that is sure to be the one that was trained."""
+"""Loads a trained detector from a weight file, and checks that it is the one that was trained."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from resnet_backbone.utils.trees import leaves
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import Stored, read_weights
 
-# Keys of `model` that may differ from training: where weights came from, what was frozen, how
-# regions are sampled and selected. Any other difference makes another network of the same tensors.
+# Keys of `model` that may differ from training: the origin of the weights, what was frozen, how
+# regions are sampled and selected. Any other difference would be another network with the same
+# tensors.
 FREE = frozenset(
     {
         "num_classes",
@@ -50,7 +51,7 @@ FREE = frozenset(
         "roi.detections_per_image",
     }
 )
-# FrozenBN, BN and SyncBN are one thing at test time.
+# FrozenBN, BN and SyncBN compute the same in evaluation mode.
 SAME_AT_TEST = ("BN", "FrozenBN", "SyncBN")
 CLASSIFIER = "roi_heads.predictor.classifier.weight"
 
@@ -60,11 +61,11 @@ class Trained:
     """A detector with its weights.
 
     Attributes:
-        cfg: The configuration it was built from.
-        model: In evaluation mode.
-        class_names: By class index.
-        category_ids: COCO's id by class index.
-        names_known: False where the file does not name its classes and they are numbered instead.
+        cfg: The configuration that it was built from.
+        model: The detector, in evaluation mode.
+        class_names: The name of each class.
+        category_ids: The COCO category id of each class.
+        names_known: False if the file does not name its classes, so that they are just numbered.
     """
 
     cfg: Config
@@ -77,17 +78,17 @@ class Trained:
 def load_trained(
     weights: str | Path, cfg: Config | None = None, *, device: torch.device | str = "cpu"
 ) -> Trained:
-    """Builds a detector and fills it from a file that training, ours or another's, wrote.
+    """Builds a detector and loads its weights, from a file of this or another framework.
 
     Args:
-        weights: A `.safetensors` file with the run's configuration and classes inside. Files
-            without these, as other frameworks' detectors (see `weights.layouts`), need `cfg`.
-        cfg: None takes the configuration inside the file.
-        device: Where the model goes.
+        weights: A `.safetensors` file that contains the run's configuration and classes. Files
+            without them, such as other frameworks' (see `weights.layouts`), require `cfg`.
+        cfg: The configuration; None takes the one in the file.
+        device: The device of the model.
 
     Raises:
-        WeightsError: the file cannot be read; it and `cfg` contradict each other; or it does not
-            fill the detector.
+        WeightsError: the file cannot be read, contradicts `cfg`, or lacks parameters of the
+            detector.
     """
     path = Path(weights)
     stored = read_weights(path)
@@ -104,23 +105,23 @@ def load_trained(
 def check_classes(
     trained: Trained, class_names: Sequence[str], category_ids: Sequence[int], source: str
 ) -> None:
-    """Refuses to judge a detector by annotations of other classes, which would give AP 0 or worse.
+    """Checks that detector and annotations have the same classes; otherwise AP is meaningless.
 
     Args:
         trained: The detector.
-        class_names: Of the annotations.
-        category_ids: Of the annotations.
-        source: What to call the annotations in the error.
+        class_names: The class names of the annotations.
+        category_ids: The category ids of the annotations.
+        source: A name for the annotations, for messages.
 
     Raises:
-        WeightsError: another number of classes, or another class at some place; names both.
+        WeightsError: the number of classes differs, or a class has another name or category id.
     """
     if not trained.names_known and len(class_names) == len(trained.class_names):
         return
     if len(class_names) != len(trained.class_names):
         raise WeightsError(
-            f"the weights know {_listing(trained.class_names)}, "
-            f"but {source} names {_listing(class_names)}"
+            f"the weights have {_listing(trained.class_names)}, "
+            f"but {source} has {_listing(class_names)}"
         )
     pairs = zip(trained.category_ids, trained.class_names, strict=True)
     found = zip(category_ids, class_names, strict=True)
@@ -133,15 +134,15 @@ def check_classes(
 
 
 def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> Config:
-    """The configuration to build from, after comparing it with the one in the file."""
+    """Returns the configuration to build from, checked against the one in the file."""
     if "config" not in card:
         if cfg is None:
-            raise WeightsError(f"{path}: holds no configuration; name the one it was trained with")
+            raise WeightsError(f"{path}: contains no configuration; give the one of its training")
         return cfg
     try:
         stored = Config.model_validate_json(card["config"])
     except ValidationError as error:
-        raise WeightsError(f"{path}: its configuration cannot be read: {error}") from error
+        raise WeightsError(f"{path}: cannot read its configuration: {error}") from error
     if cfg is None:
         return _without_imports(stored, path)
     _refuse_contradictions(stored, cfg, path)
@@ -149,18 +150,18 @@ def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> C
 
 
 def _without_imports(stored: Config, path: Path) -> Config:
-    """A weight file must not decide what is imported: that would be code that it runs."""
+    """Checks imports: a weight file must not choose modules to import, which would run code."""
     absent = [name for name in stored.imports if name not in sys.modules]
     if absent:
         raise WeightsError(
-            f"{path}: needs backbones that {', '.join(absent)} registers; import that first, or"
-            " name it in `imports` of a configuration that you give"
+            f"{path}: needs backbones that the modules {', '.join(absent)} register; import these"
+            " first, or name them in `imports` of a configuration that you give"
         )
     return stored
 
 
 def _filled(cfg: Config, stored: Config) -> Config:
-    """Takes from `stored` what `cfg` leaves to the weights."""
+    """Returns `cfg` with the values that it leaves to the weights taken from `stored`."""
 
     def fill(own: BaseModel, other: BaseModel) -> dict[str, Any]:
         return {key: value for key, value in other if getattr(own, key) is None}
@@ -190,7 +191,7 @@ def _refuse_contradictions(stored: Config, cfg: Config, path: Path) -> None:
 def _classes(
     card: Mapping[str, str], cfg: Config, stored: Stored
 ) -> tuple[tuple[str, ...], tuple[int, ...], bool]:
-    """Names and category ids: those in the file, else numbers; and whether these are known."""
+    """Returns class names and category ids, from the file or numbered, and whether it has names."""
     path = Path(stored.source)
     count = _class_count(stored)
     asked = cfg.model.num_classes
@@ -202,16 +203,16 @@ def _classes(
     ids = _json_list(card, "category_ids", path) or list(range(1, count + 1))
     if len(names) != count or len(ids) != count:
         raise WeightsError(
-            f"{path}: the weights have {count} classes, but the file names {len(names)} "
-            f"and gives ids to {len(ids)}"
+            f"{path}: the weights have {count} classes, but the file has {len(names)} class names "
+            f"and {len(ids)} category ids"
         )
     return tuple(map(str, names)), tuple(map(int, ids)), "class_names" in card
 
 
 def _class_count(stored: Stored) -> int:
-    """Foreground classes by the shape of the classifier, which has a row for background too."""
+    """Returns the number of foreground classes; the classifier has one more row, for background."""
     if CLASSIFIER not in stored.tensors:
-        raise WeightsError(f"{stored.source}: holds no detector; expected a tensor {CLASSIFIER!r}")
+        raise WeightsError(f"{stored.source}: not a detector: it has no tensor {CLASSIFIER!r}")
     return len(stored.tensors[CLASSIFIER]) - 1
 
 
@@ -219,14 +220,14 @@ def _json_list(card: Mapping[str, str], key: str, path: Path) -> list[Any]:
     try:
         value = json.loads(card.get(key, "[]"))
     except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: {key} cannot be read: {error}") from error
+        raise WeightsError(f"{path}: cannot read {key}: {error}") from error
     if not isinstance(value, list):
-        raise WeightsError(f"{path}: {key} should be a list, found {type(value).__name__}")
+        raise WeightsError(f"{path}: {key} is of type {type(value).__name__}, expected a list")
     return value
 
 
 def _without_initial_weights(cfg: Config) -> Config:
-    """The same network without reading, or downloading, what training started from."""
+    """Returns the configuration without initial weights, so that they are not read needlessly."""
     backbone = cfg.model.backbone.model_copy(update={"weights": None})
     model = cfg.model.model_copy(update={"backbone": backbone, "weights": None})
     return cfg.model_copy(update={"model": model})
