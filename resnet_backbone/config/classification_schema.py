@@ -151,8 +151,8 @@ class ImageDataConfig(Section):
         for key, size in sizes if self.crop == "scale_jitter" else ():
             if self.short_side[0] < size:
                 raise ValueError(
-                    f"data.short_side starts at {self.short_side[0]}, expected at least data.{key}, "
-                    f"which is {size}: the crop must fit into the image"
+                    f"data.short_side starts at {self.short_side[0]}, expected at least "
+                    f"data.{key}, which is {size}: the crop must fit into the image"
                 )
         if self.test_resize < self.test_size:
             raise ValueError(

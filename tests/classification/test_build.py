@@ -71,7 +71,9 @@ def test_losses_are_torchs(smoothing):
 def test_there_are_as_many_outputs_as_the_data_have_classes_or_the_configuration_says():
     assert build(7).network.fc.out_features == 7
     assert build(7, num_classes=9).network.fc.out_features == 9
-    with pytest.raises(ConfigError, match=r"model\.num_classes is 5, but the data name 7 classes"):
+    with pytest.raises(
+        ConfigError, match=r"model\.num_classes is 5, but the dataset has 7 classes"
+    ):
         build(7, num_classes=5)
 
 

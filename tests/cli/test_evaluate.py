@@ -92,7 +92,7 @@ def test_annotations_of_other_classes(setup, tmp_path):
     content = json.loads((setup / "data" / "annotations" / "val.json").read_text())
     content["categories"].append({"id": 9, "name": "star"})
     path.write_text(json.dumps(content))
-    with pytest.raises(WeightsError, match="the weights know 3 classes .* 4 classes"):
+    with pytest.raises(WeightsError, match="the weights have 3 classes .* 4 classes"):
         inside(setup, "--output", tmp_path, "data.val.annotations=annotations/other.json")
 
 

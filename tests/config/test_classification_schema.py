@@ -78,7 +78,7 @@ def test_images_in_memory_are_padded_and_others_are_cut_from_files(form, crop):
         assert data(format=form, crop=crop).crop == crop
     else:
         needed = "pad" if in_memory else "scale_jitter or random_resized"
-        expected = f"data.crop is {crop}, but data.format {form} needs {needed}"
+        expected = f"data.crop is {crop}, but data.format {form} requires {needed}"
         with pytest.raises(ValidationError, match=expected):
             data(format=form, crop=crop)
 
@@ -98,7 +98,7 @@ def test_what_is_done_to_images_as_they_are_read_is_refused_where_none_is(form, 
     """A key that nothing would look at must not be accepted."""
     given_ = {"format": form, key: READ_ALONE[key]}
     if form in IN_MEMORY:
-        with pytest.raises(ValidationError, match=f"data.{key} works on images as they are read"):
+        with pytest.raises(ValidationError, match=f"data.{key} augments images as they are read"):
             data(**given_)
     else:
         assert getattr(data(**given_), key) == READ_ALONE[key]
@@ -120,7 +120,7 @@ def test_no_crop_is_larger_than_the_image_it_is_cut_from(key):
 
     options = {"short_side": (240, 480), "size": 200, "test_resize": 256}
     assert data(**options | {key: of(240)}).short_side == (240, 480)
-    expected = f"data.short_side begins at 240, below data.{key} 241: the crop would not fit"
+    expected = f"data.short_side starts at 240, expected at least data.{key}, which is 241"
     with pytest.raises(ValidationError, match=expected):
         data(**options | {key: of(241)})
     # Another crop is stretched to its size.
@@ -129,7 +129,10 @@ def test_no_crop_is_larger_than_the_image_it_is_cut_from(key):
 
 def test_no_test_crop_is_larger_than_the_resized_image():
     assert data(test_resize=224, test_size=224).test_size == 224
-    with pytest.raises(ValidationError, match="data.test_resize is 223, below data.test_size 224"):
+    with pytest.raises(
+        ValidationError,
+        match="data.test_resize is 223, expected at least data.test_size, which is 224",
+    ):
         data(test_resize=223, test_size=224)
 
 
@@ -161,7 +164,7 @@ def test_a_mean_image_is_computed_of_data_in_memory_alone(form):
 def test_images_in_memory_are_tested_as_they_are(form, testing):
     tree = {"evaluation": {"testing": testing}, "data": data(format=form).model_dump()}
     if form in IN_MEMORY:
-        expected = f"evaluation.testing {testing} resizes images, but data.format {form} tests"
+        expected = f"evaluation.testing {testing} resizes the images, but data.format {form} tests"
         with pytest.raises(ValidationError, match=expected):
             ClassificationConfig.model_validate(tree)
     else:

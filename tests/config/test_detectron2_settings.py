@@ -120,7 +120,7 @@ def test_values_of_overrides(override, expected):
         ("SEED=", "SEED (command line): found nothing, expected an integer"),
         ("MODEL.MASK_ON=1", "MODEL.MASK_ON (command line): found 1, expected true or false"),
         ("SOLVER.GAMMA=x", "SOLVER.GAMMA (command line): found 'x', expected a number"),
-        ("MODEL.WEIGHTS=5", "MODEL.WEIGHTS (command line): found 5, expected text (quotes make"),
+        ("MODEL.WEIGHTS=5", "MODEL.WEIGHTS (command line): found 5, expected text (put quotes"),
         ("INPUT.MIN_SIZE_TRAIN=5", "INPUT.MIN_SIZE_TRAIN (command line): found 5, expected a list"),
         ("SOLVER=3", "SOLVER (command line): found 3, expected a section"),
         ("MODEL.FPN.NORM.X=1", "MODEL.FPN.NORM (command line): found a section with the keys X, "),
@@ -130,7 +130,7 @@ def test_values_of_overrides(override, expected):
             "MODEL.NMS_THRESH (command line): unknown key; did you mean MODEL.R",
         ),
         ("INPUT.FORMAT=[", "INPUT.FORMAT (command line): expected the node content, but found"),
-        ("solver.lr=1", "solver (command line): unknown key; detectron2 has none like it"),
+        ("solver.lr=1", "solver (command line): unknown key; detectron2 has no similar key"),
     ],
 )
 def test_a_wrong_value_is_noted_and_the_default_stays(override, message):
@@ -214,7 +214,7 @@ def test_of_several_bases_the_later_holds(project, tmp_path):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("_BASE_: run.yaml", "_BASE_ leads back to where it came from: "),
+        ("_BASE_: run.yaml", "circular _BASE_: "),
         ("_BASE_: none.yaml", "run.yaml: _BASE_ 'none.yaml': no such file in "),
         ("_BASE_: https://x.org/a.yaml", "run.yaml: _BASE_ 'https://x.org/a.yaml': expected the"),
         ("_BASE_: /etc/passwd", "run.yaml: _BASE_ '/etc/passwd': expected the path of a .yaml"),
@@ -232,7 +232,7 @@ def test_the_number_of_files_is_bounded(tmp_path):
     for n in range(30):
         write(tmp_path / f"{n}.yaml", f"_BASE_: [{n + 1}.yaml, {n + 1}.yaml]")
     write(tmp_path / "30.yaml", "SEED: 1")
-    with pytest.raises(ConfigError, match="leads to more than 20 files"):
+    with pytest.raises(ConfigError, match="includes more than 20 files"):
         load_config(tmp_path / "0.yaml")
 
 

@@ -191,5 +191,5 @@ def test_a_pyramid_needs_stages_that_halve():
 
 def test_c4_needs_a_res5_of_ours():
     pytest.importorskip("timm")
-    with pytest.raises(ConfigError, match="timm/resnet10t has no res5 that could work on regions"):
+    with pytest.raises(ConfigError, match="timm/resnet10t has no res5 to apply to regions"):
         build(architecture="c4", rpn=ONE_MAP, backbone={"name": "timm/resnet10t"})

@@ -58,7 +58,9 @@ def test_results_say_what_was_found_and_what_was_best(tmp_path):
 def test_the_log_shows_tables_and_the_explanation_as_a_warning(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="resnet_backbone")
     finished(tmp_path, RESULT)
-    classes, metrics = (m for m in caplog.messages if m.startswith(("each class", "validation")))
+    classes, metrics = (
+        m for m in caplog.messages if m.startswith(("results per class", "validation"))
+    )
     assert classes.split("\n")[2:] == ["circle  0.250", "square    n/a"]
     assert metrics.split("\n")[2].split() == ["bbox", "0.250", "n/a"]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -101,7 +103,7 @@ def test_what_was_left_out_is_listed_and_counted(tmp_path, caplog):
     file = tmp_path / "skipped_samples.json"
     assert json.loads(file.read_text()) == {"train": toy.OPTIONS["skipped"], "val": []}
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [f"train: 2 samples or annotations left out, see {file}"]
+    assert warnings == [f"train: 2 samples or annotations were left out, see {file}"]
 
 
 def test_what_cannot_be_written_is_a_storage_error(tmp_path):

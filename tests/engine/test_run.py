@@ -226,7 +226,7 @@ def test_where_it_goes_on_is_said(saved):
     output, run, _ = saved
     folder = output / "checkpoints" / "step_00000005"
     assert folder.is_dir()
-    expected = f"step 5 is saved in {folder}; the same command with --resume goes on from it"
+    expected = f"step 5 is saved in {folder}; continue with the same command and --resume"
     assert run.how_to_continue() == expected
 
 
@@ -240,7 +240,7 @@ def test_other_settings_are_refused_before_the_task_is_built(saved, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"more_classes": ["star"]}, "was trained on 2 classes, but the annotations name 3"),
+        ({"more_classes": ["star"]}, "was trained on 2 classes, but the annotations have 3"),
         (
             {"fingerprint": "other"},
             "was trained on other annotations: dataset was .*'same'.* is .*",
@@ -257,4 +257,4 @@ def test_other_data_are_refused(saved, options, message):
 def test_where_there_is_nothing_to_resume_the_run_begins_at_its_start(tmp_path, caplog):
     run = begin(tmp_path, resume=True)
     assert run.state.progress.step == 0
-    assert f"{tmp_path}: nothing to resume; this run begins at step 0" in caplog.text
+    assert f"{tmp_path}: no checkpoint to resume from; starting at step 0" in caplog.text

@@ -51,7 +51,7 @@ def rows_of(table):
 
 
 def claim(smaller, larger):
-    return f"{smaller} responds less than {larger}"
+    return f"{smaller} has smaller responses than {larger}"
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1))

@@ -126,7 +126,7 @@ def test_files_that_are_no_classifiers_configuration(tmp_path):
         read_config(file)
     for text, task in (("name: x", "detection"), ("task: other", "other")):
         file.write_text(text)
-        with pytest.raises(ConfigError, match=f"task is {task}, expected classification, the only"):
+        with pytest.raises(ConfigError, match=f"task is {task}; only runs of task classif"):
             read_config(file)
     file.write_text("task: classification\nname: x\nseed: 0\ndevice: cpu\n")
     with pytest.raises(StorageError, match=r"config\.yaml: data: Field required; model: Field req"):

@@ -84,8 +84,8 @@ def test_the_same_weights_give_the_same_numbers():
 @pytest.mark.parametrize(
     ("name", "layout", "stride", "reason"),
     [
-        ("resnet18", "mmpretrain", False, "the layout 'mmpretrain' has no framework of its own"),
-        ("resnet18", "nonsense", False, "the layout 'nonsense' has no framework of its own to com"),
+        ("resnet18", "mmpretrain", False, "layout 'mmpretrain' has no framework to compare with"),
+        ("resnet18", "nonsense", False, "layout 'nonsense' has no framework to compare with"),
         ("resnet20_cifar", "torchvision", False, "resnet20_cifar has no C2 to C5"),
         ("resnet18d", "torchvision", False, "torchvision has no resnet18d"),
         ("resnet18", "torchvision", True, "torchvision has no resnet18"),
@@ -121,10 +121,10 @@ def test_without_a_card_names_and_shapes_say_it():
 
 
 def test_where_they_leave_a_choice_or_none_it_is_asked_for():
-    with pytest.raises(WeightsError, match=r"^mine\.pth: could be plain18 or resnet18_a; say whi"):
+    with pytest.raises(WeightsError, match=r"^mine\.pth: fits plain18 or resnet18_a; say whi"):
         proof.arch_of(stored("plain18"))
     weights = Stored("mine.pth", {"fc.weight": torch.ones(1)}, "ours", "backbone", None)
-    with pytest.raises(WeightsError, match="could be none of our networks; say which"):
+    with pytest.raises(WeightsError, match="fits none of our networks; say which"):
         proof.arch_of(weights)
 
 

@@ -61,9 +61,11 @@ def test_the_picture_is_a_png_of_a_pages_width(run, tmp_path):
 def test_a_metric_that_a_run_has_not_is_named_with_those_it_has(run, tmp_path):
     good = run("good", [{"step": 1, "loss": 2.0}])
     bad = run("bad", [{"step": 1, "lr": 0.1, "error": 0.5}])
-    with pytest.raises(ConfigError, match=r"bad.metrics\.jsonl: has no 'loss'; it has error, lr$"):
+    with pytest.raises(
+        ConfigError, match=r"bad.metrics\.jsonl: no metric 'loss'; found error, lr$"
+    ):
         draw_runs({"good": good, "bad": bad}, "loss", tmp_path / "out.png")
-    with pytest.raises(ConfigError, match="has no 'loss'; it has nothing"):
+    with pytest.raises(ConfigError, match="no metric 'loss'; found nothing"):
         draw_runs({"empty": run("empty", [])}, "loss", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
 

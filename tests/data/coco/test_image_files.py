@@ -61,7 +61,7 @@ def test_names_that_could_mean_something_elsewhere_are_refused_as_they_stand(fol
 @pytest.mark.parametrize("name", ["out.png", "out/secret.png"])
 def test_links_out_of_the_folder_are_not_followed(folder, name):
     found = ImageFiles(folder).refusal(name)
-    assert found == (OUTSIDE, f"{folder / name} is a link out of it")
+    assert found == (OUTSIDE, f"{folder / name} is a link to outside the folder")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_folder_may_be_a_link_itself(folder, tmp_path):
 
 
 def test_a_folder_that_is_not_there_or_cannot_be_listed(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"absent: no such image folder; is data.root right\?"):
+    with pytest.raises(DataError, match=r"absent: no such image folder; check data.root"):
         ImageFiles(tmp_path / "absent")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="no such image folder"):

@@ -120,7 +120,7 @@ def test_resident_images_are_read_as_folders_are(root):
 def test_cifar_that_is_not_there_says_how_to_get_it(tmp_path):
     for name in ("cifar10", "cifar100"):
         cfg = ImageDataConfig(format=name, crop="pad", root=str(tmp_path))
-        with pytest.raises(DataError, match=f"CIFAR-{name.removeprefix('cifar')} is not there"):
+        with pytest.raises(DataError, match=f"CIFAR-{name.removeprefix('cifar')} is missing or"):
             build_images(cfg, batch_size=8, seed=0, fill=None)
 
 
@@ -180,13 +180,13 @@ def test_held_out_images_are_the_validation_split(root):
 def test_a_single_class_is_an_error(root, form, crop):
     shutil.rmtree(root / "train" / "dark")
     shutil.rmtree(root / "val" / "dark")
-    with pytest.raises(DataError, match="there is one class only, light; data.root holds"):
+    with pytest.raises(DataError, match="found only one class, light; data.root must hold"):
         images(root, format=form, crop=crop)
 
 
 def test_validation_images_of_other_classes_are_an_error(root):
     (root / "val" / "dark").rename(root / "val" / "grey")
-    with pytest.raises(DataError, match=r"1 lacking \(dark\), 1 unknown \(grey\)"):
+    with pytest.raises(DataError, match=r"1 missing \(dark\), 1 unknown \(grey\)"):
         images(root)
 
 

@@ -91,5 +91,5 @@ def test_both_kinds_are_drawn_where_both_are_asked_for():
 
 
 def test_an_odd_number_of_images_is_refused():
-    with pytest.raises(ConfigError, match="pair the images of a pass, which has 5"):
+    with pytest.raises(ConfigError, match="need an even number of images per .*, got 5"):
         mixing()(batch(5), 0)

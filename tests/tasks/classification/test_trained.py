@@ -72,20 +72,20 @@ def test_other_classes_are_refused(images, runs):
     file = runs[0] / "model.safetensors"
     members = [load_trained_classifier(file, cfg)]
     check_labels(members, ("dark", "light"), [file])
-    with pytest.raises(WeightsError, match="knows 2 classes, but the images are of 3"):
+    with pytest.raises(WeightsError, match="has 2 classes, but the images have 3"):
         check_labels(members, ("a", "b", "c"), [file])
-    with pytest.raises(WeightsError, match="class 0 is 'dark' there, but 'light' among"):
+    with pytest.raises(WeightsError, match="class 0 is 'dark', but 'light' among"):
         check_labels(members, ("light", "dark"), [file])
 
 
 def test_what_is_no_classifier_is_said(images, runs, tmp_path):
     cfg = tiny_classifier.config(images, tmp_path)
-    with pytest.raises(WeightsError, match="holds no classifier; expected a tensor 'fc.weight'"):
+    with pytest.raises(WeightsError, match="not a classifier: it has no tensor 'fc.weight'"):
         load_trained_classifier(runs[0] / "backbone.safetensors", cfg)
     tensors = load_file(runs[0] / "model.safetensors")
     card = read_metadata(runs[0] / "model.safetensors") | {"config": "{}x"}
     save_weights(tensors, tmp_path / "torn.safetensors", card)
-    with pytest.raises(WeightsError, match="its configuration is no classifier's"):
+    with pytest.raises(WeightsError, match="its configuration is not a classifier's"):
         load_trained_classifier(tmp_path / "torn.safetensors", cfg)
 
 

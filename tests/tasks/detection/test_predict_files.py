@@ -126,7 +126,7 @@ def test_what_cannot_be_used_is_a_line_and_the_others_are_done(tmp_path):
     outcome = predict_files(finder, inputs, tmp_path / "out")
     assert outcome.drawn == 1
     empty, absent, damaged = outcome.failures
-    assert empty == f"{tmp_path / 'empty'}: no image in this folder"
+    assert empty == f"{tmp_path / 'empty'}: this folder contains no image"
     assert absent == f"{tmp_path / 'absent.png'}: no such image"
     assert damaged.startswith(f"{bad}: ")
     assert finder.seen == [3]  # an image keeps the number of its place

@@ -148,7 +148,7 @@ def test_faster_rcnn_runs_to_the_end(data, tmp_path):
 
 
 def test_another_class_count_is_refused_with_both_numbers(whole, data, tmp_path):
-    with pytest.raises(ConfigError, match="model.num_classes is 7, .* name 4 classes"):
+    with pytest.raises(ConfigError, match="model.num_classes is 7, .* have 4 classes"):
         train(DetectionTask, config(tmp_path, data, model={"num_classes": 7}))
 
 
