@@ -24,6 +24,7 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "solver.amp": ("off", "fp16"),
     "solver.ema_decay": (None,),
     "evaluation.patience": (None,),
+    "evaluation.max_detections": (100,),
     "model.allow_partial": ((),),
 }
 # Features of our engine only; they do not affect the training itself, so they are ignored.
