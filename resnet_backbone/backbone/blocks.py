@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_backbone.backbone.deform import DeformConv2d
 from resnet_backbone.backbone.norm import NORM_EPS, conv_norm, make_norm
-from resnet_backbone.backbone.pointwise import PointwiseConv2d
 from resnet_backbone.backbone.shortcuts import Projection, ZeroPadding
 from resnet_backbone.backbone.squeeze import SqueezeExcite
 
@@ -154,11 +152,11 @@ class Bottleneck(ResidualBlock):
         super().__init__(in_channels, width, position, style)
         inner = inner_width(width, style)
         stride1, stride2 = (position.stride, 1) if style.stride_in_1x1 else (1, position.stride)
-        self.conv1 = PointwiseConv2d(in_channels, inner, stride1)
+        self.conv1 = conv1x1(in_channels, inner, stride1)
         self.bn1 = style.make_norm(inner)
         self.conv2 = conv3x3(inner, inner, position, stride=stride2, groups=style.groups)
         self.bn2 = style.make_norm(inner)
-        self.conv3 = PointwiseConv2d(inner, self.out_channels)
+        self.conv3 = conv1x1(inner, self.out_channels)
         self.bn3 = style.make_norm(self.out_channels)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -198,6 +196,11 @@ def _shortcut(
     )
 
 
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """Returns a 1x1 convolution without bias, since the norm that follows would cancel it."""
+    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+
+
 def conv3x3(
     in_channels: int,
     out_channels: int,
@@ -206,7 +209,7 @@ def conv3x3(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Conv2d:
-    """Returns a convolution without bias, since the norm that follows would cancel it."""
+    """Returns a 3x3 convolution without bias, deformable or not."""
     dilation = position.dilation
     if position.deformable:
         return DeformConv2d(
@@ -232,4 +235,5 @@ def inner_width(width: int, style: BlockStyle) -> int:
 def _drop_path_mask(x: Tensor, rate: float) -> Tensor:
     """Returns float[B, 1, 1, 1]: 0 with probability `rate`, otherwise 1 / (1 - rate)."""
     keep = 1 - rate
-    return torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep) / keep
+    # Methods of `x` alone: torch.fx can trace these, but not `len(x)` or `torch.empty`.
+    return x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(keep) / keep

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 TAPS = 9  # sampling points of a 3x3 kernel
@@ -59,9 +63,31 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) ->
     """Applies `conv`, deformable or not, to `x[B, C, H, W]` with the given weight and bias."""
     if not isinstance(conv, DeformConv2d):
         return conv._conv_forward(x, weight, bias)
-    from torchvision.ops import deform_conv2d
-
     # offsets [B, 2 * TAPS, H', W'], modulation logits [B, TAPS, H', W'] at the output's resolution
     offsets, logits = conv.offset(x).split((2 * TAPS, TAPS), dim=1)
-    stride, padding, dilation = (conv.stride[0], conv.padding[0], conv.dilation[0])
-    return deform_conv2d(x, offsets, weight, bias, stride, padding, dilation, torch.sigmoid(logits))
+    geometry = (conv.stride[0], cast(int, conv.padding[0]), conv.dilation[0])
+    return deform(x, offsets, weight, bias, geometry, torch.sigmoid(logits))
+
+
+@torch.fx.wrap
+def deform(
+    x: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Sequence[int],
+    modulation: Tensor,
+) -> Tensor:
+    """Calls torchvision's kernel; torch.fx takes it as one node, since it branches on shapes.
+
+    Args:
+        x: float[B, C, H, W].
+        offsets: float[B, 2 * TAPS, H', W'], in pixels.
+        weight: float[C_out, C / groups, 3, 3].
+        bias: float[C_out], or None.
+        geometry: Stride, padding and dilation.
+        modulation: float[B, TAPS, H', W'], the weight of each sampling point.
+    """
+    from torchvision.ops import deform_conv2d
+
+    return deform_conv2d(x, offsets, weight, bias, *geometry, modulation)

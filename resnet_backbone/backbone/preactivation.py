@@ -9,12 +9,12 @@ from resnet_backbone.backbone.blocks import (
     BlockPosition,
     BlockStyle,
     ResidualBlock,
+    conv1x1,
     conv3x3,
     inner_width,
     second_position,
 )
 from resnet_backbone.backbone.norm import conv_norm
-from resnet_backbone.backbone.pointwise import PointwiseConv2d
 from resnet_backbone.backbone.shortcuts import Projection
 
 
@@ -77,11 +77,11 @@ class PreActivationBottleneck(PreActivationBlock):
         inner = inner_width(width, style)
         stride1, stride2 = (position.stride, 1) if style.stride_in_1x1 else (1, position.stride)
         self.bn1 = style.make_norm(in_channels)
-        self.conv1 = PointwiseConv2d(in_channels, inner, stride1)
+        self.conv1 = conv1x1(in_channels, inner, stride1)
         self.bn2 = style.make_norm(inner)
         self.conv2 = conv3x3(inner, inner, position, stride=stride2, groups=style.groups)
         self.bn3 = style.make_norm(inner)
-        self.conv3 = PointwiseConv2d(inner, self.out_channels)
+        self.conv3 = conv1x1(inner, self.out_channels)
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F of the activated `x`."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resnet_backbone.backbone.base import Backbone
 from resnet_backbone.backbone.blocks import BlockStyle
@@ -58,6 +57,8 @@ class ResNet(Backbone):
         ConfigError: an argument has a value that is not allowed.
     """
 
+    activation_name = "relu"  # of the stem's activation, which is a module as in torchvision
+
     def __init__(
         self,
         name: str,
@@ -77,7 +78,11 @@ class ResNet(Backbone):
 
         self.conv1 = stem_conv(variant, options.in_channels, self.style.make_norm)
         self.bn1 = None if variant.pre_activation else self.style.make_norm(variant.widths[0])
+        if self.bn1 is not None:
+            self.add_module(self.activation_name, nn.ReLU(inplace=True))
         self.pooled = stem_stride(variant) > 1
+        if self.pooled:
+            self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self._specs = {"stem": FeatureSpec(variant.widths[0], stem_stride(variant))}
         self._layers: dict[str, str] = {}
         depth = ("stem", *stages).index(self.out_features[-1])
@@ -150,8 +155,9 @@ class ResNet(Backbone):
         if self.bn1 is None:
             x = last(x)
         else:
-            x = F.relu_(conv_norm(x, cast(nn.Conv2d, last), self.bn1))
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1) if self.pooled else x
+            activation = self.get_submodule(self.activation_name)
+            x = activation(conv_norm(x, cast(nn.Conv2d, last), self.bn1))
+        return self.maxpool(x) if self.pooled else x
 
 
 def stage_names(variant: Variant) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_backbone.backbone.norm import conv_norm
-from resnet_backbone.backbone.pointwise import PointwiseConv2d
 
 
 class ZeroPadding(nn.Module):
@@ -76,7 +75,7 @@ class Projection(nn.Sequential):
         average: bool = False,
         dilated: bool = False,
     ) -> None:
-        conv = PointwiseConv2d(in_channels, out_channels, 1 if average else stride)
+        conv = nn.Conv2d(in_channels, out_channels, 1, 1 if average else stride, bias=False)
         if not average:
             super().__init__(conv, norm)
         elif stride == 1:

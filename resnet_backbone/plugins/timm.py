@@ -62,6 +62,7 @@ class TimmResNet(Classifier):
             to False as in timm.
     """
 
+    activation_name = "act1"
     pretrained_cfg: dict[str, Any]  # set by timm
     global_pool: SelectAdaptivePool2d
 
@@ -84,13 +85,6 @@ class TimmResNet(Classifier):
             options=Options(in_channels=in_chans, stochastic_depth=drop_path_rate, **options),
         )
         self.drop_rate = drop_rate
-        later = [child for child in self._modules if child not in ("conv1", "bn1")]
-        behind_stem = {child: self._modules.pop(child) for child in later}
-        if self.bn1 is not None:
-            self.act1 = nn.ReLU(inplace=True)
-        if self.pooled:
-            self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self._modules.update(behind_stem)
         self.feature_info = self._describe()
         self.num_features = self.feature_info[-1]["num_chs"]
         self.reset_classifier(num_classes, global_pool)
@@ -179,7 +173,7 @@ class TimmResNet(Classifier):
         """Returns timm's feature_info: the stem before its pooling, then the stages."""
         stem = self._specs["stem"]
         stride = stem.stride // 2 if self.pooled else stem.stride
-        module = "conv1" if self.bn1 is None else "act1"
+        module = "conv1" if self.bn1 is None else self.activation_name
         rows = [{"num_chs": stem.channels, "reduction": stride, "module": module}]
         for stage, layer in self._layers.items():
             spec = self._specs[stage]

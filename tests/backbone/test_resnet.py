@@ -5,6 +5,7 @@ import torch
 import torchvision
 from comparison import randomise_norms, relative_error
 from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 from resnet_backbone.backbone.variants import list_backbones
@@ -46,6 +47,70 @@ def test_declared_features_are_what_is_measured(name, stride_in_1x1):
             assert features[key].shape == (1, spec.channels, 64 // spec.stride, 96 // spec.stride)
         strides = [1, 1, 2, 4] if cifar else [min(s, output_stride) for s in (4, 4, 8, 16, 32)]
         assert [spec.stride for spec in specs.values()] == strides
+
+
+# One network of each kind; the deeper ones repeat the same blocks.
+KINDS = [
+    *("resnet18", "resnet18_a", "resnet18_c", "resnet18d", "resnetv2_18", "seresnet18", "plain18"),
+    *("resnet20_cifar", "resnet50", "resnet50c", "resnetv2_50", "resnext50_32x4d"),
+]
+OPTIONS = [
+    {"norm": "GN", "output_stride": 8},
+    {"stochastic_depth": 0.5},
+    {"activation_checkpointing": True},
+    {"deformable": ("res4",), "norm": "FrozenBN"},
+]
+TRACED = [*((name, {}) for name in KINDS), *(("resnet18", options) for options in OPTIONS)]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize(("name", "options"), TRACED)
+def test_a_traced_network_computes_the_same(name, options, mode):
+    """Bit for bit: torch.fx records the operators that are called anyway."""
+    net = create_backbone(name, **options)
+    randomise_norms(net)
+    net.train(mode)
+    traced = torch.fx.symbolic_trace(net)
+    images = torch.randn(2, 3, 37, 45)
+    for expected, found in zip(*(seeded(each, images) for each in (net, traced)), strict=True):
+        assert torch.equal(found, expected)
+
+
+def seeded(net, images):
+    """Stochastic depth draws from the global generator."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        return net(images).values()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("resnet18d", {}), ("resnetv2_18", {}), ("resnet18", OPTIONS[-1])]
+)
+def test_torch_compile_takes_the_whole_network_as_one_graph(name, options):
+    torch.compiler.reset()
+    net = create_backbone(name, **options).eval()
+    images = torch.randn(1, 3, 37, 45)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    for expected, found in zip(*(seeded(each, images) for each in (net, compiled)), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_torchvisions_tools_for_features_find_the_stages():
+    """`create_feature_extractor` traces the network, `IntermediateLayerGetter` runs its children;
+    both take torchvision's names."""
+    reference = torchvision.models.resnet18().eval()
+    net = create_backbone("resnet18", norm="BN").eval()
+    net.load_state_dict(reference.state_dict(), strict=False)
+    images = torch.randn(2, 3, 65, 70)
+    for tool in (create_feature_extractor, IntermediateLayerGetter):
+        layers = {"relu": "stem", "layer1": "res2", "layer4": "res5"}
+        if tool is IntermediateLayerGetter:
+            layers.pop("relu")  # it changes its input in place
+        with torch.no_grad():
+            wanted, found = (tool(each, dict(layers))(images) for each in (reference, net))
+        assert list(found) == list(layers.values())
+        for key, expected in wanted.items():
+            torch.testing.assert_close(found[key], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["FrozenBN", "BN"])

@@ -77,6 +77,19 @@ def test_features_only_gives_timms_maps(feature_cls):
             assert_same(found, wanted)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet18d", "resnetv2_18", "resnet20_cifar"])
+def test_features_of_the_traced_network_are_the_same(name):
+    """timm's `feature_cls="fx"` finds the modules of `feature_info` in the graph."""
+    nets = []
+    for options in ({"feature_cls": "fx"}, {}):
+        torch.manual_seed(0)
+        nets.append(timm.create_model(f"rb_{name}", features_only=True, **options).eval())
+    images = image()
+    with torch.no_grad():
+        for found, wanted in pairs(*(net(images) for net in nets)):
+            assert torch.equal(found, wanted)
+
+
 def test_every_network_of_the_table_is_there():
     names = {name.removeprefix("rb_") for name in timm.list_models("rb_*")}
     assert {"resnet50", "plain34", "resnet18_a", "resnetv2_50", "resnet20_cifar"} <= names
