@@ -11,7 +11,7 @@ from resnet_backbone.detection.roi_align import roi_align
 
 # A region of 224 x 224 pixels, ImageNet's crop size, is pooled from P4 (Lin et al. 2017, eq. 1).
 CANONICAL_SIZE = 224
-CANONICAL_STRIDE = 16
+CANONICAL_LEVEL = 4
 
 
 class MultiLevelRoIAlign(nn.Module):
@@ -69,9 +69,11 @@ class MultiLevelRoIAlign(nn.Module):
         return roi_align(feature, rois, self.resolution, 1.0 / stride)
 
     def _levels(self, boxes: Tensor) -> Tensor:
-        """Returns int64[R], the level of each box (Lin et al. 2017, equation 1)."""
+        """Returns int64[R], index of the level of each box (Lin et al. 2017, equation 1)."""
         width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)  # [R] each
         size = torch.sqrt(width * height)
-        octave = torch.floor(torch.log2(size / CANONICAL_SIZE + 1e-8))
-        canonical = (CANONICAL_STRIDE // self.strides[0]).bit_length() - 1
-        return (octave + canonical).clamp(0, len(self.strides) - 1).long()
+        # 4 is added before rounding down, as in detectron2 (modeling/poolers.py): in float32, the
+        # sum takes sizes one rounding step below 112, 224 and 448 to the level above.
+        level = torch.floor(CANONICAL_LEVEL + torch.log2(size / CANONICAL_SIZE + 1e-8))
+        finest = self.strides[0].bit_length() - 1  # 2 for P2, whose stride is 4
+        return (level - finest).clamp(0, len(self.strides) - 1).long()

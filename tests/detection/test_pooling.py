@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -32,6 +33,39 @@ def square(side):
 def test_a_regions_level_at_the_boundaries(side, level):
     pooler = MultiLevelRoIAlign(7, STRIDES)
     assert pooler._levels(torch.tensor([square(side)])).tolist() == [level]
+
+
+# Rounding steps of float32 from each boundary; detectron2 (modeling/poolers.py,
+# `assign_boxes_to_levels`) adds 4 to the logarithm in float32, which swallows the first one.
+STEPS = (-5, -1, 0, 1)
+
+
+@pytest.mark.parametrize("corner", [0.0, 37.25])
+def test_levels_next_to_the_boundaries_are_detectron2s(corner):
+    boxes = []
+    for side in (112.0, 224.0, 448.0):
+        steps = np.float32(side).view(np.int32) + np.array(STEPS, dtype=np.int32)
+        boxes += [[corner, corner, corner + s, corner + s] for s in steps.view(np.float32).tolist()]
+    boxes = torch.tensor(boxes)
+    found = MultiLevelRoIAlign(7, STRIDES)._levels(boxes).tolist()
+    sides = (boxes[:, 2] - boxes[:, 0]).numpy()
+    logarithms = np.log2(np.sqrt(sides * sides) / np.float32(224) + np.float32(1e-8))
+    assert found == [int(level) - 2 for level in np.floor(np.float32(4) + logarithms)]
+    assert found[STEPS.index(-1)] == 1, "one rounding step below 112 belongs to the level above"
+
+
+def test_levels_next_to_the_boundaries_are_detectron2s_own():
+    pytest.importorskip("detectron2", reason="detectron2 is not on PYTHONPATH; see README")
+    from detectron2.modeling.poolers import assign_boxes_to_levels
+    from detectron2.structures import Boxes
+
+    sides = torch.tensor([112.0, 224.0, 448.0]).view(torch.int32)[:, None] + torch.arange(
+        -20, 20, dtype=torch.int32
+    )
+    side = sides.view(torch.float32).flatten()
+    boxes = torch.stack((side * 0, side * 0, side, side), dim=1)
+    expected = assign_boxes_to_levels([Boxes(boxes)], 2, 5, 224, 4)
+    assert torch.equal(MultiLevelRoIAlign(7, STRIDES)._levels(boxes), expected)
 
 
 def test_a_regions_level_is_equation_1_of_the_fpn_paper():
