@@ -66,7 +66,7 @@ class ImageClassifier(nn.Module):
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps RGB images [B, 3, H, W], 0 to 255, to logits float32[B, K]."""
-        return self.network(self.normalize(images))
+        return self.network(self.normalize(images)).float()
 
     def normalize(self, images: Tensor) -> Tensor:
         """Returns float32[B, 3, H, W]; pixels are normalised here and nowhere else."""

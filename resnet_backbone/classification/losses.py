@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +16,7 @@ def cross_entropy(scores: Tensor, targets: Tensor, *, label_smoothing: float = 0
         label_smoothing: Fraction of each label that is distributed evenly over all classes (Szegedy
             et al. 2016, section 7).
     """
+    scores = _at_least_float32(scores)
     return F.cross_entropy(scores, soft_targets(scores, targets, label_smoothing))
 
 
@@ -32,14 +34,23 @@ def binary_cross_entropy(
         targets: Labels int64[B], or class probabilities float[B, K], which are not smoothed.
         label_smoothing: Fraction of each label that is distributed evenly over all classes.
     """
+    scores = _at_least_float32(scores)
     soft = soft_targets(scores, targets, label_smoothing)
     return F.binary_cross_entropy_with_logits(scores, soft)
 
 
 def soft_targets(scores: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """Returns float[B, K]: smoothed labels; or `targets`, if they are class probabilities."""
+    """Returns float32[B, K] or float64: smoothed labels; or `targets`, if they are probabilities.
+
+    Never in half precision, in which 1 - s + s / K is rounded by up to 2^-9 (bfloat16), so that
+    rows would not sum to 1.
+    """
     if targets.ndim == 2:
         return targets
     share = label_smoothing / scores.shape[1]
-    rows = scores.new_full(scores.shape, share)  # [B, K]
+    rows = torch.full_like(_at_least_float32(scores), share)  # [B, K]
     return rows.scatter_(1, targets[:, None], 1.0 - label_smoothing + share)
+
+
+def _at_least_float32(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -21,6 +21,19 @@ def test_targets_of_labels_are_smoothed_rows():
     assert soft_targets(SCORES, mixed, 0.1) is mixed
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("loss", [cross_entropy, binary_cross_entropy])
+def test_scores_in_half_precision_keep_targets_and_loss_in_float32(loss, dtype):
+    scores = torch.randn(4, 1000).to(dtype)
+    labels = torch.tensor([0, 7, 999, 7])
+    rows = soft_targets(scores, labels, 0.1)
+    assert rows.dtype == torch.float32
+    # 1000 additions of 1e-4, each rounded to float32's 6e-8 of a sum of at most 1.
+    torch.testing.assert_close(rows.double().sum(1), torch.ones(4).double(), rtol=0, atol=1e-6)
+    found = loss(scores, labels, label_smoothing=0.1)
+    assert torch.equal(found, loss(scores.float(), labels, label_smoothing=0.1))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_is_torchs_and_timms(smoothing):
     loss = pytest.importorskip("timm.loss")
