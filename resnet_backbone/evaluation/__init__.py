@@ -1,4 +1,4 @@
-"""Judging detections against ground truth."""
+"""Evaluation of detections and classifications against ground truth."""
 
 from resnet_backbone.evaluation.coco import CocoEvaluator
 from resnet_backbone.evaluation.evaluator import Evaluator

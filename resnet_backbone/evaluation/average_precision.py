@@ -1,4 +1,4 @@
-"""COCO's twelve numbers from arrays, by hotcoco: pycocotools' numbers in a fraction of its time."""
+"""COCO's twelve metrics, computed by hotcoco: equal to pycocotools', but much faster."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from resnet_backbone.evaluation.compact import JoinedDetections
 from resnet_backbone.evaluation.ground_truth import Truth
 
-# Of each image and class, only so many of the best detections are counted.
+# Number of detections per image and class that count, those with the highest scores.
 MAX_DETECTIONS = 100
-# Where hotcoco's arrays keep what; size bounds are 32 and 96 pixels squared
+# Indices into hotcoco's arrays. Objects are small below 32^2 pixels and large above 96^2
 # (https://cocodataset.org/#detection-eval).
 IOU_50, IOU_75 = 0, 5
 ALL, SMALL, MEDIUM, LARGE = range(4)
 
 
 def metric_names(max_detections: int = MAX_DETECTIONS) -> tuple[str, ...]:
-    """Returns COCO's names in COCO's order; the ninth says how many detections are counted."""
+    """Returns COCO's names in COCO's order; the ninth contains `max_detections`."""
     precisions = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     return (*precisions, "AR1", "AR10", f"AR{max_detections}", "ARs", "ARm", "ARl")
 
@@ -28,21 +28,21 @@ METRICS = metric_names()
 def average_precision(
     truth: Truth, found: JoinedDetections, task: str, max_detections: int = MAX_DETECTIONS
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Returns COCO's numbers, and AP by class as float64[K]; NaN without ground truth.
+    """Returns COCO's metrics, and the AP of each class as float64[K]; NaN without ground truth.
 
     Args:
-        truth: What is to be found.
-        found: With masks if `task` is "segm".
+        truth: The objects of the task, see `Truth.for_task`.
+        found: The detections, with masks if `task` is "segm".
         task: "bbox" or "segm".
-        max_detections: How many of the best detections of an image and class are counted; 100
-            gives COCO's official numbers.
+        max_detections: Number of detections per image and class that count, those with the highest
+            scores; 100 gives COCO's official metrics.
     """
     reference = _reference(truth, task)
-    judged = hotcoco.COCOeval(reference, _results(reference, found, task), task)
-    judged.params.max_dets = [1, 10, max_detections]
-    judged.evaluate()
-    judged.accumulate()
-    arrays = judged.eval or {}
+    evaluation = hotcoco.COCOeval(reference, _results(reference, found, task), task)
+    evaluation.params.max_dets = [1, 10, max_detections]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    arrays = evaluation.eval or {}
     precision, recall = arrays["precision"], arrays["recall"]
     values = map(_mean_of_defined, _twelve(precision, recall))
     per_class = precision[:, :, :, ALL, -1].transpose(2, 0, 1)
@@ -54,7 +54,7 @@ def average_precision(
 
 
 def _reference(truth: Truth, task: str) -> hotcoco.COCO:
-    # Numbers instead of the file's ids: no gap, none too large for a float.
+    # Indices instead of the file's ids, which may be too large for a float.
     return hotcoco.COCO.from_arrays(
         [
             {"id": number, "height": height, "width": width}
@@ -66,13 +66,13 @@ def _reference(truth: Truth, task: str) -> hotcoco.COCO:
         truth.boxes,
         area=truth.areas,
         iscrowd=truth.crowd,
-        segmentation=list(truth.masks) if task == "segm" else None,
+        segmentation=list(truth.outlines) if task == "segm" else None,
     )
 
 
 def _results(reference: hotcoco.COCO, found: JoinedDetections, task: str) -> hotcoco.COCO:
     with_masks = task == "segm"
-    # A mask's size class is by its own area, as in COCO's code where there is no box beside it.
+    # A mask's size class depends on its own area, as in COCO's code for results without boxes.
     boxes = np.zeros_like(found.boxes) if with_masks else found.boxes
     rows = np.column_stack((found.images, boxes, found.scores, found.classes))
     results = reference.load_res(rows, segmentation=list(found.masks) if with_masks else None)
@@ -83,9 +83,12 @@ def _results(reference: hotcoco.COCO, found: JoinedDetections, task: str) -> hot
 
 
 def _twelve(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What COCO averages: precision [T, R, K, A, M] over IoUs, recalls and classes; recall alike.
+    """Returns the parts of the arrays whose means are COCO's twelve metrics.
 
-    M are the numbers of detections: 1, 10 and the largest.
+    Args:
+        precision: float64[T, R, K, A, M], by IoU threshold, recall, class, size class, and maximum
+            number of detections (1, 10 and the largest).
+        recall: float64[T, K, A, M].
     """
     best = precision[..., -1]
     return (
@@ -105,6 +108,6 @@ def _twelve(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, ...]
 
 
 def _mean_of_defined(values: np.ndarray) -> float:
-    """NaN where COCO's code says -1, because there is no ground truth of that size or class."""
+    """Returns NaN instead of COCO's -1, for which there is no ground truth."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else float("nan")

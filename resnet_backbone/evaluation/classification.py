@@ -11,17 +11,17 @@ from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed
 
 TOP = 5
-CHANCE_MARGIN = 0.9  # an error this near to that of guessing needs a word
+CHANCE_MARGIN = 0.9  # how close to the error of guessing an error is explained
 
 
 class ClassificationEvaluator:
-    """Collects probabilities, then counts how often the right class is not among the first.
+    """Collects probabilities, and computes how often the true class is not among the first.
 
-    Where classes have the same probability, the right one counts as the last of them: a classifier
-    that says the same of everything has learned nothing.
+    Of classes with equal probabilities, the true one counts as the last, since a classifier with
+    constant outputs has learned nothing.
 
     Args:
-        class_names: By label.
+        class_names: The name of each class.
 
     Attributes:
         per_class: After `evaluate`, {"top1_error": {class name: fraction}}; NaN for a class
@@ -36,35 +36,35 @@ class ClassificationEvaluator:
         self._found: dict[str, tuple[int, int]] = {}
 
     def reset(self) -> None:
-        """Forgets everything that was collected."""
+        """Discards everything that was collected."""
         self.per_class, self.explanation, self._found = {}, None, {}
 
     def process(self, probabilities: Tensor, labels: Tensor, image_ids: Sequence[str]) -> None:
-        """Collects some images; each rank brings its own.
+        """Collects the probabilities of some images; each rank passes those of its own images.
 
         Args:
-            probabilities: float[B, K], or scores.
-            labels: int64[B].
-            image_ids: Of each image; one that is brought twice counts once.
+            probabilities: float[B, K], or logits.
+            labels: int64[B], the true classes.
+            image_ids: A name for each image; an image that is passed twice counts once.
 
         Raises:
-            DataError: a number is not finite; names the image.
+            DataError: a value is not finite; the message names the image.
         """
         finite = probabilities.isfinite().all(dim=1)
         if not finite.all():
             first = image_ids[int((~finite).nonzero()[0])]
             raise DataError(f"{first}: the classifier's scores are not finite")
         own = probabilities.gather(1, labels[:, None])
-        # The right class itself is among them, so ranks begin at 1.
+        # The true class itself is counted, so ranks start at 1.
         ranks = (probabilities >= own).sum(dim=1)
         for image_id, label, rank in zip(image_ids, labels.tolist(), ranks.tolist(), strict=True):
             self._found[image_id] = (label, rank)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Returns {"classification": {"top1_error", "top5_error", "images"}}, fractions and count.
+        """Returns {"classification": {"top1_error", "top5_error", "images"}}; a collective call.
 
-        Of all ranks, the same on each; every rank must call it. "top5_error" is left out where
-        there are no more than five classes.
+        The errors are fractions of the images of all ranks, the same on every rank. With five
+        classes or fewer there is no "top5_error".
 
         Raises:
             DataError: there were no images.
@@ -73,7 +73,7 @@ class ClassificationEvaluator:
         for share in distributed.all_gather_object(self._found):
             found |= share
         if not found:
-            raise DataError("no validation image could be read; without any there is no error rate")
+            raise DataError("no validation image could be read, so there is no error rate")
         pairs = torch.tensor(list(found.values()), dtype=torch.int64).reshape(-1, 2)
         labels, ranks = pairs[:, 0], pairs[:, 1]
         errors = {"top1_error": _fraction(ranks > 1)}
@@ -89,7 +89,7 @@ class ClassificationEvaluator:
 
     def _explain(self, images: int, error: float) -> str | None:
         classes = len(self.class_names)
-        # With few images a lucky or unlucky draw says nothing.
+        # With very few images, the error may be that high by chance.
         if classes > 1 and images >= classes and error >= 1 - (2 - CHANCE_MARGIN) / classes:
             return (
                 f"The error is about that of guessing among {classes} classes "

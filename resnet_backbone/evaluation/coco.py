@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from resnet_backbone.errors import DataError
 from resnet_backbone.evaluation.average_precision import MAX_DETECTIONS, average_precision
-from resnet_backbone.evaluation.compact import CompactDetections, compact, join
+from resnet_backbone.evaluation.compact import CompactDetections, compact, join, select
 from resnet_backbone.evaluation.ground_truth import Truth, load_ground_truth, pack_truth
 from resnet_backbone.evaluation.mistakes import break_down
 from resnet_backbone.evaluation.zero_ap import explain
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What the main rank tells the others."""
+    """The result that the main rank sends to the others."""
 
     metrics: dict[str, dict[str, float]]
     per_class: dict[str, dict[str, float]]
@@ -33,21 +34,22 @@ class _Outcome:
 
 
 class CocoEvaluator:
-    """COCO's twelve numbers for boxes and masks, AP per class, and what kinds of errors cost.
+    """Computes COCO's twelve metrics for boxes and masks, AP per class, and the cost of errors.
 
-    The numbers are in [0, 1]. Where COCO's code says -1, because there is no ground truth of that
-    size or class, the value is NaN. Crowd regions follow COCO's rules: detections inside them are
-    neither right nor wrong.
+    The metrics are in [0, 1]. Without ground truth of a size or class, for which COCO's code
+    returns -1, the value is NaN. Crowd regions follow COCO's rules: detections inside them are
+    neither right nor wrong. Objects without an outline count for boxes, but not for masks.
 
     Args:
-        annotations: The JSON file, validated by the data package before.
-        category_ids: COCO's id of each class.
-        class_names: Name of each class.
-        image_ids: The images to judge, over all ranks.
+        annotations: The JSON file, validated by the data package.
+        category_ids: The COCO category id of each class; None for a class that the file does not
+            have, whose detections are left out.
+        class_names: The name of each class.
+        image_ids: The images to evaluate on, over all ranks.
         tasks: "bbox", "segm" or both.
         leave_out: Ids of annotations that validation rejected, see `load_ground_truth`.
-        max_detections: How many of the best detections of an image and class are counted, 100 or
-            more. COCO's official numbers count 100.
+        max_detections: Number of detections per image and class that count, those with the highest
+            scores; 100 or more. COCO's official metrics count 100.
 
     Raises:
         ValueError: `max_detections` is below 100.
@@ -61,7 +63,7 @@ class CocoEvaluator:
         self,
         annotations: Path,
         *,
-        category_ids: Sequence[int],
+        category_ids: Sequence[int | None],
         class_names: Sequence[str],
         image_ids: Sequence[int],
         tasks: Sequence[str] = ("bbox", "segm"),
@@ -74,7 +76,7 @@ class CocoEvaluator:
             )
         self.annotations = annotations
         self.category_ids = tuple(category_ids)
-        self.class_names = _distinct(class_names, category_ids)
+        self.class_names = distinct_names(class_names, category_ids)
         self.image_ids = frozenset(image_ids)
         self.tasks = tuple(tasks)
         self.leave_out = frozenset(leave_out)
@@ -83,40 +85,42 @@ class CocoEvaluator:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all detections."""
+        """Discards all detections."""
         self._found: dict[int, CompactDetections] = {}
         self.per_class = {}
         self.errors = {}
         self.explanation = None
 
     def process(self, detections: Sequence[Detections]) -> None:
-        """Keeps detections, masks as run lengths; an image that comes again is ignored.
+        """Stores detections, masks as RLEs; an image that is passed twice counts once.
 
         Args:
-            detections: With masks if the tasks include "segm"; on any device.
+            detections: On any device, with masks if the tasks include "segm".
 
         Raises:
             DataError: a box or a score is not finite.
-            ValueError: an image is not among those to judge, or see `compact`.
+            ValueError: an image is not one of `image_ids`, or see `compact`.
         """
         with_masks, class_count = "segm" in self.tasks, len(self.category_ids)
         for found in detections:
             if found.image_id not in self.image_ids:
-                raise ValueError(f"image {found.image_id} is not among those to judge")
+                raise ValueError(f"image {found.image_id} is not one of the evaluated images")
             if found.image_id not in self._found:
                 self._found[found.image_id] = compact(
                     found, class_count=class_count, with_masks=with_masks
                 )
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Returns {"bbox": {"AP": ..}, "segm": {..}}, named by `metric_names`, on every rank.
+        """Returns {"bbox": {"AP": ..}, "segm": {..}}, named by `metric_names`; a collective call.
 
-        The main rank computes for all. Sets `per_class`, `errors` and `explanation`.
+        The main rank computes the result, which is the same on every rank. Also sets `per_class`,
+        `errors` and `explanation`.
 
         Raises:
-            DataError: masks have another size than the annotation file says.
+            DataError: masks and annotations have different image sizes.
         """
-        # An image can be with several ranks, where padding made their shares equal: first one wins.
+        # Several ranks may have the same image, if padding made their shares equal; the first rank
+        # counts.
         found: dict[int, CompactDetections] = {}
         for share in distributed.all_gather_object(self._found):
             found = share | found
@@ -131,25 +135,45 @@ class CocoEvaluator:
         joined = join(numbered, self.max_detections)
         metrics, per_class, errors = {}, {}, {}
         for task in self.tasks:
-            metrics[task], by_class = average_precision(truth, joined, task, self.max_detections)
+            own = truth.for_task(task)
+            metrics[task], by_class = average_precision(own, joined, task, self.max_detections)
             per_class[task] = dict(zip(self.class_names, by_class.tolist(), strict=True))
-            errors[task] = break_down(truth, joined, task)
-        return _Outcome(metrics, per_class, errors, self._explain(metrics, found, truth))
+            errors[task] = break_down(own, joined, task)
+        return _Outcome(metrics, per_class, errors, self._explain(metrics, numbered, truth))
 
     def _load_truth(self) -> Truth:
         if self._truth is None:
             content = load_ground_truth(
                 self.annotations,
-                categories=dict(zip(self.category_ids, self.class_names, strict=True)),
+                categories=self._categories(),
                 image_ids=self.image_ids,
                 leave_out=self.leave_out,
             )
             self._truth = pack_truth(content, with_masks="segm" in self.tasks)
             self._warn_of_crowded_images(self._truth)
+            if "segm" in self.tasks:
+                self._warn_of_missing_outlines(self._truth)
         return self._truth
 
+    def _categories(self) -> dict[int, str]:
+        """Returns id and name of each class; classes that the file does not have get free ids."""
+        free = count(1 + max((key for key in self.category_ids if key is not None), default=0))
+        ids = [next(free) if key is None else key for key in self.category_ids]
+        return dict(zip(ids, self.class_names, strict=True))
+
+    def _warn_of_missing_outlines(self, truth: Truth) -> None:
+        """Warns if objects have no outline, so that masks cannot be compared with them."""
+        missing = int((~truth.outlined).sum())
+        if missing:
+            logger.warning(
+                "%s: %d of %d objects have no outline; they count for bbox, but not for segm",
+                self.annotations,
+                missing,
+                len(truth.masks),
+            )
+
     def _warn_of_crowded_images(self, truth: Truth) -> None:
-        """Says where there are more objects than detections that count."""
+        """Warns if there are more objects than detections that count."""
         pairs = np.stack((truth.images, truth.classes))[:, ~truth.crowd]
         (images, _), counts = np.unique(pairs, axis=1, return_counts=True)
         crowded = counts > self.max_detections
@@ -168,7 +192,10 @@ class CocoEvaluator:
     def _numbered(
         self, found: Mapping[int, CompactDetections], truth: Truth
     ) -> dict[int, CompactDetections]:
-        """By the image's number; catches what COCO's code would score as zero without a word."""
+        """Returns the detections by their image's index, without those of classes without an id.
+
+        Also checks what COCO's code would silently score as zero.
+        """
         absent = len(self.image_ids) - len(found)
         if absent:
             logger.warning(
@@ -184,7 +211,11 @@ class CocoEvaluator:
                     f"{self.annotations}: image {image_id}: the file says {size[1]} x {size[0]}"
                     f" pixels, the image has {image.size[1]} x {image.size[0]}"
                 )
-        return {numbers[image_id]: image for image_id, image in found.items()}
+        known = np.array([key is not None for key in self.category_ids], dtype=bool)
+        return {
+            numbers[image_id]: select(image, np.flatnonzero(known[image.classes]))
+            for image_id, image in found.items()
+        }
 
     def _explain(
         self,
@@ -199,8 +230,8 @@ class CocoEvaluator:
         return explain(ap, wanted, Counter(classes), max(scores, default=0.0))
 
 
-def _distinct(names: Sequence[str], category_ids: Sequence[int]) -> tuple[str, ...]:
-    """Class names that can be keys: those that several categories share get their id."""
-    count = Counter(names)
-    pairs: Iterable[tuple[str, int]] = zip(names, category_ids, strict=True)
-    return tuple(name if count[name] == 1 else f"{name} (id {key})" for name, key in pairs)
+def distinct_names(names: Sequence[str], category_ids: Sequence[int | None]) -> tuple[str, ...]:
+    """Returns names that can be keys: those that several categories share include their id."""
+    counts = Counter(names)
+    pairs = zip(names, category_ids, strict=True)
+    return tuple(name if counts[name] == 1 else f"{name} (id {key})" for name, key in pairs)

@@ -1,4 +1,4 @@
-"""Detections, checked, as arrays that are small enough to keep and to send to other ranks."""
+"""Checked detections as arrays that are small enough to keep and to send to other ranks."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class CompactDetections:
 
 @dataclass(frozen=True)
 class JoinedDetections:
-    """The detections of all images, image after image.
+    """The detections of all images, one image after the other.
 
     Attributes:
-        images: int64[N], ascending; the number of each detection's image, as in `Truth`.
+        images: int64[N], ascending; index of each detection's image, as in `Truth`.
         boxes: float64[N, 4], COCO's (x, y, width, height).
         scores: float64[N].
         classes: int64[N].
-        masks: N RLEs {"size": (height, width), "counts": bytes}; empty where there are none.
+        masks: N RLEs {"size": (height, width), "counts": bytes}; empty without masks.
     """
 
     images: np.ndarray
@@ -53,23 +53,23 @@ class JoinedDetections:
 
 
 def compact(found: Detections, *, class_count: int, with_masks: bool) -> CompactDetections:
-    """Returns the detections of an image, checked: COCO's code takes anything without a word.
+    """Checks the detections of an image, as COCO's code does not, and returns them as arrays.
 
     Args:
-        found: On any device.
-        class_count: Classes are below it.
-        with_masks: Whether masks must be there; otherwise they are dropped.
+        found: The detections, on any device.
+        class_count: Number of classes K; classes are 0 to K - 1.
+        with_masks: Whether masks are required; otherwise they are dropped.
 
     Raises:
         DataError: a box or a score is not finite.
-        ValueError: something else is not as `Detections` says.
+        ValueError: the detections violate the contract of `Detections`.
     """
     corners = found.boxes.double().cpu().numpy().reshape(-1, 4)
     scores, classes = found.scores.double().cpu().numpy(), found.classes.cpu().numpy()
     where = f"image {found.image_id}"
     if not len(corners) == len(scores) == len(classes):
         counts = f"{len(corners)} boxes, {len(scores)} scores and {len(classes)} classes"
-        raise ValueError(f"{where}: there are {counts}")
+        raise ValueError(f"{where}: found {counts}, expected equal numbers")
     finite = np.isfinite(corners).all(axis=1) & np.isfinite(scores)
     if not finite.all():
         raise DataError(
@@ -91,19 +91,21 @@ def compact(found: Detections, *, class_count: int, with_masks: bool) -> Compact
 
 def _checked_masks(found: Detections) -> list[bytes]:
     if found.masks is None:
-        raise ValueError(f"image {found.image_id}: masks are to be judged, but there are none")
+        raise ValueError(f"image {found.image_id}: found no masks, but the task segm needs them")
     expected = (len(found.boxes), *found.size)
     if tuple(found.masks.shape) != expected:
         shape = tuple(found.masks.shape)
-        raise ValueError(f"image {found.image_id}: masks are {shape}, expected {expected}")
+        raise ValueError(
+            f"image {found.image_id}: found masks of shape {shape}, expected {expected}"
+        )
     return encode_masks(found.masks)
 
 
 def encode_masks(masks: Tensor) -> list[bytes]:
-    """Returns the compressed run lengths of bool[N, H, W].
+    """Returns the compressed run-length encodings of bool[N, H, W].
 
-    COCO counts down columns, so masks are transposed first, on their own device, where that is
-    cheap; the encoder then reads memory in order.
+    COCO's runs go down the columns. The masks are therefore transposed on their device, where that
+    is cheap, so that the encoder reads memory in order.
     """
     columns = masks.transpose(1, 2).contiguous().cpu().numpy().view(np.uint8)
     return [rle["counts"] for rle in mask_api.encode(columns.transpose(2, 1, 0))]
@@ -113,8 +115,9 @@ def join(found: Mapping[int, CompactDetections], max_detections: int) -> JoinedD
     """Returns all detections in ascending order of their image.
 
     Args:
-        found: By the number of the image.
-        max_detections: Of each image and class, as many of the best are kept.
+        found: The detections of each image, by its index.
+        max_detections: Maximum number of detections per image and class; those with the highest
+            scores are kept.
     """
     numbers = sorted(found)
     images = [_best(found[number], max_detections) for number in numbers]
@@ -124,7 +127,7 @@ def join(found: Mapping[int, CompactDetections], max_detections: int) -> JoinedD
         boxes=np.concatenate([np.empty((0, 4)), *(image.boxes for image in images)]),
         scores=np.concatenate([np.empty(0), *(image.scores for image in images)]),
         classes=np.concatenate([np.empty(0, dtype=np.int64), *(image.classes for image in images)]),
-        # Sizes stay tuples: lists, one for each mask, would keep the garbage collector busy.
+        # Sizes are tuples, since one list per mask would slow down garbage collection.
         masks=[
             {"size": image.size, "counts": counts}
             for image in images
@@ -134,13 +137,17 @@ def join(found: Mapping[int, CompactDetections], max_detections: int) -> JoinedD
 
 
 def _best(found: CompactDetections, limit: int) -> CompactDetections:
-    """The detections without those that have `limit` better ones of their class."""
+    """Drops the detections for which `limit` others of their class have higher scores."""
     if len(found.scores) <= limit:
         return found
     order = np.lexsort((-found.scores, found.classes))
     classes = found.classes[order]
     place = np.arange(len(order)) - np.searchsorted(classes, classes)
-    kept = np.sort(order[place < limit])
+    return select(found, np.sort(order[place < limit]))
+
+
+def select(found: CompactDetections, kept: np.ndarray) -> CompactDetections:
+    """Returns the detections with the indices `kept`, int64[n]."""
     return CompactDetections(
         size=found.size,
         boxes=found.boxes[kept],

@@ -1,4 +1,4 @@
-"""What the evaluation loop expects of anything that judges detections."""
+"""The interface that the evaluation loop requires of an evaluator."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from resnet_backbone.structures import Detections
 
 
 class Evaluator(Protocol):
-    """Collects detections, then turns them into numbers; the loop never knows which ones.
+    """Collects detections and computes metrics, which the loop does not know.
 
     Attributes:
-        per_class: After `evaluate`, AP per task and class name; NaN where a class has no instance.
-        errors: After `evaluate`, by task and kind of error: how many, and what they cost.
-        explanation: After `evaluate`, why a result is zero or undefined; None for any other result.
+        per_class: After `evaluate`, AP per task and class name; NaN for a class without instances.
+        errors: After `evaluate`, the number and cost of errors per task and kind of error.
+        explanation: After `evaluate`, why a result is zero or undefined; otherwise None.
     """
 
     per_class: dict[str, dict[str, float]]
@@ -22,13 +22,13 @@ class Evaluator(Protocol):
     explanation: str | None
 
     def reset(self) -> None:
-        """Forgets everything that was collected."""
+        """Discards everything that was collected."""
 
     def process(self, detections: Sequence[Detections]) -> None:
         """Collects the detections of some images; each rank brings those of its own images."""
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Returns {task: {metric: value}} over the images of all ranks, the same on each.
+        """Returns {task: {metric: value}} over the images of all ranks; a collective call.
 
-        Every rank must call it. A metric without ground truth is NaN.
+        The result is the same on every rank. A metric without ground truth is NaN.
         """

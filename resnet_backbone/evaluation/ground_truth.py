@@ -1,10 +1,10 @@
-"""The reference annotations as COCO's evaluation code wants them, without what would break it."""
+"""Reads the ground truth for COCO's evaluation code, without what would break it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,19 @@ MIN_POLYGON_NUMBERS = 6
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects to find in all images, as arrays, image after image.
+    """The ground-truth objects of all images, as arrays, one image after the other.
 
     Attributes:
-        image_ids: Ascending; the place of an id is the image's number.
-        sizes: (height, width) by number.
-        class_count: How many classes there are, whether they have objects or not.
-        images: int64[G], ascending; the number of each object's image.
+        image_ids: The image ids, ascending; the images' indices below refer to this order.
+        sizes: (height, width) of each image.
+        class_count: Number of classes, including those without objects.
+        images: int64[G], ascending; index of each object's image.
         classes: int64[G].
         boxes: float64[G, 4], COCO's (x, y, width, height).
-        areas: float64[G], in pixels, by which COCO sorts objects into sizes.
+        areas: float64[G], in pixels; COCO's size classes depend on it.
         crowd: bool[G]; detections inside such a region are neither right nor wrong.
-        masks: G RLEs; empty where masks are not judged.
+        masks: The RLE of each object, None for one without an outline; empty if masks are not
+            evaluated.
     """
 
     image_ids: tuple[int, ...]
@@ -41,15 +42,41 @@ class Truth:
     boxes: np.ndarray
     areas: np.ndarray
     crowd: np.ndarray
-    masks: list[Record]
+    masks: list[Record | None]
+
+    @property
+    def outlined(self) -> np.ndarray:
+        """bool[G], true for objects that have an outline; needs masks."""
+        return np.array([mask is not None for mask in self.masks], dtype=bool)
+
+    @property
+    def outlines(self) -> list[Record]:
+        """The RLEs of the objects that have an outline."""
+        return [mask for mask in self.masks if mask is not None]
+
+    def for_task(self, task: str) -> Truth:
+        """Returns the objects of a task: "bbox" has all of them, "segm" those with an outline."""
+        if task != "segm" or self.outlined.all():
+            return self
+        kept = self.outlined
+        return replace(
+            self,
+            images=self.images[kept],
+            classes=self.classes[kept],
+            boxes=self.boxes[kept],
+            areas=self.areas[kept],
+            crowd=self.crowd[kept],
+            masks=[*self.outlines],
+        )
 
 
 def pack_truth(content: Record, *, with_masks: bool) -> Truth:
-    """Returns the arrays of what `load_ground_truth` read; classes in the order of categories."""
+    """Returns the result of `load_ground_truth` as arrays; classes have the categories' order."""
     images = sorted(content["images"], key=lambda image: image["id"])
     number_of = {image["id"]: number for number, image in enumerate(images)}
     class_of = {category["id"]: number for number, category in enumerate(content["categories"])}
-    # Stable: where detections fit two objects equally well, COCO's choice depends on their order.
+    # A stable sort: if a detection fits two objects equally well, COCO's choice depends on their
+    # order.
     objects = sorted(content["annotations"], key=lambda each: number_of[each["image_id"]])
     sizes = tuple((image["height"], image["width"]) for image in images)
     numbers = [number_of[each["image_id"]] for each in objects]
@@ -63,7 +90,10 @@ def pack_truth(content: Record, *, with_masks: bool) -> Truth:
         boxes=np.array([each["bbox"] for each in objects], dtype=np.float64).reshape(-1, 4),
         areas=np.array([each["area"] for each in objects], dtype=np.float64),
         crowd=np.array([each["iscrowd"] for each in objects], dtype=bool),
-        masks=[_rle(each["segmentation"], *sizes[number]) for each, number in outlines],
+        masks=[
+            each["segmentation"] and _rle(each["segmentation"], *sizes[number])
+            for each, number in outlines
+        ],
     )
 
 
@@ -74,24 +104,23 @@ def load_ground_truth(
     image_ids: Collection[int],
     leave_out: Collection[int] = (),
 ) -> Record:
-    """Reads an annotation file that the data package has validated before.
+    """Reads an annotation file that the data package has validated.
 
-    Official COCO files pass through with their meaning unchanged, so that AP equals pycocotools'.
-    Beyond that:
+    The meaning of official COCO files is unchanged, so that AP equals pycocotools'. In other files
 
-    * `area` and `iscrowd`, which other tools often leave out, are filled in;
-    * polygons of fewer than three corners are dropped, and an instance left without an outline has
-      an empty mask, which no detection can match;
-    * instances are renumbered from 1, because the matching takes id 0 for "no match".
+    * a missing `area` or `iscrowd` is filled in;
+    * polygons with fewer than three corners are dropped, and an instance that is left without an
+      outline has the segmentation None;
+    * instances are renumbered from 1, because for COCO's matching id 0 means "no match".
 
     Args:
-        annotations: JSON in COCO's format.
-        categories: COCO id and name of each class; instances of others are left out.
-        image_ids: The images to judge.
-        leave_out: Ids of annotations that validation rejected and that C code must not see.
+        annotations: JSON in COCO format.
+        categories: COCO id and name of each class; instances of other categories are left out.
+        image_ids: The images to evaluate on.
+        leave_out: Ids of annotations that validation rejected and that C code must not get.
 
     Returns:
-        `images`, `annotations` and `categories` as in the file, restricted to those asked for.
+        `images`, `annotations` and `categories` as in the file, restricted to those requested.
     """
     source = json.loads(annotations.read_text(encoding="utf-8"))
     wanted, rejected = set(image_ids), set(leave_out)
@@ -99,7 +128,7 @@ def load_ground_truth(
     instances = [
         _instance(annotation, images[annotation["image_id"]])
         for annotation in source["annotations"]
-        if annotation["id"] not in rejected  # asked first: those may lack any other key
+        if annotation["id"] not in rejected  # checked first, as these may lack any other key
         and annotation["image_id"] in images
         and annotation["category_id"] in categories
     ]
@@ -113,41 +142,33 @@ def load_ground_truth(
 
 
 def _instance(annotation: Record, image: Record) -> Record:
-    """One annotation with every field that the evaluation reads."""
-    outline = _outline(annotation.get("segmentation"), image["height"], image["width"])
+    """Returns an annotation with all fields that the evaluation reads."""
     width, height = annotation["bbox"][2:]
     return {
         "image_id": annotation["image_id"],
         "category_id": annotation["category_id"],
         "bbox": annotation["bbox"],
-        "segmentation": outline,
+        "segmentation": _outline(annotation.get("segmentation")),
         "area": annotation.get("area", width * height),
         "iscrowd": int(annotation.get("iscrowd", 0)),
     }
 
 
-def _outline(segmentation: object, height: int, width: int) -> object:
-    """Polygons of three corners or more, or an RLE; an empty mask where there is neither."""
+def _outline(segmentation: object) -> Record | list[list[float]] | None:
+    """Returns an RLE, or the polygons with three corners or more; None if there is neither."""
     if isinstance(segmentation, dict):
         return segmentation
-    polygons: Sequence[Sequence[float]] = segmentation if isinstance(segmentation, list) else ()
-    usable = [polygon for polygon in polygons if len(polygon) >= MIN_POLYGON_NUMBERS]
-    return usable or empty_rle(height, width)
+    polygons = segmentation if isinstance(segmentation, list) else ()
+    return [polygon for polygon in polygons if len(polygon) >= MIN_POLYGON_NUMBERS] or None
 
 
 def _rle(outline: Record | list[list[float]], height: int, width: int) -> Record:
-    """The compressed RLE of polygons, or of an RLE in any form."""
+    """Returns the compressed RLE of polygons, or of an RLE in any form."""
     if isinstance(outline, list):
         return dict(mask_api.merge(mask_api.frPyObjects(outline, height, width)))
     if isinstance(outline["counts"], list):
         return dict(mask_api.frPyObjects(outline, height, width))
     return outline
-
-
-def empty_rle(height: int, width: int) -> Record:
-    """Returns the compressed RLE of a mask without pixels."""
-    rle = {"size": [height, width], "counts": [height * width]}
-    return dict(mask_api.frPyObjects(rle, height, width))
 
 
 def _only(record: Record, keys: Sequence[str]) -> Record:

@@ -1,7 +1,8 @@
-"""Which kind of mistake costs a detector how much AP50 (TIDE: Bolya et al. 2020, section 2).
+"""How much AP50 each kind of error costs a detector (TIDE: Bolya et al. 2020, section 2).
 
-hotcoco 1.3 has this too, but takes crowd regions for objects, and sees nothing to gain where all of
-a class was missed. Forgiving that leaves the class out of the mean here, as in the authors' code.
+hotcoco 1.3 has this too, but treats crowd regions as objects, and reports no gain if all objects of
+a class were missed. Here, correcting that leaves the class out of the mean, as in the authors'
+code.
 """
 
 from __future__ import annotations
@@ -20,24 +21,27 @@ RIGHT_IOU, BACKGROUND_IOU = 0.5, 0.1
 
 
 def break_down(truth: Truth, found: JoinedDetections, task: str) -> dict[str, dict[str, float]]:
-    """Returns {kind: {"count": mistakes, "AP50": what AP50 would gain by correcting them}}.
+    """Returns {kind: {"count": number of errors, "AP50": what AP50 gains if they are corrected}}.
 
-    * classification: overlaps an object of another class by half or more; gets that class.
-    * localisation: overlaps an object of its class by a tenth to a half; gets its outline.
-    * both: overlaps an object of another class by a tenth to a half; is taken away.
-    * duplicate: a better detection has found the object; is taken away.
-    * background: overlaps no object by a tenth; is taken away.
-    * missed: an object without any detection of the first two kinds; need not be found.
+    Each kind with its criterion, and its correction:
 
-    Where several corrected detections would find one object, the best stays. Gains do not add up
-    to what AP50 lacks; NaN where no class with an object or a detection is left.
+    * classification: IoU of 0.5 or more with an object of another class; gets that class.
+    * localisation: IoU of 0.1 to 0.5 with an object of its class; gets the object's box or mask.
+    * both: IoU of 0.1 to 0.5 with an object of another class; is removed.
+    * duplicate: a detection with a higher score has found the object; is removed.
+    * background: IoU below 0.1 with every object; is removed.
+    * missed: an object without a detection of the first two kinds; is removed.
+
+    If several corrected detections would find the same object, the one with the highest score is
+    kept. The gains do not add up to 1 - AP50. A gain is NaN if no class with an object or a
+    detection is left.
 
     Args:
-        truth: What is to be found.
-        found: With masks if `task` is "segm".
+        truth: The objects of the task, see `Truth.for_task`.
+        found: The detections, with masks if `task` is "segm".
         task: "bbox" or "segm".
     """
-    parts = zip(*_judge_images(truth, found, task), strict=True)
+    parts = zip(*_classify_images(truth, found, task), strict=True)
     classes, scores, kinds, repaired, missed = map(np.concatenate, parts)
     wanted = np.bincount(truth.classes[~truth.crowd], minlength=truth.class_count)
     judged = np.flatnonzero(wanted)
@@ -53,46 +57,48 @@ def break_down(truth: Truth, found: JoinedDetections, task: str) -> dict[str, di
         table[name] = {"count": int(wrong.sum()), "AP50": max(after - before, 0.0)}
     remaining = wanted - np.bincount(missed, minlength=truth.class_count)
     after = _mean_ap(classes, scores, right, remaining, judged)
-    # The steps of the recall grid could make a correction look harmful by a hair; NaN stays.
+    # The recall grid can make a gain slightly negative; NaN remains NaN.
     table["missed"] = {"count": len(missed), "AP50": max(after - before, 0.0)}
     return table
 
 
-def _judge_images(
+def _classify_images(
     truth: Truth, found: JoinedDetections, task: str
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields what `_judge` says of each image."""
+    """Yields the result of `_classify` for each image."""
     numbers = np.arange(len(truth.sizes) + 1)
     ours, theirs = np.searchsorted(found.images, numbers), np.searchsorted(truth.images, numbers)
+    outlines = truth.outlines
     for number in numbers[:-1]:
         rows, objects = (slice(*ends[number : number + 2]) for ends in (ours, theirs))
         crowd = truth.crowd[objects]
         if task == "segm":
-            iou = hotcoco.primitives.mask_iou(found.masks[rows], truth.masks[objects], crowd)
+            iou = hotcoco.primitives.mask_iou(found.masks[rows], outlines[objects], crowd)
         else:
             iou = hotcoco.primitives.bbox_iou(found.boxes[rows], truth.boxes[objects], crowd)
         best_first = np.argsort(-found.scores[rows], kind="stable")
         classes, scores = found.classes[rows][best_first], found.scores[rows][best_first]
-        yield _judge(classes, scores, truth.classes[objects], crowd, iou[best_first])
+        yield _classify(classes, scores, truth.classes[objects], crowd, iou[best_first])
 
 
-def _judge(
+def _classify(
     classes: np.ndarray,
     scores: np.ndarray,
     object_classes: np.ndarray,
     crowd: np.ndarray,
     iou: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Returns classes, scores and kinds of the detections of an image that are right or wrong.
+    """Classifies the detections of an image, which are sorted by descending score.
 
-    Then, int64 per detection, the class in which correction would make it right, or -1; and the
-    classes of the objects that were missed. Detections come with the best first.
+    Returns:
+        For each detection that is not ignored its class, score and kind, and the class with which
+        it is right after correction (int64, -1 for none); then the classes of the missed objects.
     """
     own = classes[:, None] == object_classes
     match, ignored = _match(iou, own, crowd)
     same, other = (np.where(fits & ~crowd, iou, 0.0) for fits in (own, ~own))
     most_same, most_other = same.max(axis=1, initial=0.0), other.max(axis=1, initial=0.0)
-    # The first that fits holds, as in the authors' code.
+    # The first test that is true decides, as in the authors' code.
     tests = {
         IGNORED: ignored,
         RIGHT: match >= 0,
@@ -114,11 +120,11 @@ def _judge(
 
 
 def _match(iou: np.ndarray, own: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's matching: each detection's object or -1; and whether it lies in a crowd instead."""
+    """COCO's matching: the index of each detection's object, or -1; whether it is in a crowd."""
     match, ignored = np.full(len(iou), -1), np.zeros(len(iou), dtype=bool)
     fits, free = own & (iou >= RIGHT_IOU), ~crowd
     for row in np.flatnonzero(fits.any(axis=1)):
-        candidates = np.flatnonzero(fits[row] & free)[::-1]  # of equals COCO takes the last
+        candidates = np.flatnonzero(fits[row] & free)[::-1]  # COCO takes the last of equals
         if len(candidates):
             match[row] = candidates[iou[row, candidates].argmax()]
             free[match[row]] = False
@@ -134,9 +140,16 @@ def _mean_ap(
     wanted: np.ndarray,
     judged: np.ndarray,
 ) -> float:
-    """Mean over `judged`, int64[n], of COCO's AP; `wanted`, int64[K], objects are to be found.
+    """Returns the mean of COCO's AP over the classes `judged`, int64[n].
 
-    A class without objects and detections is left out.
+    A class without objects and without detections is left out.
+
+    Args:
+        classes: int64[N], of the detections.
+        scores: float64[N].
+        right: bool[N].
+        wanted: int64[K], number of objects of each class.
+        judged: The classes to average over.
     """
     order = np.argsort(classes, kind="stable")
     ends = np.searchsorted(classes[order], np.arange(len(wanted) + 1))

@@ -234,10 +234,85 @@ def test_categories_of_one_name_stay_apart(small):
     assert math.isnan(ap["cat (id 2)"])
 
 
+def test_objects_without_an_outline_count_for_boxes_but_not_for_masks(tmp_path, caplog):
+    """pycocotools on the objects with an outline alone is what mask AP must be."""
+    rng = np.random.default_rng(3)
+    content = {"categories": [{"id": 5, "name": "cat"}], "images": [], "annotations": []}
+    found = []
+    for image_id in range(1, 7):
+        content["images"].append({"id": image_id, "height": 48, "width": 64, "file_name": "x"})
+        boxes, masks = [], np.zeros((4, 48, 64), dtype=bool)
+        for row in range(4):
+            x, y, side = 1 + 15 * row, int(rng.integers(1, 20)), int(rng.integers(6, 14))
+            boxes.append([x, y, x + side, y + side])
+            masks[row, y : y + side, x : x + int(side * rng.uniform(0.5, 1))] = True
+            outline = [x, y, x + side, y, x + side, y + side, x, y + side]
+            record = {"id": len(content["annotations"]) + 1, "image_id": image_id}
+            record |= {"category_id": 5, "bbox": [x, y, side, side], "area": side * side}
+            empty = [None, [], [[1.0, 2.0, 3.0, 4.0]]][row % 3]
+            record |= {"iscrowd": 0, "segmentation": [outline] if row % 2 else empty}
+            content["annotations"].append(record)
+        tensors = torch.tensor(boxes).float(), torch.from_numpy(rng.uniform(0.1, 1, 4)).float()
+        classes = torch.zeros(4, dtype=torch.int64)
+        found.append(Detections(image_id, (48, 64), *tensors, classes, torch.from_numpy(masks)))
+    path, halved = tmp_path / "all.json", tmp_path / "outlined.json"
+    path.write_text(json.dumps(content))
+    outlined = [each for each in content["annotations"] if each["id"] % 2 == 0]
+    halved.write_text(json.dumps(content | {"annotations": outlined}))
+    evaluator = CocoEvaluator(path, category_ids=(5,), class_names=("cat",), image_ids=range(1, 7))
+    evaluator.process(found)
+    metrics = evaluator.evaluate()
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(halved))
+    expected = reference(truth, found, "segm").stats
+    # They are half the objects; what is found at the others' places is wrong, as without them.
+    assert metrics["segm"]["AP"] == pytest.approx(expected[0], abs=TOLERANCE)
+    assert 0.0 < metrics["segm"]["AP"] < metrics["bbox"]["AP"] == pytest.approx(1.0)
+    assert "12 of 24 objects have no outline; they count for bbox, but not for segm" in caplog.text
+
+
+def test_masks_are_undefined_where_no_object_has_an_outline(tmp_path):
+    path = tmp_path / "boxes.json"
+    record = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [10, 10, 20, 20]}
+    images = [{"id": 1, "height": 48, "width": 64, "file_name": "1.jpg"}]
+    categories = [{"id": 5, "name": "cat"}]
+    path.write_text(
+        json.dumps({"images": images, "annotations": [record], "categories": categories})
+    )
+    evaluator = CocoEvaluator(path, category_ids=(5,), class_names=("cat",), image_ids=(1,))
+    evaluator.process([square_detection()])
+    metrics = evaluator.evaluate()
+    assert metrics["bbox"]["AP"] == pytest.approx(1.0)
+    assert all(math.isnan(value) for value in metrics["segm"].values())
+    assert math.isnan(evaluator.per_class["segm"]["cat"])
+    assert "segm AP is undefined: no instance has an outline" in evaluator.explanation
+
+
+def test_classes_that_the_file_does_not_have_are_left_out(small):
+    """As if they had not been detected: here the only wrong detection is of such a class."""
+    ids, names = (None, 5, None), ("dog", "cat", "bird")
+    evaluator = CocoEvaluator(small.annotations, category_ids=ids, class_names=names, image_ids=[1])
+    found = square_detection(class_index=1)
+    both = Detections(
+        1,
+        found.size,
+        found.boxes.repeat(2, 1),
+        torch.tensor([0.99, 0.9]),
+        torch.tensor([0, 1]),
+        found.masks.repeat(2, 1, 1),
+    )
+    evaluator.process([both])
+    assert evaluator.evaluate()["segm"]["AP"] == pytest.approx(1.0)
+    ap = evaluator.per_class["bbox"]
+    assert list(ap) == list(names)
+    assert ap["cat"] == pytest.approx(1.0) and math.isnan(ap["dog"]) and math.isnan(ap["bird"])
+    assert all(row["count"] == 0 for row in evaluator.errors["bbox"].values())
+
+
 def test_wrong_class_is_explained(small):
     small.process([square_detection(class_index=1)])
     assert small.evaluate()["bbox"]["AP"] == 0.0
-    assert "of 1 predictions, the best with score 0.900" in small.explanation
+    assert "of 1 predictions (highest score 0.900)" in small.explanation
     assert "Never predicted: cat (id 5)." in small.explanation
 
 
@@ -248,11 +323,11 @@ def test_masks_of_another_size_than_annotated_are_refused(small):
 
 
 def test_unknown_image_and_missing_masks_are_refused(small):
-    with pytest.raises(ValueError, match="image 2 is not among"):
+    with pytest.raises(ValueError, match="image 2 is not one of"):
         small.process([square_detection(image_id=2)])
     found = square_detection()
     bare = Detections(1, found.size, found.boxes, found.scores, found.classes)
-    with pytest.raises(ValueError, match="there are none"):
+    with pytest.raises(ValueError, match="found no masks"):
         small.process([bare])
 
 

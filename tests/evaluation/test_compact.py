@@ -42,9 +42,12 @@ def test_numbers_that_are_not_finite(value):
         ({"classes": torch.tensor([3, 0])}, "class 3, expected 0 to 2"),
         ({"classes": torch.tensor([0, -1])}, "class -1, expected 0 to 2"),
         ({"scores": torch.tensor([0.9])}, "2 boxes, 1 scores and 2 classes"),
-        ({"masks": None}, "there are none"),
-        ({"masks": torch.zeros(2, 30, 20).bool()}, r"masks are \(2, 30, 20\), .* \(2, 20, 30\)"),
-        ({"masks": torch.zeros(1, 20, 30).bool()}, r"masks are \(1, 20, 30\)"),
+        ({"masks": None}, "found no masks"),
+        (
+            {"masks": torch.zeros(2, 30, 20).bool()},
+            r"masks of shape \(2, 30, 20\), .* \(2, 20, 30\)",
+        ),
+        ({"masks": torch.zeros(1, 20, 30).bool()}, r"masks of shape \(1, 20, 30\)"),
     ],
 )
 def test_what_does_not_fit_together(change, message):

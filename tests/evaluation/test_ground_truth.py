@@ -1,8 +1,5 @@
 import json
 
-import numpy as np
-from pycocotools import mask as mask_api
-
 from resnet_backbone.evaluation.ground_truth import load_ground_truth
 
 TRIANGLE = [1.0, 1.0, 8.0, 1.0, 8.0, 9.0]
@@ -64,8 +61,7 @@ def test_polygons_without_three_corners_never_reach_the_rasteriser(tmp_path):
     ]
     kept, *rest = load(tmp_path, records)["annotations"]
     assert kept["segmentation"] == [TRIANGLE]
-    for instance in rest:
-        assert np.array_equal(mask_api.decode(instance["segmentation"]), np.zeros((10, 20)))
+    assert [instance["segmentation"] for instance in rest] == [None, None]
 
 
 def test_run_lengths_pass_unchanged(tmp_path):

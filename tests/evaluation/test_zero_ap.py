@@ -20,15 +20,15 @@ def test_no_predictions():
 
 def test_number_of_predictions_and_highest_score():
     text = explain({"bbox": 0.0}, Counter(cat=3), Counter(cat=12), 0.4321)
-    assert "of 12 predictions, the best with score 0.432" in text
-    assert "has a box that overlaps" in text
+    assert "of 12 predictions (highest score 0.432)" in text
+    assert "has a box with an IoU of 0.5" in text
     assert "Never predicted" not in text
 
 
 def test_masks_alone_at_fault():
     text = explain({"bbox": 0.4, "segm": 0.0}, Counter(cat=3), Counter(cat=12), 0.5)
     assert text.startswith("segm AP is zero")
-    assert "has a mask that overlaps" in text
+    assert "has a mask with an IoU of 0.5" in text
 
 
 def test_classes_that_never_appear_are_named_on_both_sides():
@@ -44,6 +44,13 @@ def test_long_lists_of_classes_are_cut():
     assert "class10" not in text
 
 
+def test_masks_without_any_outline_to_compare_with():
+    text = explain({"bbox": 0.4, "segm": NAN}, Counter(cat=3), Counter(cat=12), 0.5)
+    assert text.startswith("segm AP is undefined: no instance has an outline")
+    both = explain({"bbox": 0.0, "segm": NAN}, Counter(cat=3), Counter(cat=12), 0.5)
+    assert text in both and "bbox AP is zero" in both
+
+
 def test_no_ground_truth():
     text = explain({"bbox": NAN}, Counter(), Counter(cat=1), 0.5)
-    assert text == "AP is undefined: the images judged hold no instance to find."
+    assert text == "AP is undefined: the images contain no instances."
