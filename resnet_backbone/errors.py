@@ -38,7 +38,7 @@ class StorageError(ResnetBackboneError):
 
 
 class DivergedError(ResnetBackboneError):
-    """The loss is no longer finite; the last good checkpoint is left untouched."""
+    """A loss or gradient is not finite; the last good checkpoint is left untouched."""
 
     exit_code = 5
 

@@ -119,6 +119,15 @@ class AveragedWeights:
             self.tensors[name].copy_(kept)
 
 
-def clip_gradients(parameters: Iterable[Tensor], limit: float) -> None:
-    """Scales all gradients together so that their norm is at most `limit`."""
-    nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+def gradient_norm(parameters: Iterable[Tensor], limit: float | None = None) -> Tensor:
+    """Returns the norm of all gradients together, 0-dim on their device; NaN or inf if one is.
+
+    Args:
+        parameters: The parameters; those without a gradient are left out.
+        limit: Scale the gradients so that their norm is at most this; None leaves them as they are.
+    """
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    if limit is not None:
+        return nn.utils.clip_grad_norm_(trained, limit, foreach=True)
+    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients, foreach=True)

@@ -111,7 +111,12 @@ class Run:
         return due or self.state.progress.evaluation_pending
 
     def save(self) -> None:
-        """Saves a checkpoint after the current step; every rank must call it."""
+        """Saves a checkpoint after the current step; every rank must call it.
+
+        Raises:
+            DivergedError: the step's gradient, or a weight, is not finite.
+        """
+        self.stepper.settle()
         self.checkpoints.save(self.state, self._about())
 
     def count(self, result: StepResult, rate: float) -> None:
@@ -139,6 +144,7 @@ class Run:
         Raises:
             Interrupted: a rank was asked to stop.
         """
+        self.stepper.settle()
         progress = self.state.progress
         with self.exported_weights():
             self.result = self.task.evaluate(stop.on_any_rank)

@@ -46,7 +46,7 @@ def train(
         DataError: the images or annotations cannot be used.
         WeightsError: the initial weights cannot be loaded.
         StorageError: the folder cannot be written, or holds another run.
-        DivergedError: a loss is not finite.
+        DivergedError: a loss or a gradient is not finite.
         Interrupted: SIGINT or SIGTERM was received; the state is saved.
     """
     device = pick_device(cfg.device)

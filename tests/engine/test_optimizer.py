@@ -6,8 +6,8 @@ from resnet_backbone.config.schema import SolverConfig
 from resnet_backbone.engine.optimizer import (
     AveragedWeights,
     build_optimizer,
-    clip_gradients,
     decay_groups,
+    gradient_norm,
     set_learning_rate,
 )
 
@@ -145,7 +145,17 @@ def test_constant_weights_average_to_exactly_themselves():
 def test_clipping_scales_all_gradients_to_the_limit():
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
-    clip_gradients(parameters, 1.0)
+    assert gradient_norm(parameters, 1.0).item() == pytest.approx(5.0)
     # torch divides by norm + 1e-6.
     torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.0]), rtol=1e-6, atol=0)
     torch.testing.assert_close(parameters[1].grad, torch.tensor([0.8]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("limit", [None, 1.0])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_the_norm_of_all_gradients_shows_one_that_is_not_finite(value, limit):
+    parameters = [nn.Parameter(torch.zeros(3)) for _ in range(3)]
+    parameters[0].grad, parameters[1].grad = torch.tensor([2.0, 0, 0]), torch.tensor([0, 1.0, 2.0])
+    assert gradient_norm(parameters, None).item() == pytest.approx(3.0)
+    parameters[1].grad[1] = value
+    assert not gradient_norm(parameters, limit).isfinite()

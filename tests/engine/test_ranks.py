@@ -46,6 +46,15 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_soon(server, tmp_path)
     assert saved == ["step_00000003", "step_00000004"]
 
 
+def test_a_gradient_that_is_not_finite_on_one_rank_stops_both_at_its_step(server, tmp_path):
+    job = {"options": FREE | {"broken_at": 6, "on_rank": 1}}
+    assert server.run_ranks(tmp_path, [job, job]) == [5, 5]
+    assert "the gradient of step 6 is not finite" in server.stderr
+    assert "images 25, 27" in server.stderr
+    saved = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert saved == ["step_00000003", "step_00000004"]
+
+
 @pytest.mark.parametrize("where", [{"signal_at": 5}, {"signal_in_evaluation": 1}])
 def test_a_signal_to_one_rank_stops_both_and_both_resume(server, tmp_path, where):
     calm, hit = {"options": {}}, {"options": where | {"signal": int(signal.SIGTERM)}}

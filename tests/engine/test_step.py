@@ -1,12 +1,18 @@
+import re
+
 import pytest
 import torch
 import toy
 
+from resnet_backbone.classification.create import create_classifier
+from resnet_backbone.classification.image_classifier import ImageClassifier
+from resnet_backbone.classification.losses import cross_entropy
 from resnet_backbone.config.schema import SolverConfig
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.state import TrainState
 from resnet_backbone.engine.step import Stepper
 from resnet_backbone.errors import DivergedError
+from resnet_backbone.structures import ImageBatch
 
 
 @pytest.fixture(autouse=True)
@@ -16,18 +22,37 @@ def clean_options():
     toy.OPTIONS.clear()
 
 
-def make_stepper(solver=None, *, coupled=False, seed=0, average=None):
+def make_stepper(solver=None, *, coupled=False, seed=0, average=None, deferred=None, scale=None):
     torch.manual_seed(seed)
     solver = solver or SolverConfig(lr=0.1, weight_decay=0.0)
     model = toy.ToyModel(coupled=coupled)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
     state = TrainState(
         model,
         build_optimizer(model, solver),
         scaler,
         average and AveragedWeights(model, average),
     )
-    return Stepper(state, model, solver, torch.device("cpu"))
+    return Stepper(state, model, solver, torch.device("cpu"), deferred=deferred)
+
+
+def break_gradients(stepper, times=None):
+    """Multiplies one gradient by NaN in the next `times` backward passes; losses stay finite."""
+    left = iter(range(10**6 if times is None else times))
+    parameter = stepper.state.model.head.weight
+    parameter.register_hook(lambda grad: grad if next(left, None) is None else grad * torch.nan)
+
+
+def everything(stepper):
+    """Weights and the optimizer's state."""
+    files = stepper.state.tensors().values()
+    return {name: tensor.clone() for file in files for name, tensor in file.items()}
+
+
+def assert_unchanged(stepper, before):
+    after = everything(stepper)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def weights(stepper):
@@ -104,3 +129,96 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
     assert "images 7, 9, 11, 13" in text
     for name, weight in before.items():
         assert torch.equal(weights(stepper)[name], weight)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(optimizer, clip, count):
+    """At its own step, with its own images, although the loss is finite."""
+    solver = SolverConfig(lr=0.1, optimizer=optimizer, clip_grad_norm=clip)
+    stepper = make_stepper(solver)
+    stepper.step([toy.batch_of([1, 2])], 0.1, stop=False)
+    stepper.state.progress.step = 41
+    before = everything(stepper)
+    break_gradients(stepper, times=1)
+    batches = [toy.batch_of([7, 9]), toy.batch_of([11, 13])][:count]
+    with pytest.raises(DivergedError) as raised:
+        stepper.step(batches, 0.25, stop=False)
+    text = str(raised.value)
+    assert "the gradient of step 42 is not finite at learning rate 0.25" in text
+    assert re.search(r"loss_cls \d\.\d+, loss_box_reg \d", text)
+    assert "images 7, 9" in text and ("11, 13" in text) == (count == 2)
+    assert_unchanged(stepper, before)
+
+
+def test_classifiers_stop_as_well():
+    model = ImageClassifier(
+        create_classifier("resnet20_cifar", num_classes=3),
+        cross_entropy,
+        pixel_mean=torch.zeros(3),
+        pixel_std=(58.0, 58.0, 58.0),
+    ).train()
+    solver = SolverConfig(lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    state = TrainState(model, build_optimizer(model, solver), scaler, None)
+    stepper = Stepper(state, model, solver, torch.device("cpu"))
+    model.network.conv1.weight.register_hook(lambda grad: grad / 0.0)
+    images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    batch = ImageBatch(images, torch.tensor([0, 2]), torch.arange(2), ["a.png", "b.png"])
+    with pytest.raises(DivergedError, match="gradient of step 1 is not finite .*\n.*a.png, b.png"):
+        stepper.step([batch], 0.1, stop=False)
+
+
+def test_on_a_gpu_the_answer_comes_with_the_next_step():
+    """The update is skipped on the device; the host learns of it without waiting, and in time."""
+    stepper = make_stepper(SolverConfig(lr=0.1), deferred=True)
+    stepper.step([toy.batch_of([1, 2])], 0.1, stop=False)
+    stepper.state.progress.step = 1
+    before = everything(stepper)
+    break_gradients(stepper, times=1)
+    result = stepper.step([toy.batch_of([7, 9])], 0.25, stop=False)
+    assert result.loss > 0
+    assert_unchanged(stepper, before)
+    stepper.state.progress.step = 2
+    with pytest.raises(DivergedError, match=r"gradient of step 2 .* rate 0.25:\n.*images 7, 9\n"):
+        stepper.step([toy.batch_of([11, 13])], 0.1, stop=False)
+    assert_unchanged(stepper, before)
+
+
+def test_before_weights_are_saved_the_answer_is_awaited():
+    stepper = make_stepper(deferred=True)
+    stepper.step([toy.batch_of([1, 2])], 0.1, stop=False)
+    stepper.settle()
+    break_gradients(stepper)
+    stepper.step([toy.batch_of([7, 9])], 0.1, stop=False)
+    with pytest.raises(DivergedError, match="images 7, 9"):
+        stepper.settle()
+
+
+def test_steps_are_the_same_whenever_the_answer_is_read():
+    early, late = make_stepper(deferred=False), make_stepper(deferred=True)
+    for keys in ([1, 2], [3, 4], [5, 6]):
+        first, second = (each.step([toy.batch_of(keys)], 0.1, stop=False) for each in (early, late))
+        assert first == second
+    assert_unchanged(late, everything(early))
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_loss_scale_that_is_too_high_skips_the_step_and_a_low_one_is_not_to_blame(
+    deferred, caplog
+):
+    """As GradScaler does; but at a scale of 1 the gradient itself is not finite."""
+    caplog.set_level("INFO")
+    stepper = make_stepper(SolverConfig(lr=0.1, amp="off"), scale=4.0, deferred=deferred)
+    before = weights(stepper)
+    break_gradients(stepper)
+    for scale in (2.0, 1.0):
+        stepper.step([toy.batch_of([7, 9])], 0.1, stop=False)
+        stepper.settle()
+        assert stepper.state.scaler.get_scale() == scale
+    assert "gradient exceeds fp16 at loss scale 4," in caplog.text
+    with pytest.raises(DivergedError, match="the gradient of step 1 is not finite"):
+        stepper.step([toy.batch_of([7, 9])], 0.1, stop=False)
+        stepper.settle()
+    assert all(torch.equal(weights(stepper)[name], old) for name, old in before.items())

@@ -80,6 +80,8 @@ class ToyModel(nn.Module):
         self.calls += self.training
         if self.calls == OPTIONS.get("nan_at") and distributed.rank() == OPTIONS.get("on_rank", 0):
             loss = loss * float("nan")
+        if self.calls == OPTIONS.get("broken_at") and distributed.rank() == OPTIONS.get("on_rank"):
+            loss = loss + (0 * scores[:, 0]).abs().sqrt().sum()  # 0, with the derivative 0 / 0
         return {"loss_cls": loss, "loss_box_reg": scores[:, 2].square().mean()}
 
     def detect(self, batch: Batch) -> list[Detections]:
