@@ -65,10 +65,11 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images padded at the bottom and on the right to a common size that is divisible by 32.
+    """Images padded at the bottom and on the right to a common size.
 
     Attributes:
-        images: uint8[B, 3, H, W], RGB, channels_last, not normalised (the model normalises them).
+        images: uint8[B, 3, H, W], RGB, channels_last, not normalised (the model normalises them);
+            H and W are multiples of the model's `size_divisor`.
         sizes: int64[B, 2], (height, width) of each image without its padding.
         original_sizes: (height, width) of each image before resizing.
         image_ids: The dataset's id of each image.

@@ -15,10 +15,13 @@ class Backbone(nn.Module):
     Attributes:
         name: The backbone's name in the registry.
         out_features: Names of the returned features, in ascending order of stride.
+        size_divisor: Height and width of images must be multiples of it. For a user's backbone that
+            does not have this attribute, images are padded to multiples of 32.
     """
 
     name: str
     out_features: tuple[str, ...]
+    size_divisor: int = 1
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from resnet_backbone.backbone.spec import FeatureSpec
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.errors import ConfigError
 
+UNKNOWN_DIVISOR = 32  # suits a network whose strides go up to 32
 _BUILDER = "builder(out_features, **options)"
 
 
@@ -83,6 +84,14 @@ def freeze_foreign(name: str, module: Any, freeze_at: int) -> None:  # noqa: ANN
             f"freeze_at: got {freeze_at}, but backbone {name!r} has no method freeze(freeze_at);"
             " define it, or set model.backbone.freeze_at=0"
         )
+
+
+def size_divisor(module: nn.Module) -> int:
+    """Returns what height and width of a backbone's images must be multiples of.
+
+    A user's backbone says so by the attribute `size_divisor`; without it, it is 32.
+    """
+    return int(getattr(module, "size_divisor", UNKNOWN_DIVISOR))
 
 
 def _build_registered(

@@ -33,6 +33,8 @@ class TimmBackbone(Backbone):
         out_features: The stages that `body` returns, in ascending order.
     """
 
+    size_divisor = 32  # for transformers; timm does not say which networks take any size
+
     def __init__(
         self, name: str, body: Body, indices: Mapping[str, int], out_features: tuple[str, ...]
     ) -> None:

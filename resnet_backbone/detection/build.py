@@ -51,6 +51,7 @@ def build_detector(
         pixel_mean=pixels.mean,
         pixel_std=pixels.std,
         channel_order=pixels.channel_order,
+        size_divisor=trunk.size_divisor,
     )
     if weights is not None and whole:
         load_weights(detector, weights, allow_partial=model.allow_partial)

@@ -29,6 +29,9 @@ class RCNN(nn.Module):
         pixel_mean: Subtracted from the pixels (0 to 255); three numbers in `channel_order`.
         pixel_std: The pixels are divided by it; three numbers in `channel_order`.
         channel_order: The channel order that the backbone expects; batches are always RGB.
+        size_divisor: Height and width of the padded images must be multiples of it: 32 for FPN,
+            whose upsampled maps must have exactly the size of the next finer ones; 1 otherwise.
+            More padding than necessary changes the results, since there are anchors on it too.
     """
 
     pixel_mean: Tensor
@@ -44,8 +47,10 @@ class RCNN(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         channel_order: Literal["RGB", "BGR"] = "RGB",
+        size_divisor: int = 1,
     ) -> None:
         super().__init__()
+        self.size_divisor = size_divisor
         self.backbone = backbone
         self.neck = neck
         self.rpn = rpn
@@ -68,10 +73,13 @@ class RCNN(nn.Module):
         """Returns the losses of a batch with targets, 0-dim float32 each; their sum is the loss.
 
         `loss_rpn_cls`, `loss_rpn_loc`, `loss_cls`, `loss_box_reg` and, for Mask R-CNN, `loss_mask`.
+
+        Raises:
+            ValueError: there are no targets, or `size_divisor` does not divide the images' sides.
         """
         if batch.targets is None:
             raise ValueError("losses need a batch with targets")
-        features = self.neck(self.backbone(self.normalize(batch)))
+        features = self._features(batch)
         predictions = self.rpn(features)
         losses = self.rpn.losses(predictions, batch.targets)
         proposals = self.rpn.propose(predictions, batch.sizes)
@@ -79,8 +87,12 @@ class RCNN(nn.Module):
 
     @torch.no_grad()
     def detect(self, batch: Batch) -> list[Detections]:
-        """Returns the detections of each image, in pixels of the original image."""
-        features = self.neck(self.backbone(self.normalize(batch)))
+        """Returns the detections of each image, in pixels of the original image.
+
+        Raises:
+            ValueError: `size_divisor` does not divide the images' sides.
+        """
+        features = self._features(batch)
         proposals = self.rpn.propose(self.rpn(features), batch.sizes)
         found, masks = self.roi_heads.detect(self._pooled_maps(features), proposals, batch.sizes)
         return _per_image(found, masks, batch)
@@ -96,6 +108,16 @@ class RCNN(nn.Module):
         columns = torch.arange(width, device=images.device) < batch.sizes[:, 1:]  # [B, W]
         inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()  # [B, 1, H, W]
         return ((images.float() - self.pixel_mean) * self.pixel_scale).mul_(inside)
+
+    def _features(self, batch: Batch) -> Sequence[Tensor]:
+        """Returns the neck's feature maps, finest first."""
+        height, width = batch.images.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(
+                f"found images of {height} x {width} pixels, expected multiples of "
+                f"{self.size_divisor}; collate with size_divisor={self.size_divisor}"
+            )
+        return self.neck(self.backbone(self.normalize(batch)))
 
     def _pooled_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Returns the feature maps to pool regions from; P6 is only for the RPN."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from resnet_backbone.backbone.base import Backbone
-from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
+from resnet_backbone.backbone.foreign import is_foreign, size_divisor, weights_are_timms
 from resnet_backbone.backbone.spec import FeatureSpec
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.config.schema import ModelConfig
@@ -32,6 +33,8 @@ class Trunk:
         neck: Maps the backbone's features to a list of feature maps, finest first.
         specs: Channels and stride of each of these maps.
         pooled_levels: How many of them, from the first, regions are pooled from.
+        size_divisor: Height and width of images must be multiples of it. As in detectron2, only FPN
+            requires this of images for our networks; C4 and DC5 take images of any size.
         res5: In C4, the stage that is applied to each region.
     """
 
@@ -39,6 +42,7 @@ class Trunk:
     neck: nn.Module
     specs: list[FeatureSpec]
     pooled_levels: int
+    size_divisor: int
     res5: Stage | None = None
 
 
@@ -67,14 +71,16 @@ def _fpn_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     neck = FPN({name: spec.channels for name, spec in specs.items()}, model.fpn_channels)
     strides = [spec.stride for spec in specs.values()]
     levels = [FeatureSpec(model.fpn_channels, s) for s in (*strides, 2 * strides[-1])]
-    return Trunk(backbone, neck, levels, pooled_levels=len(strides))
+    divisor = math.lcm(strides[-1], size_divisor(backbone))
+    return Trunk(backbone, neck, levels, pooled_levels=len(strides), size_divisor=divisor)
 
 
 def _dc5_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     output_stride = min(DC5_STRIDE, model.backbone.output_stride)
     backbone = _backbone(model, weights, ("res5",), output_stride)
     spec = backbone.feature_specs()["res5"]
-    return Trunk(backbone, TakeStage("res5"), [spec], pooled_levels=1)
+    divisor = size_divisor(backbone)
+    return Trunk(backbone, TakeStage("res5"), [spec], pooled_levels=1, size_divisor=divisor)
 
 
 def _c4_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
@@ -91,7 +97,9 @@ def _c4_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     if weights is not None:
         load_weights(res5, weights, prefix="layer4.", arch=name, allow_partial=model.allow_partial)
     spec = backbone.feature_specs()["res4"]
-    return Trunk(backbone, TakeStage("res4"), [spec], pooled_levels=1, res5=res5)
+    divisor = size_divisor(backbone)
+    neck = TakeStage("res4")
+    return Trunk(backbone, neck, [spec], pooled_levels=1, size_divisor=divisor, res5=res5)
 
 
 _TRUNKS = {"fpn": _fpn_trunk, "dc5": _dc5_trunk, "c4": _c4_trunk}

@@ -31,7 +31,7 @@ from detectron2.modeling.roi_heads import Res5ROIHeads
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.foreign import is_foreign, size_divisor
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.explain import describe
 from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, PixelConfig
@@ -78,6 +78,12 @@ class Detectron2Backbone(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Maps normalised images float[B, C, H, W] to the features named in `output_shape`."""
         return self.net(x)
+
+    @property
+    def size_divisibility(self) -> int:
+        """What sides of images must be multiples of; detectron2 says 0 where any size will do."""
+        divisor = size_divisor(self.net)
+        return divisor if divisor > 1 else 0
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Returns the channels and stride of each feature."""

@@ -59,6 +59,19 @@ def test_detections_lie_inside_their_image_best_first(architecture):
         assert (found.scores.diff() <= 0).all()
 
 
+def test_images_of_any_size_for_c4_and_dc5_but_multiples_of_32_for_fpn():
+    odd = peers.make_batch([(75, 97), (91, 66)], instances=3)
+    for architecture in ("c4", "dc5"):
+        model = detector(architecture).eval()
+        maps = model.neck(model.backbone(model.normalize(odd)))
+        # ceil(91 / 16) x ceil(97 / 16) cells, as detectron2 has them, which does not pad either
+        assert [tuple(each.shape[2:]) for each in maps] == [(6, 7)]
+        assert len(model(odd)) == 2
+    message = "found images of 91 x 97 pixels, expected multiples of 32; collate with size_divisor"
+    with pytest.raises(ValueError, match=message):
+        detector().eval()(odd)
+
+
 def test_images_without_objects_train_the_background():
     model = detector().train()
     empty = Targets(

@@ -38,6 +38,11 @@ def trunk(architecture, weights=None, *, fpn_channels=16, allow_partial=(), **ba
     return build_trunk(settle_detector(cfg).model, weights)
 
 
+def test_only_fpn_requires_image_sizes_of_our_networks():
+    """detectron2's `size_divisibility`: 32 for its FPN, 0 (none) for C4 and DC5."""
+    assert [trunk(name).size_divisor for name in ("fpn", "dc5", "c4")] == [32, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("architecture", "specs", "pooled"),
     [

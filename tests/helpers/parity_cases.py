@@ -19,29 +19,35 @@ class Case:
     """A detector and an input.
 
     C4 runs res5 on every region, so fewer of them keep its test short; nothing else is changed.
+    With its seed, no suppression, no rank and no ReLU is so close that rounding decides it.
     """
 
     name: str
     overrides: tuple[str, ...] = ()
     options: tuple[object, ...] = ()
+    seed: int = 1
 
     def model(self) -> RCNN:
         return peers.build_ours(self.name, self.overrides)
 
-    def batch(self) -> Batch:
-        # Sizes that 32 divides: our batches are padded to such, detectron2's C4 and DC5 are not.
-        # With this seed no suppression and no rank is so close that rounding decides it: changing
-        # all weights by a relative 3e-7, several times, changes no selection. With seed 0 it does.
-        return peers.make_batch([(192, 256), (160, 224)], instances=5, seed=1)
+    def batch(self, model: RCNN) -> Batch:
+        # Sides that 32 and 16 do not divide, and two sizes: FPN's batches are padded further than
+        # to the largest image, those of C4 and DC5 are not, as in detectron2.
+        return peers.make_batch(
+            [(187, 250), (161, 213)],
+            instances=5,
+            seed=self.seed,
+            size_divisor=model.size_divisor,
+        )
 
 
 _FEWER_REGIONS = ("model.rpn.post_nms_topk_test=200", "model.roi.samples_per_image=64")
 _FEWER_OPTIONS = ("MODEL.RPN.POST_NMS_TOPK_TEST", 200, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 64)
 
 CASES = (
-    Case("coco_mrcnn_r50"),
+    Case("coco_mrcnn_r50", seed=3),
     Case("coco_frcnn_r50_c4", _FEWER_REGIONS, _FEWER_OPTIONS),
-    Case("coco_mrcnn_r50_c4", _FEWER_REGIONS, _FEWER_OPTIONS),
+    Case("coco_mrcnn_r50_c4", _FEWER_REGIONS, _FEWER_OPTIONS, seed=2),
     Case("coco_frcnn_r50_dc5"),
 )
 

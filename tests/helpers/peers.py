@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from resnet_backbone.config.load import load_config
+from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import settle_detector
-from resnet_backbone.structures import Batch, Targets
+from resnet_backbone.structures import Batch, Sample
 from resnet_backbone.weights.layouts import from_ours
 
 # Our configuration and detectron2's, below its configs folder, of the same detector.
@@ -74,36 +76,34 @@ def _draw(name: str, like: Tensor) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def make_batch(sizes: list[tuple[int, int]], instances: int = 8, seed: int = 0) -> Batch:
-    """Returns images of the given (height, width) with smooth random content and polygons."""
+def make_batch(
+    sizes: list[tuple[int, int]], instances: int = 8, seed: int = 0, size_divisor: int = 1
+) -> Batch:
+    """Returns images of the given (height, width) with smooth random content and polygons.
+
+    They are padded as a loader pads them: to the largest image, and to multiples of `size_divisor`.
+    """
     rng = np.random.default_rng(seed)
-    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
-    images = torch.zeros((len(sizes), 3, height, width), dtype=torch.uint8)
-    boxes = torch.zeros((len(sizes), instances, 4))
-    masks: list[list[list[np.ndarray]]] = []
+    samples = []
     for row, (h, w) in enumerate(sizes):
         coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, h // 8, w // 8)))
         smooth = nn.functional.interpolate(coarse, (h, w), mode="bilinear", align_corners=False)
-        images[row, :, :h, :w] = smooth[0].to(torch.uint8)
-        masks.append([])
-        for place in range(instances):
-            corners = _polygon(rng, h, w)
-            box = (*corners.min(axis=0), *corners.max(axis=0))
-            boxes[row, place] = torch.tensor(box, dtype=torch.float32)
-            masks[-1].append([corners])
-    return Batch(
-        images=images.contiguous(memory_format=torch.channels_last),
-        sizes=torch.tensor(sizes),
-        original_sizes=sizes,
-        image_ids=list(range(len(sizes))),
-        targets=Targets(
-            boxes=boxes,
-            classes=torch.from_numpy(rng.integers(0, 80, (len(sizes), instances))),
-            valid=torch.ones(len(sizes), instances, dtype=torch.bool),
-            keys=torch.arange(len(sizes)),
-            masks=masks,
-        ),
-    )
+        corners = [_polygon(rng, h, w) for _ in range(instances)]
+        boxes = [np.concatenate((each.min(axis=0), each.max(axis=0))) for each in corners]
+        samples.append(
+            Sample(
+                image=smooth[0].to(torch.uint8),
+                image_id=row,
+                original_size=(h, w),
+                key=row,
+                boxes=torch.from_numpy(np.array(boxes, dtype=np.float32).reshape(-1, 4)),
+                classes=torch.zeros(instances, dtype=torch.int64),
+                masks=[[each] for each in corners],
+            )
+        )
+    batch = collate_samples(samples, size_divisor=size_divisor)
+    classes = torch.from_numpy(rng.integers(0, 80, (len(sizes), instances)))
+    return replace(batch, targets=replace(batch.targets, classes=classes))
 
 
 def _polygon(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     for case in RECORDED:
         ours = case.model()
         theirs = peers.build_detectron2(case.name, ours, str(CONFIGS), case.options)
-        batch = case.batch()
+        batch = case.batch(ours)
         inputs = peers.detectron2_inputs(batch, training=False)
         recorded = condense(their_numbers(theirs, inputs))
         losses = their_losses(theirs, peers.detectron2_inputs(batch, training=True))

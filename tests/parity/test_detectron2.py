@@ -29,7 +29,7 @@ def pair(case: Case):
 
 def test_inference_equals_detectron2(case, pair):
     ours, theirs = pair
-    batch = case.batch()
+    batch = case.batch(ours)
     expected = their_numbers(theirs, peers.detectron2_inputs(batch, training=False))
 
     assert_same(our_numbers(ours, batch), expected)
@@ -40,7 +40,7 @@ def test_inference_equals_detectron2(case, pair):
 
 def test_training_losses_and_gradients_equal_detectron2(case, pair):
     ours, theirs = pair
-    batch = case.batch()
+    batch = case.batch(ours)
     losses = our_losses(ours, batch)
     expected = their_losses(theirs, peers.detectron2_inputs(batch, training=True))
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import peers
 import pytest
 import torch
-import torch.nn.functional as F
 from parity_cases import assert_same, our_losses, our_numbers
 
 from resnet_backbone.structures import Batch
@@ -34,13 +33,6 @@ def assert_same_losses(ours, theirs, batch: Batch, inputs) -> None:
     for name, loss in losses.items():
         # Where there is nothing to learn both are exactly 0.
         assert loss.item() == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-9), name
-
-
-def padded(batch: Batch) -> Batch:
-    """Returns the batch padded as `collate` does, to sizes that 32 divides."""
-    height, width = batch.images.shape[-2:]
-    images = F.pad(batch.images, (0, -width % 32, 0, -height % 32))
-    return replace(batch, images=images.contiguous(memory_format=torch.channels_last))
 
 
 @pytest.mark.parametrize("counts", [(5, 1), (3, 0), (0, 0)])
@@ -75,7 +67,7 @@ def test_losses_of_masks_that_are_bitmaps(pair):
 
 def test_detections_of_padded_and_resized_images(pair):
     ours, theirs = pair
-    batch = padded(peers.make_batch([(187, 250), (161, 213)], instances=5))
+    batch = peers.make_batch([(187, 250), (161, 213)], instances=5, size_divisor=32)
     batch = replace(batch, original_sizes=[(374, 500), (120, 159)])
     expected = their_numbers(theirs, peers.detectron2_inputs(batch, training=False))
     assert_same(our_numbers(ours, batch), expected)

@@ -43,7 +43,7 @@ def test_a_zoo_file_gives_detectron2s_detections(case, tmp_path):
     assert ours.cfg.model.backbone.stride_in_1x1 is True
     assert ours.names_known is False
 
-    batch = case.batch()
+    batch = case.batch(ours.model)
     inputs = peers.detectron2_inputs(batch, training=False)
     for record in inputs:
         record["image"] = record["image"].flip(0)

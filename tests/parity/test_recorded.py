@@ -33,13 +33,13 @@ def model(case):
 def test_inference_equals_the_recording(case, model, recorded):
     # Should this fail, numpy draws other weights than when record.py ran: run it again.
     np.testing.assert_allclose(fingerprint(model), recorded["weights"], rtol=1e-6)
-    numbers = condense(our_numbers(model, case.batch()))
+    numbers = condense(our_numbers(model, case.batch(model)))
     others = ("loss/", "weights")
     assert_same(numbers, {k: v for k, v in recorded.items() if not k.startswith(others)})
 
 
 def test_losses_equal_the_recording(case, model, recorded):
-    losses = our_losses(model, case.batch())
+    losses = our_losses(model, case.batch(model))
     expected = {k.removeprefix("loss/"): v for k, v in recorded.items() if k.startswith("loss/")}
     assert set(losses) == set(expected)
     for name, loss in losses.items():

@@ -9,14 +9,18 @@ from torch import Tensor
 
 from resnet_backbone.structures import Batch, Sample, Targets
 
-SIZE_DIVISOR = 32  # largest stride; FPN adds upsampled maps, whose sizes must be exact doubles
 
+def collate_samples(samples: Sequence[Sample], *, size_divisor: int = 1) -> Batch:
+    """Returns a batch of one or more samples, see `structures.Batch` for the shapes.
 
-def collate_samples(samples: Sequence[Sample]) -> Batch:
-    """Returns a batch of one or more samples, see `structures.Batch` for the shapes."""
+    Args:
+        samples: Images of any sizes.
+        size_divisor: The padded height and width are multiples of it, as the model requires
+            (`RCNN.size_divisor`); 1 pads only to the largest image.
+    """
     sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
     return Batch(
-        images=_pad_images([sample.image for sample in samples]),
+        images=_pad_images([sample.image for sample in samples], size_divisor),
         sizes=sizes,
         original_sizes=[sample.original_size for sample in samples],
         image_ids=[sample.image_id for sample in samples],
@@ -24,10 +28,9 @@ def collate_samples(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def _pad_images(images: Sequence[Tensor]) -> Tensor:
+def _pad_images(images: Sequence[Tensor], divisor: int) -> Tensor:
     height, width = (
-        -(-max(image.shape[axis] for image in images) // SIZE_DIVISOR) * SIZE_DIVISOR
-        for axis in (1, 2)
+        -(-max(image.shape[axis] for image in images) // divisor) * divisor for axis in (1, 2)
     )
     padded = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)  # [B, 3, H, W]
     padded = padded.contiguous(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,7 @@ def build_train_loader(
     accumulate: int = 1,
     rank: int = 0,
     world_size: int = 1,
+    size_divisor: int = 1,
 ) -> BatchLoader[Batch]:
     """Returns an endless loader of one rank's micro-batches, `accumulate` of them per step.
 
@@ -100,6 +102,7 @@ def build_train_loader(
         accumulate: Micro-batches per step.
         rank: This process's rank.
         world_size: Number of ranks.
+        size_divisor: See `collate_samples`.
 
     Raises:
         ConfigError: the batch cannot be divided evenly.
@@ -116,17 +119,28 @@ def build_train_loader(
     keys = shares(
         order, start_step=start_step, accumulate=accumulate, rank=rank, world_size=world_size
     )
-    batches = TrainingBatches(dataset, collate_samples, seed, cfg.on_bad_sample)
+    collate = partial(collate_samples, size_divisor=size_divisor)
+    batches = TrainingBatches(dataset, collate, seed, cfg.on_bad_sample)
     return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
 
 
 def build_test_loader(
-    cfg: DataConfig, dataset: CocoDataset, *, batch_size: int, rank: int = 0, world_size: int = 1
+    cfg: DataConfig,
+    dataset: CocoDataset,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    size_divisor: int = 1,
 ) -> BatchLoader[Batch]:
-    """Returns a loader of the images `dataset.image_ids[rank::world_size]` with their targets."""
+    """Returns a loader of the images `dataset.image_ids[rank::world_size]` with their targets.
+
+    The arguments are those of `build_train_loader`.
+    """
     own = list(range(rank, len(dataset), world_size))
     keys = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-    batches = EvaluationBatches(dataset, collate_samples, 0, cfg.on_bad_sample)
+    collate = partial(collate_samples, size_divisor=size_divisor)
+    batches = EvaluationBatches(dataset, collate, 0, cfg.on_bad_sample)
     return BatchLoader(make_loader(batches, keys, cfg.workers), dataset.skipped)
 
 

@@ -66,6 +66,7 @@ def evaluate_split(
         batch_size=cfg.evaluation.batch_size,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
+        size_divisor=model.size_divisor,
     )
     with_loss = cfg.evaluation.loss
     return evaluate(model, loader, evaluator, device, with_loss=with_loss, should_stop=should_stop)

@@ -119,7 +119,8 @@ class Predictor:
             boxes=torch.zeros(0, 4),
             classes=torch.zeros(0, dtype=torch.int64),
         )
-        return replace(collate_samples([sample]), targets=None)
+        batch = collate_samples([sample], size_divisor=self.model.size_divisor)
+        return replace(batch, targets=None)
 
 
 def _checked(image: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:

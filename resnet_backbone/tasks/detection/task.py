@@ -133,7 +133,8 @@ class DetectionTask(Task[Config]):
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
         """Draws the first validation images: detections side by side with ground truth."""
-        loader = build_test_loader(self.cfg.data, self._val, batch_size=1)
+        divisor = self.model.size_divisor
+        loader = build_test_loader(self.cfg.data, self._val, batch_size=1, size_divisor=divisor)
         count, pictures = self.cfg.evaluation.pictures, folder / PICTURES
         write_pictures(self.model, loader, self.class_names, pictures, self.device, count=count)
 

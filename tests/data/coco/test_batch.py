@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from resnet_backbone.data.coco.batch import collate_samples
@@ -22,7 +23,7 @@ def sample(height, width, count, image_id):
 
 def test_images_are_padded_at_the_bottom_and_right():
     samples = [sample(33, 20, 2, 1), sample(10, 65, 0, 2), sample(64, 64, 5, 3)]
-    batch = collate_samples(samples)
+    batch = collate_samples(samples, size_divisor=32)
     assert batch.images.shape == (3, 3, 64, 96) and batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.sizes.tolist() == [[33, 20], [10, 65], [64, 64]]
@@ -32,6 +33,12 @@ def test_images_are_padded_at_the_bottom_and_right():
         assert image[:, height:].count_nonzero() == image[:, :, width:].count_nonzero() == 0
     assert batch.image_ids == [1, 2, 3]
     assert batch.original_sizes == [(66, 40), (20, 130), (128, 128)]
+
+
+@pytest.mark.parametrize(("divisor", "size"), [(1, (33, 65)), (16, (48, 80)), (32, (64, 96))])
+def test_sides_are_the_next_multiples_of_what_the_model_requires(divisor, size):
+    samples = [sample(33, 20, 2, 1), sample(10, 65, 0, 2)]
+    assert collate_samples(samples, size_divisor=divisor).images.shape[2:] == size
 
 
 def test_targets_are_padded_to_the_most_instances():

@@ -49,12 +49,27 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
     weights = save_tiny_weights(tmp_path / "model.safetensors", cfg)
     predictor = Predictor(weights=weights)
     dataset = build_dataset(cfg.data, "val", with_masks=True, seed=0)
-    for batch in build_test_loader(cfg.data, dataset, batch_size=1):
+    divisor = predictor.model.size_divisor
+    for batch in build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor):
         (expected,) = predictor.model.detect(batch)
         found = predictor(dataset.folder / f"{batch.image_ids[0]}.png")
         assert torch.equal(found.boxes, expected.boxes)
         assert torch.equal(found.scores, expected.scores)
         assert torch.equal(found.masks, expected.masks)
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("fpn", (64, 64)), ("dc5", (61, 49))])
+def test_images_are_padded_as_the_architecture_requires(architecture, size, tmp_path):
+    rpn = {} if architecture == "fpn" else {"rpn": {"anchors": {"sizes": ((8.0, 16.0, 32.0),)}}}
+    cfg = tiny_config(architecture=architecture, **rpn)
+    predictor = Predictor(weights=save_tiny_weights(tmp_path / "model.safetensors", cfg))
+    seen = []
+    predictor.model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    predictor.cfg = cfg.model_copy(
+        update={"data": cfg.data.model_copy(update={"test_min_size": 49, "test_max_size": 61})}
+    )
+    predictor(np.zeros((61, 49, 3), dtype=np.uint8))
+    assert [shape[2:] for shape in seen] == [size]
 
 
 def test_drawing_changes_the_picture(predictor, pixels):
