@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ class CocoDataset:
         self.annotations = annotations_file
         self.folder = folder
         self.class_names = annotations.class_names
-        self.category_ids = annotations.category_ids
+        self.category_ids: tuple[int | None, ...] = annotations.category_ids
         self.defects = annotations.report
         self._annotations = annotations
         self._records = [annotations.images[number] for number in selected]
@@ -90,6 +91,31 @@ class CocoDataset:
         """int64[len(self)]: how many instances, crowds aside, each image has."""
         counts = [len(self._annotations.instances(number)) for number in self._numbers]
         return np.array(counts, dtype=np.int64)
+
+    @property
+    def used_classes(self) -> np.ndarray:
+        """bool[K], true for classes with an annotation (crowds too) in any image of the file."""
+        counts = np.bincount(self._annotations.classes, minlength=len(self.class_names))
+        return counts > 0
+
+    def with_classes(
+        self,
+        class_names: Sequence[str],
+        category_ids: Sequence[int | None],
+        places: Sequence[int],
+    ) -> CocoDataset:
+        """Returns a copy with other classes.
+
+        Args:
+            class_names: The name of each new class.
+            category_ids: Its category id in the annotation file; None if the file does not have it.
+            places: The new class of each present one; any number for one without annotations.
+        """
+        changed = copy(self)
+        changed.class_names, changed.category_ids = tuple(class_names), tuple(category_ids)
+        classes = np.array(places, dtype=np.int64)[self._annotations.classes]
+        changed._annotations = replace(self._annotations, classes=classes)
+        return changed
 
     def training_sample(self, index: int, epoch: int, position: int) -> Sample:
         """Returns image `index`, augmented; depends only on the arguments and the seed.

@@ -9,9 +9,10 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
+from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
-from resnet_backbone.tasks.detection.trained import check_classes, load_trained
+from resnet_backbone.tasks.detection.trained import load_trained
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.run_layout import PICTURES, RESULTS
@@ -36,13 +37,14 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
         dataset = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
         trained = load_trained(weights, cfg, device=device)
-        check_classes(trained, dataset.class_names, dataset.category_ids, str(dataset.annotations))
+        dataset = in_classes_of_trained(trained, dataset, str(weights))
         evaluator = make_evaluator(trained.cfg, dataset)
         model, stop = trained.model, flag.on_any_rank
         result = evaluate_split(trained.cfg, model, dataset, evaluator, device, stop)
     if distributed.is_main():
         _write(result, weights, output)
-        batches = build_test_loader(cfg.data, dataset, batch_size=1)
+        divisor = trained.model.size_divisor
+        batches = build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor)
         count = cfg.evaluation.pictures
         folder = output / PICTURES
         write_pictures(trained.model, batches, dataset.class_names, folder, device, count=count)

@@ -28,6 +28,7 @@ from resnet_backbone.detection.settle import (
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.structures import Batch
+from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.utils import distributed
@@ -67,15 +68,19 @@ class DetectionTask(Task[Config]):
     def __init__(self, cfg: Config, device: torch.device, weights: Stored | None = None) -> None:
         self.cfg = cfg
         self.device = device
-        self.score = "segm/AP" if cfg.model.mask else "bbox/AP"
         if cfg.data.shapes is not None:
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
-        self._train, self._val = (
+        self._train, val = (
             build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
             for split in ("train", "val")
         )
         self.class_names = self._train.class_names
         self.category_ids = self._train.category_ids
+        classes = Classes(self.class_names, self.category_ids, str(self._train.annotations))
+        self._val = in_classes_of(classes, val)
+        # Without any outline in the validation images there is no mask AP to judge by.
+        outlined = cfg.model.mask and bool(self._val.object_counts.any())
+        self.score = "segm/AP" if outlined else "bbox/AP"
         self.fingerprint = {
             "train": _digest(self._train.annotations),
             "val": _digest(self._val.annotations),
@@ -97,6 +102,7 @@ class DetectionTask(Task[Config]):
             accumulate=solver.accumulate,
             rank=distributed.rank(),
             world_size=distributed.world_size(),
+            size_divisor=self.model.size_divisor,
         )
         return iter(loader)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,37 +100,6 @@ def load_trained(
     model = build_detector(_without_initial_weights(cfg), len(names))
     load_weights(model, stored)
     return Trained(cfg, model.to(device).eval(), names, ids, known)
-
-
-def check_classes(
-    trained: Trained, class_names: Sequence[str], category_ids: Sequence[int], source: str
-) -> None:
-    """Checks that detector and annotations have the same classes; otherwise AP is meaningless.
-
-    Args:
-        trained: The detector.
-        class_names: The class names of the annotations.
-        category_ids: The category ids of the annotations.
-        source: A name for the annotations, for messages.
-
-    Raises:
-        WeightsError: the number of classes differs, or a class has another name or category id.
-    """
-    if not trained.names_known and len(class_names) == len(trained.class_names):
-        return
-    if len(class_names) != len(trained.class_names):
-        raise WeightsError(
-            f"the weights have {_listing(trained.class_names)}, "
-            f"but {source} has {_listing(class_names)}"
-        )
-    pairs = zip(trained.category_ids, trained.class_names, strict=True)
-    found = zip(category_ids, class_names, strict=True)
-    for index, (own, other) in enumerate(zip(pairs, found, strict=True)):
-        if own != other:
-            raise WeightsError(
-                f"class {index} is {own[1]!r} (category {own[0]}) in the weights, "
-                f"but {other[1]!r} (category {other[0]}) in {source}"
-            )
 
 
 def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> Config:
@@ -231,8 +200,3 @@ def _without_initial_weights(cfg: Config) -> Config:
     backbone = cfg.model.backbone.model_copy(update={"weights": None})
     model = cfg.model.model_copy(update={"backbone": backbone, "weights": None})
     return cfg.model_copy(update={"model": model})
-
-
-def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} classes ({shown})"

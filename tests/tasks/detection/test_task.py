@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 import toy
 
+from resnet_backbone.engine.schedule import scale_to_batch
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 from resnet_backbone.tasks.detection.task import DetectionTask
@@ -138,6 +140,68 @@ def test_the_task_knows_its_classes_and_data(data, tmp_path):
     assert {len(digest) for digest in task.fingerprint.values()} == {64}
     boxes_only = config(tmp_path, data, model={"mask": False})
     assert DetectionTask(boxes_only, torch.device("cpu")).score == "bbox/AP"
+
+
+def test_categories_of_both_files_are_matched_by_name(data, tmp_path):
+    """The validation file with permuted ids gives the same metrics and losses, to the last bit."""
+    cfg = config(tmp_path, data)
+    task = DetectionTask(cfg, torch.device("cpu"))
+    expected = task.evaluate(lambda: False)
+    root = Path(data["root"])
+    content = json.loads((root / "val.json").read_text())
+    ids = [category["id"] for category in content["categories"]]
+    permuted = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
+    for category in content["categories"]:
+        category["id"] = permuted[category["id"]]
+    for annotation in content["annotations"]:
+        annotation["category_id"] = permuted[annotation["category_id"]]
+    (root / "permuted.json").write_text(json.dumps(content))
+    splits = {"val": {"images": "val", "annotations": "permuted.json"}, "shapes": None}
+    other = DetectionTask(config(tmp_path, data | splits), torch.device("cpu"))
+    other.model.load_state_dict(task.model.state_dict())
+    found = other.evaluate(lambda: False)
+    assert found.loss == expected.loss
+    assert json.dumps(found.metrics) == json.dumps(expected.metrics)
+
+    used = content["annotations"][0]["category_id"]
+    for category in content["categories"]:
+        category["name"] = "hexagon" if category["id"] == used else category["name"]
+    (root / "permuted.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"not classes of .*train.json: hexagon\n  4 in"):
+        DetectionTask(config(tmp_path, data | splits), torch.device("cpu"))
+
+
+def test_without_outlines_in_the_validation_images_boxes_decide(data, tmp_path):
+    root = Path(data["root"])
+    DetectionTask(config(tmp_path, data), torch.device("cpu"))  # draws
+    content = json.loads((root / "val.json").read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    (root / "boxes.json").write_text(json.dumps(content))
+    splits = {"val": {"images": "val", "annotations": "boxes.json"}, "shapes": None}
+    task = DetectionTask(config(tmp_path, data | splits), torch.device("cpu"))
+    assert task.score == "bbox/AP"
+    result = task.evaluate(lambda: False)
+    assert all(value is None for key, value in result.flat().items() if key.startswith("segm/"))
+    assert "segm AP is undefined: no instance has an outline" in result.explanation
+
+
+@pytest.mark.parametrize(("architecture", "side"), [("fpn", 64), ("dc5", 61)])
+def test_every_batch_is_padded_as_the_architecture_requires(architecture, side, data, tmp_path):
+    """Training, evaluation with losses, and pictures: detectron2 pads only for FPN."""
+    model = {"architecture": architecture, "mask": False}
+    if architecture == "dc5":
+        model["rpn"] = MODEL["rpn"] | {"anchors": {"sizes": [[8, 16, 32, 64, 128]]}}
+    sizes = {"min_sizes": [61], "max_size": 61, "test_min_size": 61, "test_max_size": 61}
+    cfg = scale_to_batch(config(tmp_path, data | sizes, model=model), 1)
+    task = DetectionTask(cfg, torch.device("cpu"))
+    seen = []
+    task.model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    task.model.losses(next(task.training_batches(0)))
+    task.evaluate(lambda: False)
+    task.export(tmp_path, None)
+    assert len(seen) == 1 + 2 * 3 + 2, "a training step, detections and losses of 3, 2 pictures"
+    assert {tuple(shape[2:]) for shape in seen} == {(side, side)}
 
 
 def test_faster_rcnn_runs_to_the_end(data, tmp_path):

@@ -7,7 +7,7 @@ from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, tiny_batch, tiny_config, tiny_d
 from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.tasks.detection.trained import check_classes, load_trained
+from resnet_backbone.tasks.detection.trained import load_trained
 from resnet_backbone.weights.files import save_weights
 
 
@@ -110,12 +110,3 @@ def test_a_file_that_is_no_detector(tmp_path):
     save_weights(create_backbone("resnet18"), path, {})
     with pytest.raises(WeightsError, match="not a detector"):
         load_trained(path, tiny_config())
-
-
-def test_annotations_of_other_classes_are_refused(save):
-    trained = load_trained(save())
-    check_classes(trained, CLASS_NAMES, CATEGORY_IDS, "val.json")
-    with pytest.raises(WeightsError, match=r"have 3 classes \(square, disc, bar\), but val.json"):
-        check_classes(trained, ("cat",), (1,), "val.json")
-    with pytest.raises(WeightsError, match=r"class 1 is 'disc' \(category 5\) in the weights, but"):
-        check_classes(trained, ("square", "oval", "bar"), CATEGORY_IDS, "val.json")
