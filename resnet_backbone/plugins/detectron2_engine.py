@@ -27,7 +27,7 @@ from resnet_backbone.detection.settle import recipe_warnings, settle_detector
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.engine.train import check_device
-from resnet_backbone.errors import ConfigError, DivergedError
+from resnet_backbone.errors import ConfigError, DataError, DivergedError
 from resnet_backbone.plugins import detectron2_folder
 from resnet_backbone.plugins.detectron2_config import (
     OURS_ALONE,
@@ -37,6 +37,7 @@ from resnet_backbone.plugins.detectron2_config import (
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
+from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.stored import read_weights
 
 logger = logging.getLogger(__name__)
@@ -186,18 +187,37 @@ def _with_backbone_weights(cfg: Config) -> Config:
 
 def _register(cfg: Config) -> tuple[tuple[str, str], int]:
     """Validates and registers both splits; returns their names and the number of classes."""
-    names, classes = [], 0
-    for split in ("train", "val"):
-        dataset = build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
-        name = f"rb_{cfg.name}_{split}"
+    train, val = (
+        build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
+        for split in ("train", "val")
+    )
+    _refuse_other_classes(train, val)
+    names = (f"rb_{cfg.name}_train", f"rb_{cfg.name}_val")
+    for name, dataset in zip(names, (train, val), strict=True):
         _register_split(name, dataset)
-        names.append(name)
-        classes = len(dataset.class_names)
+    classes = len(train.class_names)
     if cfg.model.num_classes not in (None, classes):
         raise ConfigError(
             f"model.num_classes is {cfg.model.num_classes}, but the annotations have {classes}"
         )
-    return (names[0], names[1]), classes
+    return names, classes
+
+
+def _refuse_other_classes(train: CocoDataset, val: CocoDataset) -> None:
+    """Raises DataError unless both files have the same names in the order of their ids.
+
+    detectron2 numbers the classes of each file by the order of its ids, without comparing names.
+    """
+    if train.class_names != val.class_names:
+        lists = "".join(
+            f"\n  {len(each.class_names)} in {each.description}: {listing(each.class_names, 30)}"
+            for each in (train, val)
+        )
+        raise DataError(
+            "engine detectron2 takes classes in the order of the category ids, so that both files "
+            f"must have the same names in that order:{lists}\n"
+            "Our own engine matches categories by name: leave out --engine"
+        )
 
 
 def _has_bitmaps(name: str) -> bool:

@@ -13,7 +13,10 @@ from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
-from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
+from resnet_backbone.tasks.classification.trained import (
+    in_classes_of_images,
+    load_trained_classifier,
+)
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.run_layout import RESULTS
@@ -43,13 +46,13 @@ def evaluate_classifier_files(
     with stop_flag() as flag:
         images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
-        check_labels(members, images.class_names, weights)
+        class_names = in_classes_of_images(members, images.class_names, weights)
         testing = _testing(cfg)
         batch_size = cfg.evaluation.batch_size
         result = evaluate_classifier(
             [member.model for member in members],
             images.test_batches(batch_size) if testing is None else images.whole_images(),
-            ClassificationEvaluator(images.class_names),
+            ClassificationEvaluator(class_names),
             device,
             testing=testing,
             should_stop=flag.on_any_rank,

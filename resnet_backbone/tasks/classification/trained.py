@@ -16,9 +16,11 @@ from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.config.classification_schema import ClassificationConfig, ClassifierConfig
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.classification.task import MEAN_IMAGE
+from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.stored import read_weights
 
 CLASSIFIER = "fc.weight"
+SHOWN = 30  # names of each list in the error
 
 logger = logging.getLogger(__name__)
 
@@ -62,34 +64,62 @@ def load_trained_classifier(
     return TrainedClassifier(model.to(device).eval(), _class_names(stored.text, path))
 
 
-def check_labels(
+def in_classes_of_images(
     members: Sequence[TrainedClassifier], class_names: Sequence[str], sources: Sequence[Path]
-) -> None:
-    """Checks that the classifiers and the images have the same classes.
+) -> tuple[str, ...]:
+    """Gives the classifiers' outputs the order of the images' classes, matched by name.
+
+    A classifier may have further classes than the images; their outputs come last. A file that does
+    not name its classes must have as many as the images, in the same order.
 
     Args:
-        members: The classifiers.
+        members: The classifiers, whose last layers are changed in place.
         class_names: The class names of the images.
         sources: The members' files, for messages.
 
+    Returns:
+        The name of each output, the same for all members.
+
     Raises:
-        WeightsError: the number of classes differs, or a class has another name.
+        WeightsError: the images are of classes that a classifier does not have, or two classifiers
+            have different classes; the message lists both.
     """
+    wanted: tuple[str, ...] = tuple(class_names)
+    named = [member.class_names for member in members if member.class_names is not None]
+    if named:
+        wanted += tuple(name for name in named[0] if name not in class_names)
     for member, source in zip(members, sources, strict=True):
-        outputs = member.model.network.fc.out_features
-        known = member.class_names
-        if outputs != len(class_names):
-            raise WeightsError(
-                f"{source} has {outputs} classes, but the images have {len(class_names)}"
+        fc = member.model.network.fc
+        if member.class_names is None and fc.out_features == len(wanted):
+            continue
+        known = member.class_names or [f"{fc.out_features} without names"]
+        if sorted(known) != sorted(wanted):
+            raise WeightsError(_mismatch(str(source), known, class_names, wanted))
+        if tuple(known) != wanted:
+            logger.info(
+                "%s: its %d classes are matched by name with the %d of the images",
+                *(source, len(known), len(class_names)),
             )
-        if known is not None and known != tuple(class_names):
-            pairs = zip(known, class_names, strict=True)
-            label, (own, other) = next(
-                (label, pair) for label, pair in enumerate(pairs) if pair[0] != pair[1]
-            )
-            raise WeightsError(
-                f"{source}: class {label} is {own!r}, but {other!r} among the images"
-            )
+            rows = [list(known).index(name) for name in wanted]
+            for parameter in fc.parameters():
+                parameter.data = parameter.data[rows]
+    return wanted
+
+
+def _mismatch(
+    source: str, known: Sequence[str], images: Sequence[str], wanted: Sequence[str]
+) -> str:
+    other = sorted(set(images) - set(known))
+    problem = (
+        f"does not have {len(other)} classes of the images: {listing(other, SHOWN)}"
+        if other
+        else "has other classes than the first member of the ensemble"
+    )
+    expected = images if other else wanted
+    return (
+        f"{source}: {problem}\n  {source}: {listing(known, SHOWN)}\n"
+        f"  expected: {listing(expected, SHOWN)}"
+    )
 
 
 def _own_model(metadata: Mapping[str, str], path: Path) -> ClassifierConfig | None:

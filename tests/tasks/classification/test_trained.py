@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.tasks.classification.task import ClassificationTask
-from resnet_backbone.tasks.classification.trained import check_labels, load_trained_classifier
+from resnet_backbone.tasks.classification.trained import (
+    in_classes_of_images,
+    load_trained_classifier,
+)
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import read_metadata, save_weights
 
@@ -67,15 +71,37 @@ def test_weights_of_others_are_read_as_their_card_says(images, tmp_path):
         load_trained_classifier(tmp_path / "theirs.safetensors", cfg)
 
 
-def test_other_classes_are_refused(images, runs):
+def test_outputs_are_matched_with_the_images_by_name(images, runs):
     cfg = tiny_classifier.config(images, Path("unused"))
     file = runs[0] / "model.safetensors"
-    members = [load_trained_classifier(file, cfg)]
-    check_labels(members, ("dark", "light"), [file])
-    with pytest.raises(WeightsError, match="has 2 classes, but the images have 3"):
-        check_labels(members, ("a", "b", "c"), [file])
-    with pytest.raises(WeightsError, match="class 0 is 'dark', but 'light' among"):
-        check_labels(members, ("light", "dark"), [file])
+    batch = torch.randint(0, 256, (3, 3, 12, 12), dtype=torch.uint8)
+    expected = load_trained_classifier(file, cfg).model.scores(batch)
+    for names, order in (
+        (("dark", "light"), [0, 1]),
+        (("light", "dark"), [1, 0]),
+        (("light",), [1, 0]),  # a subset; what the images do not show comes last
+    ):
+        member = load_trained_classifier(file, cfg)
+        assert in_classes_of_images([member], names, [file]) == tuple(
+            ("dark", "light")[place] for place in order
+        )
+        torch.testing.assert_close(member.model.scores(batch), expected[:, order])
+
+
+def test_other_classes_are_refused_with_both_lists(images, runs):
+    cfg = tiny_classifier.config(images, Path("unused"))
+    file = runs[0] / "model.safetensors"
+    member = load_trained_classifier(file, cfg)
+    message = r"not have 2 classes of the images: a, b\n  .*: dark, light\n  expected: a, b, light"
+    with pytest.raises(WeightsError, match=message):
+        in_classes_of_images([member], ("a", "b", "light"), [file])
+    anonymous = replace(member, class_names=None)
+    assert in_classes_of_images([anonymous], ("a", "b"), [file]) == ("a", "b")
+    with pytest.raises(WeightsError, match=r"2 without names\n  expected: a, b, c"):
+        in_classes_of_images([anonymous], ("a", "b", "c"), [file])
+    other = replace(member, class_names=("dark", "dusk"))
+    with pytest.raises(WeightsError, match="other classes than the first member"):
+        in_classes_of_images([member, other], ("dark",), [file, file])
 
 
 def test_what_is_no_classifier_is_said(images, runs, tmp_path):
