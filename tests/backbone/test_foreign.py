@@ -9,11 +9,13 @@ from resnet_backbone.backbone.foreign import (
     build_foreign,
     freeze_foreign,
     is_foreign,
+    size_divisor,
     weights_are_timms,
 )
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
 from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.spec import FeatureSpec
+from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError
 
 
@@ -119,3 +121,14 @@ def test_freezing_is_up_to_the_module():
     net = Freezes()
     freeze_foreign("freezes", net, 2)
     assert net.frozen_at == 2
+
+
+def test_image_sizes_are_multiples_of_32_unless_the_network_says_otherwise():
+    class Any(Patches):
+        size_divisor = 1
+
+    assert [size_divisor(net) for net in (Patches(), Any(), create_backbone("resnet18"))] == [
+        32,
+        1,
+        1,
+    ]

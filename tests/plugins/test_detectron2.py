@@ -182,6 +182,13 @@ def test_it_is_a_proper_backbone():
     assert not any(p.requires_grad for p in backbone.net.layer2.parameters())
 
 
+def test_images_are_padded_as_for_detectron2s_own_backbones():
+    """0 pads to the largest image only; timm's get multiples of 32, as in our detectors."""
+    assert create_detectron2_backbone("resnet18").size_divisibility == 0
+    pytest.importorskip("timm")
+    assert create_detectron2_backbone("timm/resnet10t").size_divisibility == 32
+
+
 def test_dilation_and_input_channels_come_from_detectron2s_keys():
     cfg = config(OURS / "faster_rcnn_r50_dc5_1x.yaml")
     assert build_backbone(cfg).output_shape()["res5"].stride == 16
