@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +20,11 @@ from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
+from resnet_backbone.engine.resumption import check_same_config, check_same_data
 from resnet_backbone.engine.schedule import scale_to_batch
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
-from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed, run_layout, seed
 from resnet_backbone.utils.logging import release
 
@@ -80,13 +79,27 @@ class Run:
             DataError: the dataset is not the one that the run was started with.
             StorageError: the checkpoint does not fit the model.
         """
-        about = read_state_record(found.files)["about"]
-        self._check_dataset(about, found)
+        record = read_state_record(found.files)
+        about, scores = record["about"], record["progress"]["history"]
+        plateau = self.cfg.solver.schedule == "plateau" and bool(scores)
+        same = check_same_data(about, self.task.identity(), found.folder, plateau=plateau)
         self.state.from_files(found.files)
+        progress = self.state.progress
+        if not same:
+            logger.warning(
+                "%s: the validation data were others; its scores (best %s at step %s) cannot be "
+                "compared with those from now on, and are forgotten",
+                *(found.folder, progress.best, progress.best_step),
+            )
+            progress.forget_scores()
         generators, rank = about["generators"], distributed.rank()
+        if len(generators) != distributed.world_size():
+            logger.warning(
+                "ranks: %d before, %d from now on; batch statistics and random numbers will be different",
+                *(len(generators), distributed.world_size()),
+            )
         if rank < len(generators):
             seed.set_state(generators[rank])
-        progress = self.state.progress
         logger.info(
             "resumed from %s: step %d, model, optimizer, %s%srandom generators of %d ranks, "
             "best %s %s at step %s",
@@ -208,20 +221,6 @@ class Run:
     def _about(self) -> dict[str, Any]:
         return {"config": self.cfg.model_dump(mode="json"), **self.task.identity()}
 
-    def _check_dataset(self, about: dict[str, Any], found: Found) -> None:
-        task = self.task
-        if len(about["class_names"]) != len(task.class_names):
-            raise DataError(
-                f"{found.folder} was trained on {len(about['class_names'])} classes, "
-                f"but the annotations have {len(task.class_names)}"
-            )
-        for key, now in json.loads(json.dumps(task.identity())).items():
-            if now != about[key]:
-                raise DataError(
-                    f"{found.folder} was trained on other annotations: {key} was {about[key]}, "
-                    f"now it is {now}; restore them, or use another folder (output=...)"
-                )
-
 
 def begin_run(
     task_type: type[Task[C]],
@@ -252,7 +251,7 @@ def begin_run(
     found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
     if found is not None:
         saved = read_state_record(found.files)["about"]["config"]
-        run_folder.check_same_config(saved, cfg, found.folder)
+        check_same_config(saved, cfg, found.folder)
     seed.seed_everything(cfg.seed)
     run = Run(task_type(cfg, device, settled.weights), cfg, output, device)
     if found is not None:

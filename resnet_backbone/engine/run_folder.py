@@ -9,10 +9,9 @@ import platform
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -35,7 +34,6 @@ from resnet_backbone.utils.run_layout import (
     TENSORBOARD,
     WEIGHTS,
 )
-from resnet_backbone.utils.trees import leaves
 
 try:
     import fcntl
@@ -46,20 +44,6 @@ LOCK = ".lock"
 _FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, BACKBONE, CURVES, ENVIRONMENT, SKIPPED)
 # Folder -> pattern of the files that a run writes there.
 _FOLDERS = {TENSORBOARD: "events.out.tfevents.*", PICTURES: "*.jpg"}
-
-# Settings that may change when a run is resumed: its length, intervals, paths, device and workers.
-MAY_CHANGE = (
-    "name",
-    "output",
-    "overrides",
-    "device",
-    "log_period",
-    "data.root",
-    "data.workers",
-    "solver.max_iter",
-    "evaluation",
-    "checkpoint",
-)
 
 DETECTRON2 = "last_checkpoint"  # a file that detectron2's trainer writes, and this engine never
 
@@ -151,33 +135,6 @@ def check_space(output: Path, needed: int) -> None:
             f"{output}: two checkpoints need {needed / 1e9:.2f} GB, but only {free / 1e9:.2f} are "
             "free"
         )
-
-
-def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path) -> None:
-    """Checks that a run is continued with the settings it was started with.
-
-    Args:
-        saved: The configuration in the checkpoint, as JSON values.
-        cfg: The configuration to continue with.
-        checkpoint: The checkpoint's folder, for messages.
-
-    Raises:
-        ConfigError: they differ in more than `MAY_CHANGE`; the message lists every difference.
-    """
-    before, now = dict(leaves(saved)), dict(leaves(cfg.model_dump(mode="json")))
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    lines = [
-        f"\n  {key}: {before.get(key)} in the checkpoint, {now.get(key)} now"
-        for key in changed
-        if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
-    ]
-    if lines:
-        raise ConfigError(
-            f"{checkpoint} was written with other settings:{''.join(lines)}\n"
-            "continue with the same settings, or train in another folder (output=...)"
-        )
-    for key in changed:
-        logger.info("%s: %s before, %s from now on", key, before.get(key), now.get(key))
 
 
 def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:

@@ -63,6 +63,11 @@ class Progress:
         self.best, self.best_step, self.without_improvement = score, self.step, 0
         return True
 
+    def forget_scores(self) -> None:
+        """Forgets all evaluations so far, because later ones cannot be compared with them."""
+        self.best, self.best_step, self.without_improvement = None, None, 0
+        self.history = []
+
 
 @dataclass
 class TrainState:

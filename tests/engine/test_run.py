@@ -254,6 +254,31 @@ def test_other_data_are_refused(saved, options, message):
         begin(output, resume=True, seed=2)
 
 
+def test_mended_validation_data_are_accepted_and_former_scores_forgotten(tmp_path, caplog):
+    toy.OPTIONS["ap"] = [0.9]
+    with begin(tmp_path) as run:
+        step(run)
+        run.state.progress.evaluation_pending = True
+        run.evaluate(StopFlag())
+        run.save()
+    toy.OPTIONS["validation"] = "mended"
+    progress = begin(tmp_path, resume=True).state.progress
+    assert (progress.step, progress.best, progress.best_step, progress.history) == (
+        1,
+        None,
+        None,
+        [],
+    )
+    assert "the validation data were others; its scores (best 0.9 at step 1)" in caplog.text
+
+
+def test_another_number_of_ranks_is_said(saved, caplog, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr("resnet_backbone.engine.run._parallel", lambda model, device: model)
+    begin(saved[0], resume=True, seed=2)
+    assert "ranks: 1 before, 2 from now on" in caplog.text
+
+
 def test_where_there_is_nothing_to_resume_the_run_begins_at_its_start(tmp_path, caplog):
     run = begin(tmp_path, resume=True)
     assert run.state.progress.step == 0

@@ -141,7 +141,10 @@ class ToyTask(DetectionTask):
     def __init__(self, cfg: Config, device: torch.device, weights=None) -> None:
         self.cfg, self.device = cfg, device
         self.class_names = CLASSES + tuple(OPTIONS.get("more_classes", ()))
-        self.fingerprint = {"train": OPTIONS.get("fingerprint", "same"), "val": "same"}
+        self.fingerprint = {
+            "train": OPTIONS.get("fingerprint", "same"),
+            "val": OPTIONS.get("validation", "same"),
+        }
         self.model = ToyModel(coupled=OPTIONS.get("coupled", True)).to(device)
         self.evaluator = ToyEvaluator()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -104,7 +105,11 @@ class ClassificationTask(Task[ClassificationConfig]):
 
     def identity(self) -> dict[str, Any]:
         """Returns JSON values that identify the dataset to a resumed run."""
-        return {"class_names": self.class_names, "dataset": self._images.fingerprint()}
+        identity = {"class_names": self.class_names, "dataset": self._images.fingerprint()}
+        if self.cfg.model.mean_image is None:
+            return identity
+        mean = self.model.pixel_mean.cpu().numpy().tobytes()
+        return identity | {"mean_image": hashlib.sha256(mean).hexdigest()}
 
     def card(self, result: EvaluationResult | None) -> dict[str, str]:
         """Returns the metadata for exported weights, from which the classifier can be rebuilt."""

@@ -104,6 +104,16 @@ def test_other_images_are_not_resumed_on(images, tmp_path):
         train_classifier(tiny_classifier.config(other, tmp_path / "run"), resume=True)
 
 
+def test_a_mean_image_is_part_of_the_data_that_a_resumed_run_must_have(images, tmp_path):
+    plain = tiny_classifier.config(images, tmp_path)
+    cfg = tiny_classifier.config(images, tmp_path, model={"mean_image": "auto"})
+    own, again = (make_task(cfg).identity() for _ in range(2))
+    assert own == again and own == make_task(plain).identity() | {"mean_image": own["mean_image"]}
+    task = make_task(cfg)
+    task.model.pixel_mean[0, 0, 0] += 1
+    assert task.identity()["mean_image"] != own["mean_image"]
+
+
 def test_a_mean_image_is_exported_and_its_colour_is_in_the_card(images, tmp_path):
     cfg = tiny_classifier.config(images, tmp_path / "run", model={"mean_image": "auto"})
     task = make_task(cfg)
