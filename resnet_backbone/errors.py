@@ -47,3 +47,18 @@ class Interrupted(ResnetBackboneError):
     """The run was stopped by SIGINT or SIGTERM; its state is saved and --resume continues it."""
 
     exit_code = 75
+
+
+class RankError(ResnetBackboneError):
+    """Another rank has failed or is gone, so that this one cannot continue.
+
+    Args:
+        message: What is known of the other rank.
+        exit_code: That of the other rank, if it is known.
+    """
+
+    exit_code = 69
+
+    def __init__(self, message: str, exit_code: int = exit_code) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

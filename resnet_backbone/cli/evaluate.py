@@ -25,7 +25,8 @@ examples:
 Several files of classifiers are judged as an ensemble.
 Several GPUs: torchrun --nproc-per-node=8 {evaluate_on_ranks} ...
 
-exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 75 interrupted, nothing written
+exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 69 another rank is gone;
+75 interrupted, nothing written
 """
 
 
@@ -52,8 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         overrides.append(f"evaluation.testing={arguments.testing}")
     cfg = load_any_config(arguments.config, overrides)
     logging.setup(rank=distributed.rank())
-    distributed.init_from_env(pick_device(cfg.device))
-    try:
+    with distributed.joined(pick_device(cfg.device)):
         output = arguments.output or Path(cfg.output) / "evaluation"
         if cfg.task == "classification":
             result = evaluate_classifier_files(cfg, weights, output)
@@ -63,8 +63,6 @@ def main(argv: list[str] | None = None) -> None:
             left = f"{output / RESULTS}, pictures: {output / PICTURES}"
         if distributed.is_main():
             print(f"\n{result}\n\nresults: {left}")
-    finally:
-        distributed.shutdown()
 
 
 def _apart(values: list[str]) -> tuple[list[Path], list[str]]:

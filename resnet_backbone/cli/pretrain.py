@@ -19,8 +19,8 @@ The backbone, with its card, is then in <output>/backbone.safetensors:
   {train} --config coco_frcnn_r101.yaml \\
       model.weights=output/imagenet_r101/backbone.safetensors
 
-exit codes: 0 done, 2 settings or weights, 3 data, 4 storage, 5 the loss is not finite, 70 a bug,
-75 stopped by a signal and saved: start again with --resume
+exit codes: 0 done, 2 settings or weights, 3 data, 4 storage, 5 the loss is not finite, 69
+another rank is gone, 70 a bug, 75 stopped by a signal and saved: start again with --resume
 """
 
 

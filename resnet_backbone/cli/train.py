@@ -21,8 +21,8 @@ EXAMPLES = """examples:
   {train} --config ../d2/configs/COCO-Detection/faster_rcnn_R_50_C4_1x.yaml
   torchrun --nproc-per-node=2 {train_on_ranks} --config coco_mrcnn_r50.yaml --resume
 
-exit codes: 0 done, 2 settings or weights, 3 data, 4 storage, 5 the loss is not finite, 70 a bug,
-75 stopped by a signal and saved: start again with --resume
+exit codes: 0 done, 2 settings or weights, 3 data, 4 storage, 5 the loss is not finite, 69
+another rank is gone, 70 a bug, 75 stopped by a signal and saved: start again with --resume
 """
 
 

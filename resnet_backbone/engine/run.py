@@ -95,7 +95,7 @@ class Run:
         generators, rank = about["generators"], distributed.rank()
         if len(generators) != distributed.world_size():
             logger.warning(
-                "ranks: %d before, %d from now on; batch statistics and random numbers will be different",
+                "ranks: %d before, %d from now on; batch statistics and random numbers change",
                 *(len(generators), distributed.world_size()),
             )
         if rank < len(generators):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from resnet_backbone.config.run_schema import RunConfig
-from resnet_backbone.engine import run_folder
+from resnet_backbone.engine import attempts, run_folder
 from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
@@ -35,7 +35,8 @@ def train(
         task_type: `DetectionTask`, `ClassificationTask`, or a task of your own.
         cfg: The task's configuration, not yet scaled to the batch size.
         resume: Continue the run in the output folder; start it if there is none.
-        overwrite: Discard the run in the output folder.
+        overwrite: Discard the run in the output folder. Processes that torchrun restarts continue
+            the run that their job has begun, whatever the flags.
 
     Returns:
         The output folder with config.yaml, log.txt, metrics.jsonl, tensorboard/, checkpoints/,
@@ -48,6 +49,7 @@ def train(
         StorageError: the folder cannot be written, or holds another run.
         DivergedError: a loss or a gradient is not finite.
         Interrupted: SIGINT or SIGTERM was received; the state is saved.
+        RankError: another rank has failed or is gone.
     """
     device = pick_device(cfg.device)
     check_device(cfg, device)
@@ -56,29 +58,30 @@ def train(
     output = Path(cfg.output)
     import_modules(cfg.imports)
     settled = task_type.settle(cfg)
-    distributed.init_from_env(device)
-    try:
-        with ExitStack() as stack:
-            stop = stack.enter_context(stop_flag())
-            distributed.on_main(
-                lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
-            )
-            # An earlier run and its log are kept until nothing can prevent this run from starting.
-            log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
-            for warning in settled.warnings:
-                logger.warning(warning)
-            run = begin_run(task_type, settled, output, device, resume=resume)
-            del settled  # frees the initial weights, which the model has copied
-            if not resume:
-                distributed.on_main(lambda: run_folder.discard(output))
-            stack.enter_context(run)
-            try:
-                _loop(run, stop)
-            except Interrupted as interrupted:
-                raise Interrupted(f"{interrupted}; {run.how_to_continue()}") from interrupted
-            finish(run)
-    finally:
-        distributed.shutdown()
+    with distributed.joined(device), ExitStack() as stack:
+        stop = stack.enter_context(stop_flag())
+        restarted = distributed.on_main(lambda: attempts.is_restart(output))
+        resume, overwrite = resume or restarted, overwrite and not restarted
+        distributed.on_main(
+            lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
+        )
+        # An earlier run and its log are kept until nothing can prevent this run from starting.
+        log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
+        for warning in settled.warnings:
+            logger.warning(warning)
+        if restarted:
+            logger.info("restarted by torchrun: continuing the run that this job has begun")
+        run = begin_run(task_type, settled, output, device, resume=resume)
+        del settled  # frees the initial weights, which the model has copied
+        if not resume:
+            distributed.on_main(lambda: run_folder.discard(output))
+        distributed.on_main(lambda: attempts.mark_as_begun(output))
+        stack.enter_context(run)
+        try:
+            _loop(run, stop)
+        except Interrupted as interrupted:
+            raise Interrupted(f"{interrupted}; {run.how_to_continue()}") from interrupted
+        finish(run)
     return output
 
 

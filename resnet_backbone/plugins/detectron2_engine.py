@@ -24,7 +24,7 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
 from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.settle import recipe_warnings, settle_detector
-from resnet_backbone.engine import run_folder
+from resnet_backbone.engine import attempts, run_folder
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.engine.train import check_device
 from resnet_backbone.errors import ConfigError, DataError, DivergedError
@@ -111,23 +111,20 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
     refuse_what_is_not_there(cfg)
     if not is_foreign(cfg.model.backbone.name):
         get_variant(cfg.model.backbone.name)
-    distributed.init_from_env(device)
-    try:
-        with ExitStack() as stack:
-            _join_detectron2(device.type)
-            distributed.on_main(
-                lambda: _open_folder(stack, output, resume=resume, overwrite=overwrite)
-            )
-            for warning in recipe_warnings(cfg):
-                logger.warning(warning)
-            logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
-            cfg = scale_to_batch(cfg, distributed.world_size())
-            node = _prepare(cfg, device.type)
-            if overwrite:  # only now, when nothing can prevent this run from starting
-                distributed.on_main(lambda: detectron2_folder.discard_any_run(output))
-            _train(cfg, node, resume=resume)
-    finally:
-        distributed.shutdown()
+    with distributed.joined(device), ExitStack() as stack:
+        _join_detectron2(device.type)
+        restarted = distributed.on_main(lambda: attempts.is_restart(output))
+        resume, overwrite = resume or restarted, overwrite and not restarted
+        distributed.on_main(lambda: _open_folder(stack, output, resume=resume, overwrite=overwrite))
+        for warning in recipe_warnings(cfg):
+            logger.warning(warning)
+        logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
+        cfg = scale_to_batch(cfg, distributed.world_size())
+        node = _prepare(cfg, device.type)
+        if overwrite:  # only now, when nothing can prevent this run from starting
+            distributed.on_main(lambda: detectron2_folder.discard_any_run(output))
+        distributed.on_main(lambda: attempts.mark_as_begun(output))
+        _train(cfg, node, resume=resume)
     logger.info("weights and results are in %s", output)
     return output
 

@@ -7,7 +7,8 @@ ranks, so the network between them must be trusted.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from resnet_backbone.errors import ConfigError, ResnetBackboneError, StorageError
+from resnet_backbone.errors import ConfigError, RankError, ResnetBackboneError, StorageError
+from resnet_backbone.utils.failures import Failures, is_about_ranks
 
 T = TypeVar("T")
 
@@ -24,17 +26,38 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)
 
 
-def init_from_env(device: torch.device) -> None:
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
     """Joins the process group that torchrun describes in the environment, if there is one.
+
+    A rank that fails inside the block tells the others why, so that they end with the same exit
+    code instead of a traceback about a connection.
 
     Args:
         device: The device of this rank; NCCL handles CUDA tensors, Gloo handles CPU tensors.
 
     Raises:
         ConfigError: WORLD_SIZE is more than one, but the rendezvous is not described.
+        RankError: another rank has failed, is gone, or did not come to the rendezvous.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        yield
         return
+    failures = Failures(_join(device), dist.get_rank(), dist.get_world_size())
+    try:
+        yield
+    except BaseException as error:
+        reason = failures.explain(error)
+        if reason is not None:
+            raise reason from None
+        failures.tell(error)
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _join(device: torch.device) -> dist.Store:
+    """Joins the process group, and returns the store that its ranks share."""
     missing = [key for key in ("RANK", "MASTER_ADDR", "MASTER_PORT") if key not in os.environ]
     if missing:
         raise ConfigError(
@@ -45,13 +68,22 @@ def init_from_env(device: torch.device) -> None:
         torch.cuda.set_device(device)
     # Gloo in addition to NCCL avoids sending the host's objects and flags through the GPU.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT)
-
-
-def shutdown() -> None:
-    """Leaves the process group, if there is one."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    try:
+        store, rank, world_size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        # torchrun's store outlives restarts, and with it the addresses of ranks that are gone.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"resnet_backbone/attempt_{attempt}", store)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=TIMEOUT
+        )
+    except RuntimeError as error:
+        if not is_about_ranks(error):
+            raise
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RankError(
+            f"the {os.environ['WORLD_SIZE']} ranks did not meet at {place}: {error}"
+        ) from error
+    return store
 
 
 def rank() -> int:

@@ -80,3 +80,21 @@ def test_a_batch_that_ranks_cannot_share_is_refused_on_both(server, tmp_path):
     job = {"sections": {"solver": {"batch_size": 3}}}
     assert server.run_ranks(tmp_path, [job, job]) == [2, 2]
     assert "expected a multiple of 2" in server.stderr
+
+
+@pytest.mark.parametrize(("how", "code", "told"), [("data", 3, "image 7"), ("bug", 70, "KeyError")])
+def test_all_ranks_end_with_the_code_of_the_one_that_failed(server, tmp_path, how, code, told):
+    job = {"options": FREE | {"fail_at": 5, "how": how, "on_rank": 1}}
+    assert server.run_ranks(tmp_path, [job, job]) == [code, code]
+    assert "error: rank 1 failed: " in server.stderr
+    assert server.stderr.count(told) >= 2
+    assert server.stderr.count("Traceback") == (how == "bug")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_is_killed_is_named(server, tmp_path, rank):
+    job = {"options": FREE | {"fail_at": 5, "how": "killed", "on_rank": rank}}
+    codes = server.run_ranks(tmp_path, [job, job])
+    assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 69
+    assert f"error: rank {rank} is gone; " in server.stderr
+    assert "start again with --resume" in server.stderr and "Traceback" not in server.stderr

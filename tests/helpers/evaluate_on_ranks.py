@@ -31,18 +31,17 @@ def evaluate_share(rank, port, folder, queue):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    distributed.init_from_env(CPU)
-    polls = []
-    # 7 images make shares of 5 and 3: the first rank's last image is also the second's, as where
-    # padding evens shares.
-    share = [*IMAGE_IDS[rank::2], *IMAGE_IDS[1:2]][: 5 - 2 * rank]
-    result = evaluate(
-        Seer(),
-        batches(share),
-        coco_evaluator(folder / str(rank)),
-        CPU,
-        with_loss=True,
-        should_stop=lambda: polls.append(1) or False,
-    )
-    queue.put((rank, result.to_json(), len(polls)))
-    distributed.shutdown()
+    with distributed.joined(CPU):
+        polls = []
+        # 7 images make shares of 5 and 3: the first rank's last image is also the second's, as
+        # where padding evens shares.
+        share = [*IMAGE_IDS[rank::2], *IMAGE_IDS[1:2]][: 5 - 2 * rank]
+        result = evaluate(
+            Seer(),
+            batches(share),
+            coco_evaluator(folder / str(rank)),
+            CPU,
+            with_loss=True,
+            should_stop=lambda: polls.append(1) or False,
+        )
+        queue.put((rank, result.to_json(), len(polls)))

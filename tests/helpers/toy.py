@@ -2,7 +2,7 @@
 
 `python toy.py` serves: it reads JSON lines that describe runs (see `one_run`), answers each with
 the process id of a fork that does it, and {"wait": id} with its exit code, negative for a signal.
-So torch is imported once.
+So torch is imported once. `python toy.py JOB` does one run.
 """
 
 import json
@@ -24,6 +24,7 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import state as state_module
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.train import train
+from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, Detections, Targets
 from resnet_backbone.tasks.detection.evaluate import evaluate
 from resnet_backbone.tasks.detection.task import DetectionTask
@@ -134,6 +135,15 @@ class ToyLoader:
             yield batch_of([key])
 
 
+def fail(how: str) -> None:
+    """Fails as a user's data may, as a bug, or as a process that is killed."""
+    if OPTIONS.get("attempt", "0") != os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"):
+        return
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise DataError("image 7: cannot be read") if how == "data" else KeyError("a bug")
+
+
 class ToyTask(DetectionTask):
     score = "bbox/AP"
     category_ids = (1, 5)
@@ -154,6 +164,8 @@ class ToyTask(DetectionTask):
             step += 1
             if step == OPTIONS.get("signal_at"):
                 os.kill(os.getpid(), OPTIONS.get("signal", signal.SIGTERM))
+            if step == OPTIONS.get("fail_at") and distributed.rank() == OPTIONS.get("on_rank", 0):
+                fail(OPTIONS["how"])
             if "seconds_per_step" in OPTIONS:
                 time.sleep(OPTIONS["seconds_per_step"])
             first = 1000 * self.cfg.seed + step * solver.batch_size
@@ -256,8 +268,8 @@ def one_run(job: dict) -> int:
     task = DetectionTask if job.get("real") else ToyTask
     with toy_task(**job.get("options", {})):
         cfg = config(job["output"], **job.get("sections", {}))
-        resume = job.get("resume", False)
-        return exit_code(lambda _: train(task, cfg, resume=resume) and None)
+        flags = {name: job.get(name, False) for name in ("resume", "overwrite")}
+        return exit_code(lambda _: train(task, cfg, **flags) and None)
 
 
 def serve() -> None:
@@ -278,4 +290,6 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(one_run(json.loads(sys.argv[1])))
     serve()

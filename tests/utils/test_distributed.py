@@ -6,15 +6,14 @@ from resnet_backbone.utils import distributed
 
 
 def test_a_lone_process_is_a_group_of_one():
-    distributed.init_from_env(torch.device("cpu"))
-    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    tensor = torch.tensor([1.0, 2.0])
-    assert distributed.all_reduce_sum(tensor) is tensor
-    assert tensor.tolist() == [1.0, 2.0]
-    assert distributed.all_gather_object("x") == ["x"]
-    assert distributed.broadcast_object({"a": 1}) == {"a": 1}
-    distributed.broadcast_tensor(tensor)
-    distributed.shutdown()
+    with distributed.joined(torch.device("cpu")):
+        assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+        tensor = torch.tensor([1.0, 2.0])
+        assert distributed.all_reduce_sum(tensor) is tensor
+        assert tensor.tolist() == [1.0, 2.0]
+        assert distributed.all_gather_object("x") == ["x"]
+        assert distributed.broadcast_object({"a": 1}) == {"a": 1}
+        distributed.broadcast_tensor(tensor)
 
 
 def test_the_rank_is_known_before_the_group_is_joined(monkeypatch):
@@ -28,8 +27,9 @@ def test_an_incomplete_environment_is_explained(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match="RANK, MASTER_ADDR, MASTER_PORT is not set.*torchrun"):
-        distributed.init_from_env(torch.device("cpu"))
+    missing = "RANK, MASTER_ADDR, MASTER_PORT is not set.*torchrun"
+    with pytest.raises(ConfigError, match=missing), distributed.joined(torch.device("cpu")):
+        pass
 
 
 def test_on_main_returns_or_raises_what_the_action_does():
