@@ -269,6 +269,11 @@ class ClassificationConfig(RunConfig):
                 f"model.mean_image is auto, which needs images in memory, but data.format is "
                 f"{data.format}; compute a file with tools/compute_mean.py and name it here"
             )
+        if self.solver.epochs is not None and data.progressive:
+            raise ValueError(
+                "solver.epochs is set, but data.progressive is in steps; set solver.max_iter, or "
+                "data.progressive=[]"
+            )
         if self.evaluation.testing != "single" and data.in_memory:
             raise ValueError(
                 f"evaluation.testing {self.evaluation.testing} resizes the images, but data.format "

@@ -28,6 +28,7 @@ from resnet_backbone.utils.shipped import shipped_folder
 
 MAX_BASES = 10
 COMMAND_LINE = "command line"
+_TWO_LENGTHS = "solver.max_iter and solver.epochs: both are set; set one of the two"
 
 _File: TypeAlias = tuple[Path, dict[str, Any], dict[Keys, int]]
 
@@ -158,7 +159,33 @@ class _Draft:
 
     def merge(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
         """Merges `layer` over the layers so far; `origin` maps a key to where it was written."""
+        self._settle_length(layer, origin)
         self._merge(self.tree, layer, (), origin)
+
+    def _settle_length(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
+        """Lets `solver.max_iter` replace the epochs of earlier layers, and the other way round.
+
+        The length that the schedule was written for stays known, see `solver.reference_max_iter`.
+        """
+        new, old = layer.get("solver"), self.tree["solver"]
+        if not isinstance(new, dict) or not isinstance(old, dict):
+            return
+        given = {key for key in ("max_iter", "epochs") if new.get(key) is not None}
+        if not given:
+            return
+        on_command_line = origin(("solver",)) == COMMAND_LINE
+        if on_command_line:  # where each argument is a layer
+            before = {key for key in ("max_iter", "epochs") if old.get(key) is not None}
+            given |= {key for key in before if self.origins.get(("solver", key)) == COMMAND_LINE}
+        if len(given) > 1:
+            self.problems.append(_TWO_LENGTHS)
+            return
+        planned = old.get("reference_max_iter") or old.get("max_iter")
+        if given == {"epochs"}:
+            self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": planned}
+        else:
+            reference = planned if on_command_line else None
+            self.tree["solver"] = old | {"epochs": None, "reference_max_iter": reference}
 
     def _merge(
         self,

@@ -83,6 +83,16 @@ class SolverConfig(Section):
         True, description="scale lr, max_iter, milestones, warmup_iters linearly to the batch size"
     )
     max_iter: Positive = Field(90_000, description="number of training steps")
+    epochs: PositiveFloat | None = Field(
+        None,
+        description="instead of max_iter: passes over the training images; milestones and warm-up "
+        "are shortened or extended accordingly",
+    )
+    reference_max_iter: Positive | None = Field(
+        None,
+        description="number of steps for which milestones, warmup_iters and data.progressive are "
+        "given; None: max_iter; set by itself where max_iter is set on the command line",
+    )
     milestones: tuple[NonNegative, ...] = Field(
         (60_000, 80_000), description="multistep: steps at which lr is multiplied by gamma"
     )

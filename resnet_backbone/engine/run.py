@@ -21,7 +21,7 @@ from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.resumption import check_same_config, check_same_data
-from resnet_backbone.engine.schedule import scale_to_batch
+from resnet_backbone.engine.schedule import scale_to_batch, settle_epochs
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
@@ -249,14 +249,22 @@ def begin_run(
     cfg = scale_to_batch(settled.cfg, distributed.world_size())
     checkpoints = Checkpoints(output, cfg.checkpoint.keep)
     found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
-    if found is not None:
-        saved = read_state_record(found.files)["about"]["config"]
-        check_same_config(saved, cfg, found.folder)
+    if found is not None and cfg.solver.epochs is None:
+        _check_settings(found, cfg)
     seed.seed_everything(cfg.seed)
-    run = Run(task_type(cfg, device, settled.weights), cfg, output, device)
+    task = task_type(cfg, device, settled.weights)
+    if cfg.solver.epochs is not None:  # the number of steps is known only now
+        cfg = task.cfg = settle_epochs(cfg, task.training_images)
+        if found is not None:
+            _check_settings(found, cfg)
+    run = Run(task, cfg, output, device)
     if found is not None:
         run.restore(found)
     return run
+
+
+def _check_settings(found: Found, cfg: RunConfig) -> None:
+    check_same_config(read_state_record(found.files)["about"]["config"], cfg, found.folder)
 
 
 def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:

@@ -11,6 +11,7 @@ from resnet_backbone.config.run_schema import RunConfig, SolverConfig
 from resnet_backbone.config.strict_yaml import read_text
 from resnet_backbone.engine.plateau import drops
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils import distributed
 
 IMAGES_PER_RANK = 2  # as detectron2: 16 images on 8 GPUs
 
@@ -62,23 +63,143 @@ def scale_to_batch(cfg: C, world_size: int) -> C:
 
     The linear scaling rule (Goyal et al. 2017, section 2.1): for a k times larger batch, the
     learning rate is multiplied and the numbers of steps are divided by k. Keys given on the command
-    line are not scaled. The result has `scale: false`, so that scaling it again changes nothing.
+    line are not scaled; if `solver.max_iter` is among them, the schedule is fitted to it. The
+    result has `scale: false`, so that scaling it again changes nothing.
 
     Raises:
         ConfigError: the batch cannot be divided evenly among ranks and micro-batches.
     """
     batch_size = _batch_size(cfg.solver, world_size)
     factor = batch_size / cfg.solver.reference_batch_size
+    explicit = _explicit_keys(cfg.overrides)
     tree: dict[str, Any] = cfg.model_dump()
     tree["solver"] |= {"batch_size": batch_size, "scale": False}
-    if cfg.solver.scale and factor != 1.0:
-        explicit = _explicit_keys(cfg.overrides)
-        for section, key in _SCALED:
+    if cfg.solver.epochs is not None:  # `settle_epochs` fits the schedule
+        planned = cfg.solver.reference_max_iter or cfg.solver.max_iter
+        tree["solver"] |= {"max_iter": planned, "reference_max_iter": None}
+    if cfg.solver.scale:
+        tree["solver"]["reference_batch_size"] = batch_size
+        for section, key in _SCALED if factor != 1.0 else ():
             if key in tree[section]:
                 _scale(tree[section], f"{section}.{key}", key, factor, explicit)
-    return type(cfg).model_validate(tree)
+        if tree["solver"]["reference_max_iter"] is not None:
+            _fit(tree, tree["solver"]["reference_max_iter"] / factor, explicit)
+    elif factor != 1.0 and "solver.batch_size" in explicit and "solver.lr" not in explicit:
+        logger.warning(
+            "solver.scale is false: solver.lr and the numbers of steps are those for batches of "
+            "%d images, but the batches have %d",
+            *(cfg.solver.reference_batch_size, batch_size),
+        )
+    tree["solver"]["reference_max_iter"] = None
+    scaled = type(cfg).model_validate(tree)
+    if scaled.solver.epochs is None:
+        _warn_of_misfits(scaled)
+    return scaled
 
 
+def settle_epochs(cfg: C, images: int) -> C:
+    """Returns the configuration with the number of steps that `solver.epochs` makes.
+
+    Args:
+        cfg: The configuration, scaled to the batch size.
+        images: The number of training images.
+    """
+    solver = cfg.solver
+    if solver.epochs is None or solver.batch_size is None:
+        return cfg
+    steps = max(1, math.ceil(solver.epochs * images / solver.batch_size))
+    tree: dict[str, Any] = cfg.model_dump()
+    tree["solver"] |= {"max_iter": steps, "epochs": None}
+    logger.info(
+        "solver.epochs: %g of %d images are %d steps of %d images",
+        *(solver.epochs, images, steps, solver.batch_size),
+    )
+    _fit(tree, solver.max_iter, _explicit_keys(cfg.overrides))
+    settled = type(cfg).model_validate(tree)
+    _warn_of_misfits(settled)
+    return settled
+
+
+def misfits(cfg: RunConfig) -> list[str]:
+    """Returns what of the schedule does not fit the length of the run, a sentence each."""
+    solver, steps = cfg.solver, cfg.solver.max_iter
+    found = []
+    warmup = 0 if solver.warmup_until_error is not None else solver.warmup_iters
+    if warmup >= steps:
+        found.append(
+            f"solver.warmup_iters is {warmup}, but the run has {steps} steps: the learning rate "
+            "never reaches solver.lr"
+        )
+    if solver.schedule == "multistep":
+        found += _misfits_of_milestones(solver, warmup)
+    period = cfg.evaluation.period or steps
+    evaluations = math.ceil(steps / period)
+    if solver.schedule == "plateau" and evaluations <= solver.plateau_patience:
+        found.append(
+            f"solver.schedule is plateau, but there are no more evaluations than {evaluations} "
+            f"(evaluation.period) and solver.plateau_patience is {solver.plateau_patience}: the "
+            "learning rate never drops"
+        )
+    if cfg.evaluation.patience is not None and evaluations <= cfg.evaluation.patience:
+        found.append(
+            f"evaluation.patience is {cfg.evaluation.patience}, but there are no more evaluations "
+            f"than {evaluations} (evaluation.period): the run does not stop early"
+        )
+    for key, value in (("evaluation", period), ("checkpoint", cfg.checkpoint.period)):
+        if value > steps:
+            what = "evaluated" if key == "evaluation" else "saved"
+            found.append(
+                f"{key}.period is {value}, but the run has {steps} steps: it is {what} only at "
+                "its end"
+            )
+    return found
+
+
+def _misfits_of_milestones(solver: SolverConfig, warmup: int) -> list[str]:
+    found = []
+    late = [step for step in solver.milestones if step >= solver.max_iter]
+    if late:
+        found.append(
+            f"solver.milestones: the run has {solver.max_iter} steps and does not reach "
+            f"{', '.join(map(str, late))}: the learning rate does not drop there"
+        )
+    early = [step for step in solver.milestones if step < min(warmup, solver.max_iter)]
+    if early:
+        found.append(
+            f"solver.milestones: {early[0]} is before the warm-up of {warmup} steps "
+            "(solver.warmup_iters) ends: the learning rate never reaches solver.lr"
+        )
+    return found
+
+
+def _warn_of_misfits(cfg: RunConfig) -> None:
+    for sentence in misfits(cfg) if distributed.is_main() else ():
+        logger.warning("%s", sentence)
+
+
+def _fit(tree: dict[str, Any], planned: float, explicit: frozenset[str]) -> None:
+    """Fits a schedule that was planned for a number of steps to `solver.max_iter`, in place.
+
+    Milestones and growing images keep their place in the run. A warm-up is only shortened. Periods
+    stay as they are: an evaluation takes as long in a short run as in a long one.
+    """
+    ratio = tree["solver"]["max_iter"] / planned
+    for section, key in _FITTED:
+        unused = key == "milestones" and tree["solver"]["schedule"] != "multistep"
+        if key not in tree[section] or f"{section}.{key}" in explicit or unused:
+            continue
+        before = tree[section][key]
+        part = min(1.0, ratio) if key == "warmup_iters" else ratio
+        tree[section][key] = _rescaled(before, 1.0 / part)
+        if tree[section][key] != before:
+            logger.info(
+                "%s.%s: %s -> %s (a run of %d steps instead of %d)",
+                *(section, key, before, tree[section][key]),
+                *(tree["solver"]["max_iter"], round(planned)),
+            )
+
+
+_FITTED = (("solver", "milestones"), ("solver", "warmup_iters"), ("data", "progressive"))
 _SCALED = (
     ("solver", "lr"),
     ("solver", "max_iter"),
@@ -110,17 +231,19 @@ def _scale(
     if path in explicit:
         logger.info("%s: %s, not scaled, because it is given on the command line", path, before)
         return
-    if key == "lr":
-        section[key] = before * factor
-    elif key == "milestones":
-        section[key] = _ascending(_steps(step, factor) for step in before)
-    elif key == "progressive":
-        steps = _ascending(_steps(step, factor) for step, _ in before)
-        section[key] = tuple(zip(steps, (size for _, size in before), strict=True))
-    else:
-        section[key] = _steps(before, factor)
+    section[key] = before * factor if key == "lr" else _rescaled(before, factor)
     if section[key] != before:
         logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)
+
+
+def _rescaled(value: Any, factor: float) -> Any:  # noqa: ANN401
+    """Divides a number of steps, milestones, or pairs of a step and a size by `factor`."""
+    if isinstance(value, int):
+        return _steps(value, factor)
+    if value and isinstance(value[0], tuple):
+        steps = _ascending(_steps(step, factor) for step, _ in value)
+        return tuple(zip(steps, (size for _, size in value), strict=True))
+    return _ascending(_steps(step, factor) for step in value)
 
 
 def _steps(count: int, factor: float) -> int:

@@ -46,12 +46,14 @@ class Task(ABC, Generic[C]):
         weights: The initial weights that `settle` has read.
 
     Attributes:
+        cfg: The configuration; replaced once when `solver.epochs` has become a number of steps.
         model: The model, on its device.
         class_names: The name of each class.
         score: The metric that decides which weights are best.
         lower_is_better: Whether lower values of that metric are better.
     """
 
+    cfg: C
     model: nn.Module
     class_names: tuple[str, ...]
     score: str
@@ -64,6 +66,11 @@ class Task(ABC, Generic[C]):
 
     @abstractmethod
     def __init__(self, cfg: C, device: torch.device, weights: Any = None) -> None: ...  # noqa: ANN401
+
+    @property
+    @abstractmethod
+    def training_images(self) -> int:
+        """The number of training images, that is, of one epoch."""
 
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:

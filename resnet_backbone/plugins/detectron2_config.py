@@ -14,6 +14,7 @@ PYRAMID = ["res2", "res3", "res4", "res5"]
 _SCHEDULES = {"multistep": "WarmupMultiStepLR", "cosine": "WarmupCosineLR"}
 # Features that detectron2's trainer lacks, with the values that do not need them.
 _NOT_THERE: dict[str, tuple[Any, ...]] = {
+    "solver.epochs": (None,),
     "data.exif": ("auto", "apply"),  # it applies the orientation, then checks the annotated size
     "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own limit is similar
     "data.on_bad_sample": ("error",),

@@ -11,7 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refused_configs import errors_of, paths_of
 
-from resnet_backbone.config.load import dump_config, find_config, list_configs, load_config
+from resnet_backbone.config.load import (
+    dump_config,
+    find_config,
+    list_configs,
+    load_any_config,
+    load_config,
+)
 from resnet_backbone.config.schema import Config
 from resnet_backbone.errors import ConfigError
 
@@ -114,6 +120,41 @@ def test_the_result_is_frozen():
         config.seed = 1
     with pytest.raises(ValueError, match="frozen"):
         config.solver.lr = 1.0
+
+
+# --- the length of a run ---
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        ("", ["solver.max_iter=500"], (500, None, 90_000)),
+        ("", ["solver.max_iter=500", "solver.max_iter=600"], (600, None, 90_000)),
+        ("solver: {max_iter: 500}", [], (500, None, None)),
+        ("solver: {max_iter: 500}", ["solver.max_iter=9"], (9, None, 500)),
+        ("solver: {epochs: 12}", [], (90_000, 12.0, 90_000)),
+        ("_base_: cifar10_r20.yaml\nsolver: {epochs: 12}", [], (64_000, 12.0, 64_000)),
+        ("solver: {epochs: 12}", ["solver.max_iter=500"], (500, None, 90_000)),
+        ("solver: {max_iter: 500}", ["solver={epochs: 3}"], (500, 3.0, 500)),
+        ("solver: {epochs: 12}", ["solver.epochs="], (90_000, None, 90_000)),
+    ],
+)
+def test_steps_replace_epochs_and_epochs_replace_steps(tmp_path, text, overrides, expected):
+    solver = load_any_config(write(tmp_path / "a.yaml", text), overrides).solver
+    assert (solver.max_iter, solver.epochs, solver.reference_max_iter) == expected
+
+
+def test_steps_and_epochs_together_are_refused(tmp_path):
+    both = "solver: {epochs: 12, max_iter: 500}"
+    expected = ["solver.max_iter and solver.epochs: both are set; set one of the two"]
+    assert errors_of(write(tmp_path / "a.yaml", both)) == expected
+    assert errors_of("quickstart", ["solver.epochs=12", "solver.max_iter=9"]) == expected
+    assert errors_of("quickstart", ["solver.max_iter=9", "solver.epochs=12"]) == expected
+
+
+def test_epochs_do_not_go_with_steps_at_which_images_grow():
+    with pytest.raises(ConfigError, match="solver.epochs is set, but data.progressive is in steps"):
+        load_any_config("imagenet_r50_fast", ["solver.epochs=3"])
 
 
 # --- bases ---

@@ -1,11 +1,18 @@
 import logging
 import math
+import re
 
 import pytest
 
 from resnet_backbone.config.classification_schema import ClassificationConfig
+from resnet_backbone.config.load import load_any_config
 from resnet_backbone.config.schema import Config, SolverConfig
-from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
+from resnet_backbone.engine.schedule import (
+    learning_rate,
+    misfits,
+    scale_to_batch,
+    settle_epochs,
+)
 from resnet_backbone.errors import ConfigError
 
 
@@ -146,3 +153,116 @@ def test_steps_at_which_images_grow_stay_apart():
     data = {"progressive": [(0, 128), (10, 160), (12, 192)]}
     cfg = ClassificationConfig.model_validate({"data": data, "solver": {"batch_size": 256_000}})
     assert scale_to_batch(cfg, world_size=1).data.progressive == ((0, 128), (1, 160), (2, 192))
+
+
+# --- the length of a run ---
+
+
+def lengths(cfg):
+    solver = cfg.solver
+    return solver.max_iter, solver.milestones, solver.warmup_iters
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "expected"),
+    [
+        # 90,000 steps with drops at 2/3 and 8/9; 1000 / 90 steps of warm-up.
+        ("coco_frcnn_r50", [], (1000, (667, 889), 11)),
+        ("coco_frcnn_r50", ["solver.batch_size=32"], (1000, (667, 889), 11)),
+        ("coco_frcnn_r50", ["solver.warmup_iters=100"], (1000, (667, 889), 100)),
+        ("coco_frcnn_r50", ["solver.milestones=[900]"], (1000, (900,), 11)),
+        # The warm-up of detectron2's 3x schedule is as long as that of 1x.
+        ("coco_frcnn_r50_3x", [], (1000, (778, 926), 4)),
+        ("cifar10_r20", [], (1000, (500, 750), 0)),
+    ],
+)
+def test_a_schedule_is_fitted_to_the_length_on_the_command_line(name, overrides, expected):
+    cfg = scale_to_batch(load_any_config(name, ["solver.max_iter=1000", *overrides]), 1)
+    assert lengths(cfg) == expected
+    rates = [learning_rate(cfg.solver, step) for step in range(1000)]
+    assert max(rates) == cfg.solver.lr and min(rates[100:]) < 0.2 * cfg.solver.lr
+
+
+def test_a_longer_run_drops_later_and_warms_up_no_longer():
+    cfg = load_any_config("coco_frcnn_r50", ["solver.max_iter=180000", "solver.batch_size=16"])
+    assert lengths(scale_to_batch(cfg, 1)) == (180_000, (120_000, 160_000), 1000)
+
+
+def test_growing_images_are_fitted_too():
+    cfg = load_any_config("imagenet_r50_fast", ["solver.max_iter=100"])
+    steps = [step for step, _ in cfg.data.progressive]
+    fitted = scale_to_batch(cfg, 1)
+    assert [step for step, _ in fitted.data.progressive] == [
+        round(step * 100 / cfg.solver.reference_max_iter) for step in steps
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "images", "expected"),
+    [
+        # 12 epochs of COCO are 703,596 pairs; detectron2's 1x is 720,000.
+        ("coco_frcnn_r50", ["solver.epochs=12"], 117_266, (703_596, (469_064, 625_419), 7818)),
+        ("coco_frcnn_r50", ["solver.epochs=12"], 500, (3000, (2000, 2667), 33)),
+        ("coco_frcnn_r50", ["solver.epochs=0.5", "solver.batch_size=16"], 33, (2, (1, 2), 1)),
+        ("cifar10_r20", ["solver.epochs=10"], 50_000, (3907, (1954, 2930), 0)),
+        ("quickstart", ["solver.epochs=10"], 401, (502, (60_000, 80_000), 38)),  # not scaled
+    ],
+)
+def test_epochs_are_passes_over_the_images(name, overrides, images, expected, caplog):
+    caplog.set_level(logging.INFO)
+    waiting = scale_to_batch(load_any_config(name, overrides), 1)
+    cfg = settle_epochs(waiting, images)
+    assert lengths(cfg) == expected
+    assert cfg.solver.epochs is None and cfg.solver.reference_max_iter is None
+    assert f"of {images} images are {expected[0]} steps" in caplog.text
+    assert scale_to_batch(cfg, 1) == settle_epochs(cfg, images) == cfg
+
+
+def fitting(**sections):
+    solver = {"max_iter": 100, "milestones": [60, 80], "warmup_iters": 10}
+    solver |= sections.pop("solver", {})
+    tree = {"solver": solver, "evaluation": {"period": 20}, "checkpoint": {"period": 20}}
+    return Config.model_validate(tree | sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"solver": {"warmup_iters": 100, "milestones": []}}, "warmup_iters is 100, but the run h"),
+        ({"solver": {"milestones": [60, 100, 120]}}, "does not reach 100, 120: the learning rate"),
+        ({"solver": {"milestones": [5, 80]}}, "5 is before the warm-up of 10 steps"),
+        ({"solver": {"schedule": "plateau"}}, "no more evaluations than 5 .*the learning rate ne"),
+        ({"evaluation": {"period": 20, "patience": 5}}, "no more evaluations than 5 .*stop early"),
+        ({"evaluation": {"period": 101}}, "evaluation.period is 101, but the run has 100 steps"),
+        ({"checkpoint": {"period": 101}}, "checkpoint.period is 101, but the run has 100 steps"),
+    ],
+)
+def test_what_does_not_fit_the_run_is_said(sections, sentence, caplog):
+    assert misfits(fitting()) == []
+    cfg = fitting(**sections)
+    (found,) = misfits(cfg)
+    assert re.search(sentence, found)
+    scale_to_batch(cfg, 8)
+    assert found in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        {"schedule": "cosine", "milestones": [500]},
+        {"warmup_iters": 0, "milestones": []},
+        {"warmup_iters": 500, "warmup_until_error": 0.8},
+        {"schedule": "plateau", "plateau_patience": 4},
+    ],
+)
+def test_what_has_no_effect_need_not_fit(solver):
+    assert misfits(fitting(solver=solver)) == []
+
+
+def test_another_batch_without_scaling_is_said(caplog):
+    scale_to_batch(load_any_config("quickstart", ["solver.batch_size=2"]), 1)
+    assert "those for batches of 8 images, but the batches have 2" in caplog.text
+    caplog.clear()
+    scale_to_batch(load_any_config("quickstart", ["solver.batch_size=2", "solver.lr=1e-3"]), 1)
+    scale_to_batch(load_any_config("coco_frcnn_r50", ["solver.batch_size=2"]), 1)
+    assert caplog.text == ""

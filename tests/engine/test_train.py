@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 import toy
 
+from resnet_backbone.config.load import load_config
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import (
     ConfigError,
@@ -345,6 +346,20 @@ def test_the_learning_rate_of_every_step_is_the_schedules(tmp_path):
     rates = {line["step"]: line["lr"] for line in metrics(tmp_path) if "lr" in line}
     assert rates[2] == pytest.approx(0.05 * (0.001 * (1 - 1 / 3) + 1 / 3))
     assert rates[4] == rates[12] == 0.05
+
+
+def test_a_run_of_epochs_has_as_many_steps_and_resumes(tmp_path):
+    """The toy's epoch is 100 images, which are 25 batches."""
+    epochs = {"solver": {"epochs": 0.5}}
+    with toy.toy_task(signal_at=5), pytest.raises(Interrupted):
+        train_toy(toy.config(tmp_path, **epochs))
+    with toy.toy_task():
+        train_toy(toy.config(tmp_path, **epochs), resume=True)
+        assert metrics(tmp_path)[-1]["step"] == 13
+        with pytest.raises(ConfigError, match="solver.warmup_iters: 3 in the checkpoint, 2 now"):
+            train_toy(toy.config(tmp_path, solver={"epochs": 0.3}), resume=True)
+    card = load_config(tmp_path / "config.yaml").solver
+    assert (card.max_iter, card.epochs) == (13, None)
 
 
 def test_settings_that_need_a_gpu_are_refused_without_one(tmp_path):

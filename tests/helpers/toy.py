@@ -158,6 +158,8 @@ class ToyTask(DetectionTask):
         self.model = ToyModel(coupled=OPTIONS.get("coupled", True)).to(device)
         self.evaluator = ToyEvaluator()
 
+    training_images = 100
+
     def training_batches(self, step: int) -> Iterator[Batch]:
         solver = self.cfg.solver
         while True:

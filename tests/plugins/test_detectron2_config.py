@@ -103,6 +103,7 @@ OTHER = {
     "data.exif": "ignore",
     "data.on_bad_sample": "skip",
     "data.flip": 0.3,
+    "solver.epochs": 3.0,
     "solver.optimizer": "adamw",
     "solver.schedule": "cosine",
     "solver.warmup_until_error": 0.8,
@@ -120,6 +121,7 @@ NOT_IN_THEIR_KEYS = {
     *("data.root", "data.train", "data.val", "data.shapes"),
     *("model.num_classes", "model.weights"),
     *("solver.recipe", "solver.scale", "solver.reference_batch_size"),
+    "solver.reference_max_iter",
     # Of the schedule "plateau" alone, which is refused.
     *("solver.plateau_patience", "solver.plateau_threshold", "solver.plateau_drops"),
     *("log_period", "checkpoint.keep"),

@@ -61,6 +61,9 @@ class LabelledImages(Protocol):
 
     class_names: tuple[str, ...]
 
+    def __len__(self) -> int:
+        """Returns the number of training images."""
+
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
         """Yields this rank's micro-batches without end, `accumulate` of them per step.
 
@@ -109,6 +112,9 @@ class InMemoryData:
         self._train, self._val = train, val
         self._seed, self._padding, self._flip = seed, padding, flip
         self._fill = fill
+
+    def __len__(self) -> int:
+        return len(self._train)
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
         """Yields batches that are created on `device`."""
@@ -184,6 +190,9 @@ class FileData:
         self._train, self._val, self._whole = train, val, whole
         self._seed, self._repeats = seed, repeats
         self._workers, self._on_bad_sample = workers, on_bad_sample
+
+    def __len__(self) -> int:
+        return len(self._train)
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
         """Yields batches in CPU memory."""

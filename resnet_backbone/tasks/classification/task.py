@@ -78,6 +78,11 @@ class ClassificationTask(Task[ClassificationConfig]):
         self._evaluator = ClassificationEvaluator(self.class_names)
         self._mixing = _mixing(cfg, len(self.class_names))
 
+    @property
+    def training_images(self) -> int:
+        """The number of training images."""
+        return len(self._images)
+
     def training_batches(self, start_step: int) -> Iterator[ImageBatch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""
         solver = self.cfg.solver

@@ -88,6 +88,11 @@ class DetectionTask(Task[Config]):
         self.model: RCNN = build_detector(cfg, len(self.class_names), weights=weights).to(device)
         self._evaluator = make_evaluator(cfg, self._val)
 
+    @property
+    def training_images(self) -> int:
+        """The number of training images."""
+        return len(self._train)
+
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""
         solver = self.cfg.solver
