@@ -38,13 +38,31 @@ def make_parser(command: str, description: str | None, examples: str) -> argpars
             each command, with "_" for "-".
     """
     by_script = Path(sys.argv[0]).name == SCRIPTS[command]
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=None if by_script else f"resnet-backbone {command}",
         description=description,
         epilog=examples.format(**_calls(by_script)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that knows how settings are written."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with code 2; an unknown option that is a key is answered with that key."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        takes_keys = any(action.dest == "overrides" for action in self._actions)
+        if unknown != message and takes_keys:
+            # Imported here: `--help` need not wait for it.
+            from resnet_backbone.config.load import keys_meant_by
+
+            options = [word.partition("=")[0] for word in unknown.split() if word.startswith("--")]
+            hints = [f"{name}: {key}=..." for name in options for key in keys_meant_by(name)]
+            if hints:
+                message += f"; settings are written as key=value, for {'; '.join(hints)}"
+        super().error(message)
 
 
 def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import typing
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
+
+from resnet_backbone.config.detectron2_keys import KEYS as DETECTRON2_KEYS
+from resnet_backbone.utils.synonyms import keys_for
+from resnet_backbone.utils.trees import leaves
 
 _SECTION = "a section, that is, indented 'key: value' lines below it"
 _EXPECTED = {
@@ -41,7 +47,7 @@ def is_echo(error: ErrorDetails) -> bool:
 def describe(error: ErrorDetails, schema: type[BaseModel]) -> str:
     """Returns one validation error of `schema` as a sentence, without its location."""
     if error["type"] == "extra_forbidden":
-        return f"unknown key; {_suggestion(error['loc'], schema)}"
+        return f"unknown key; {_suggestion(error['loc'], error['input'], schema)}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     return f"found {show(error['input'])}, expected {_expected(error)}"
@@ -62,29 +68,59 @@ def _expected(error: ErrorDetails) -> str:
     return f"a value {error['msg'].removeprefix('Input should be ')}"
 
 
-def _suggestion(place: tuple[str | int, ...], schema: type[BaseModel]) -> str:
-    """Suggests the key that was meant: the same name in another section, or a similar name."""
-    *parents, wrong = (str(part) for part in place)
-    known = list(_key_paths(schema))
-    siblings = {path[-1]: path for path in known if path[:-1] == tuple(parents)}
-    meant = [path for path in known if path[-1] == wrong]
-    meant = meant or [siblings[name] for name in difflib.get_close_matches(wrong, siblings, n=1)]
+def meant_keys(place: tuple[str, ...], schema: type[BaseModel]) -> list[str]:
+    """Returns the dotted keys that a wrong key probably means, best first; none without a guess.
+
+    These are what other frameworks mean by this name, the same name in another section, or a
+    similar name.
+    """
+    *parents, wrong = place
+    known = _key_paths(schema)
+    dots = [dotted(path) for path in known]
+    theirs = DETECTRON2_KEYS.get(".".join(place))
+    if theirs is not None and theirs.target in dots:
+        return [theirs.target]
+    plain = wrong.lower().replace("-", "_")
+    meant = keys_for(plain, dots) or [dotted(path) for path in known if path[-1] == plain]
+    if not meant:
+        siblings = {path[-1]: dotted(path) for path in known if path[:-1] == tuple(parents)}
+        meant = [siblings[name] for name in difflib.get_close_matches(wrong, siblings, n=1)]
     if not meant:
         words = difflib.get_close_matches(wrong, {path[-1] for path in known}, n=1, cutoff=0.75)
-        meant = [path for path in known if path[-1] in words]
+        meant = [dotted(path) for path in known if path[-1] in words]
+    return meant[:3]
+
+
+def _suggestion(place: tuple[str | int, ...], value: object, schema: type[BaseModel]) -> str:
+    """Suggests the keys that were meant by an unknown key, or by the keys in an unknown section."""
+    names = tuple(map(str, place))
+    known = _key_paths(schema)
+    meant: list[str] = []
+    if isinstance(value, Mapping) and not any(path[-1] == names[-1] for path in known):
+        for inner in islice(leaves(value), 3):
+            meant += meant_keys((*names, *inner[0].split(".")), schema)[:1]
+    meant = meant or meant_keys(names, schema)
     if meant:
-        return f"did you mean {' or '.join(dotted(path) for path in meant[:3])}?"
+        return f"did you mean {' or '.join(dict.fromkeys(meant))}?"
+    *parents, _ = names
+    siblings = [path[-1] for path in known if path[:-1] == tuple(parents)]
     section = f"of {dotted(tuple(parents))}" if parents else "at the top"
     return f"the keys {section} are {', '.join(siblings)}"
 
 
-def _key_paths(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    """Yields the path of every key in the schema, sections included."""
+@functools.cache
+def _key_paths(schema: type[BaseModel]) -> tuple[tuple[str, ...], ...]:
+    """Returns the path of every key in the schema, sections included."""
+    return tuple(_walk(schema))
+
+
+def _walk(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Yields the path of every key in a section."""
     for name, field in section.model_fields.items():
         yield (name,)
         for kind in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from ((name, *rest) for rest in _key_paths(kind))
+                yield from ((name, *rest) for rest in _walk(kind))
 
 
 def show(value: Any) -> str:  # noqa: ANN401

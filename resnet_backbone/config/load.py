@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.detectron2_settings import is_detectron2
 from resnet_backbone.config.detectron2_yaml import translate
-from resnet_backbone.config.explain import describe, dotted, is_echo
+from resnet_backbone.config.explain import describe, dotted, is_echo, meant_keys
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
@@ -124,6 +124,13 @@ def find_config(name_or_path: str | Path) -> Path:
     raise ConfigError(
         f"no file {str(name_or_path)!r}, and no shipped configuration {name!r}; {hint}"
     )
+
+
+def keys_meant_by(option: str) -> list[str]:
+    """Returns the keys of either task that an option like "--learning-rate" probably means."""
+    name = tuple(option.lstrip("-").replace("-", "_").split("."))
+    meant = [key for task in (Config, ClassificationConfig) for key in meant_keys(name, task)]
+    return list(dict.fromkeys(meant))
 
 
 def list_configs() -> list[str]:

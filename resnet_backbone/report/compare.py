@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.report.curves import Curves, read_curves
 from resnet_backbone.utils.run_layout import METRICS
+from resnet_backbone.utils.synonyms import metrics_for
 
 SIZE = (7.2, 4.4)  # inches
 
@@ -50,8 +51,10 @@ def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
 def _series(folder: Path, metric: str) -> tuple[list[int], list[float]]:
     curves = _curves(folder)
     if metric not in curves:
+        meant = metrics_for(metric, sorted(curves))
         known = ", ".join(sorted(curves)) or "nothing"
-        raise ConfigError(f"{folder / METRICS}: no metric {metric!r}; found {known}")
+        hint = f"did you mean {' or '.join(meant)}?" if meant else f"found {known}"
+        raise ConfigError(f"{folder / METRICS}: no metric {metric!r}; {hint}")
     return curves[metric]
 
 

@@ -61,3 +61,37 @@ def test_another_rank_says_which_it_is(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "2")
     end_of(raising(DataError("x")))
     assert capsys.readouterr().err == "[rank 2] error: x\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--lr", "0.01"],
+            "unrecognized arguments: --lr; settings are written as key=value, for "
+            "--lr: solver.lr=...",
+        ),
+        (["--epochs=12", "a=1"], "for --epochs: solver.epochs=..."),
+        (
+            ["--learning-rate", "1", "--num-workers", "2"],
+            "for --learning-rate: solver.lr=...; --num-workers: data.workers=...",
+        ),
+        (
+            ["--img-size=640"],
+            "data.min_sizes=...; --img-size: data.max_size=...; --img-size: data.s",
+        ),
+        (["--zzzzzz"], "unrecognized arguments: --zzzzzz\n"),
+    ],
+)
+def test_an_option_that_is_a_key_is_answered_with_the_key(arguments, told, capsys):
+    parser = runner.make_parser("train", "Trains.", "")
+    parser.add_argument("overrides", nargs="*")
+    with pytest.raises(SystemExit) as raised:
+        parser.parse_intermixed_args(arguments)
+    assert raised.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_a_command_without_settings_gives_no_advice_on_them(capsys):
+    with pytest.raises(SystemExit):
+        runner.make_parser("convert", "Converts.", "").parse_args(["--lr", "1"])
+    assert "settings" not in capsys.readouterr().err

@@ -65,6 +65,8 @@ def test_a_metric_that_a_run_has_not_is_named_with_those_it_has(run, tmp_path):
         ConfigError, match=r"bad.metrics\.jsonl: no metric 'loss'; found error, lr$"
     ):
         draw_runs({"good": good, "bad": bad}, "loss", tmp_path / "out.png")
+    with pytest.raises(ConfigError, match=r"no metric 'train/loss'; did you mean loss\?$"):
+        draw_runs({"good": good}, "train/loss", tmp_path / "out.png")
     with pytest.raises(ConfigError, match="no metric 'loss'; found nothing"):
         draw_runs({"empty": run("empty", [])}, "loss", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
