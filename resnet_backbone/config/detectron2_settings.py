@@ -15,6 +15,7 @@ from resnet_backbone.errors import ConfigError
 
 BASE = "_BASE_"
 MAX_FILES = 20
+MAX_ADVISED = 30  # errors for which a similar key is looked up
 
 _SECTIONS = {key.rsplit(".", n)[0] for key in KEYS for n in range(1, key.count(".") + 1)}
 _TOP = {key.partition(".")[0] for key in KEYS}
@@ -101,7 +102,8 @@ class Settings:
             if path in KEYS:
                 self._take(path, value, where)
             elif path not in _SECTIONS:
-                self.problems.append(f"{path} ({where}): unknown key; {_suggestion(path)}")
+                hint = f"; {_suggestion(path)}" if len(self.problems) < MAX_ADVISED else ""
+                self.problems.append(f"{path} ({where}): unknown key{hint}")
             elif isinstance(value, dict):
                 self.take(value, origin, keys)
             else:
@@ -144,12 +146,15 @@ def _bases_of(file: Path, written: object) -> list[Path]:
     names = written if isinstance(written, list) else [written]
     found = []
     for name in names:
-        where = f"{file}: {BASE} {name!r}"
+        where = f"{file}: {BASE} {show(name)}"
         if not isinstance(name, str) or "://" in name or not name.endswith((".yaml", ".yml")):
             raise ConfigError(f"{where}: expected the path of a .yaml file")
-        base = file.parent / Path(name).expanduser()
-        if not base.is_file():
-            raise ConfigError(f"{where}: no such file in {file.parent}")
+        try:
+            base = file.parent / Path(name).expanduser()
+            if not base.is_file():
+                raise ConfigError(f"{where}: no such file in {file.parent}")
+        except (OSError, RuntimeError) as error:  # a name that is too long, or no such home
+            raise ConfigError(f"{where}: {getattr(error, 'strerror', error)}") from error
         found.append(base)
     return found
 

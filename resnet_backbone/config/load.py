@@ -15,18 +15,27 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.detectron2_settings import is_detectron2
 from resnet_backbone.config.detectron2_yaml import translate
-from resnet_backbone.config.explain import describe, dotted, is_echo, meant_keys
+from resnet_backbone.config.explain import describe, dotted, is_echo, meant_keys, show
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
-from resnet_backbone.config.strict_yaml import Keys, read_file, read_text, write_text
+from resnet_backbone.config.strict_yaml import (
+    MAX_DEPTH,
+    MAX_KEY,
+    Keys,
+    read_file,
+    read_text,
+    write_text,
+)
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils.shipped import shipped_folder
 
 MAX_BASES = 10
+MAX_SHOWN = 30  # errors in one message
 COMMAND_LINE = "command line"
 _TWO_LENGTHS = "solver.max_iter and solver.epochs: both are set; set one of the two"
 
@@ -122,7 +131,7 @@ def find_config(name_or_path: str | Path) -> Path:
     close = difflib.get_close_matches(name, shipped, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"shipped: {', '.join(shipped)}"
     raise ConfigError(
-        f"no file {str(name_or_path)!r}, and no shipped configuration {name!r}; {hint}"
+        f"no file {show(str(name_or_path))}, and no shipped configuration {show(name)}; {hint}"
     )
 
 
@@ -216,7 +225,10 @@ class _Draft:
         path, equals, text = argument.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
-            self.problems.append(f"{argument!r} ({COMMAND_LINE}): expected key.path=value")
+            self.problems.append(f"{show(argument)} ({COMMAND_LINE}): expected key.path=value")
+        elif len(path) > MAX_KEY or len(keys) > MAX_DEPTH:
+            expected = f"a key of at most {MAX_KEY} characters and {MAX_DEPTH} parts"
+            self.problems.append(f"{show(argument)} ({COMMAND_LINE}): expected {expected}")
         elif keys[0] == "overrides":
             self.problems.append(f"{argument!r} ({COMMAND_LINE}): this key cannot be set")
         else:
@@ -231,21 +243,27 @@ class _Draft:
 
     def validate(self) -> Config | ClassificationConfig:
         """Returns the configuration; raises a ConfigError that lists all errors."""
-        problems = list(self.problems)
+        findings: list[ErrorDetails] = []
         config = None
         try:
             config = self.schema.model_validate(self.tree, strict=True)
         except ValidationError as error:
-            problems += [self._sentence(found) for found in error.errors() if not is_echo(found)]
-        if config is None or problems:
-            count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-            lines = "".join(f"\n  {problem}" for problem in problems)
+            findings = [found for found in error.errors() if not is_echo(found)]
+        total = len(self.problems) + len(findings)
+        if config is None or total:
+            shown = self.problems[:MAX_SHOWN]
+            shown += map(self._sentence, findings[: MAX_SHOWN - len(shown)])
+            if len(shown) < total:
+                shown.append(f"and {total - len(shown)} more")
+            count = "1 error" if total == 1 else f"{total} errors"
+            lines = "".join(f"\n  {problem}" for problem in shown)
             raise ConfigError(f"{count} in the configuration {self.path}:{lines}")
         return config
 
-    def _sentence(self, finding: Any) -> str:  # noqa: ANN401
+    def _sentence(self, finding: ErrorDetails) -> str:
         place = finding["loc"]
-        named = [self.origins.get(place[:length]) for length in range(len(place), 0, -1)]
+        names = tuple(map(str, place))
+        named = [self.origins.get(names[:length]) for length in range(len(names), 0, -1)]
         origin = next((found for found in named if found), "default")
         return f"{dotted(place)} ({origin}): {describe(finding, self.schema)}"
 
@@ -294,17 +312,23 @@ def _base_of(file: Path, root: Path, base: object) -> Path:
     Bases are relative and must lie below `root`: the shipped folder, or the folder of the file that
     was asked for. A configuration from an untrusted source must not make us read other files.
     """
-    where = f"{file}: _base_ {base!r}"
+    where = f"{file}: _base_ {show(base)}"
     if not isinstance(base, str) or not base:
         raise ConfigError(f"{where}: expected the name of a file")
     if PurePosixPath(base).is_absolute() or any(mark in base for mark in ("\\", ":", "\0")):
-        raise ConfigError(f"{where}: expected a path relative to this file, with / between names")
-    found = (file.parent / base).resolve()
-    if not found.is_relative_to(root):
-        raise ConfigError(f"{where}: lies outside of {root}")
-    shipped = shipped_folder("configs") / base
-    if found.is_file():
-        return found
-    if ".." not in PurePosixPath(base).parts and shipped.is_file():
-        return shipped
+        raise ConfigError(
+            f"{where}: expected a path relative to this file, with / between names, or the name of "
+            "a shipped configuration"
+        )
+    try:
+        found = (file.parent / base).resolve()
+        if not found.is_relative_to(root):
+            raise ConfigError(f"{where}: lies outside of {root}")
+        if found.is_file():
+            return found
+        shipped = shipped_folder("configs") / base
+        if ".." not in PurePosixPath(base).parts and shipped.is_file():
+            return shipped
+    except OSError as error:  # a name that is too long
+        raise ConfigError(f"{where}: {error.strerror}") from error
     raise ConfigError(f"{where}: no such file in {file.parent}")

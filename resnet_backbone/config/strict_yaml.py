@@ -19,6 +19,8 @@ from resnet_backbone.errors import ConfigError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_VALUES = 20_000  # PyYAML reads some 20,000 in a second
+MAX_KEY = 200  # characters
 
 Keys = tuple[str, ...]  # the path to a value through nested mappings
 
@@ -44,6 +46,7 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     depth = 0
+    values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
         event: Any = self.peek_event()
@@ -54,10 +57,13 @@ class _Loader(yaml.SafeLoader):
             problem = "tags (!) are not allowed; put quotes around text"
         elif self.depth == MAX_DEPTH:
             problem = f"nested more than {MAX_DEPTH} levels deep"
+        elif self.values == MAX_VALUES:
+            problem = f"more than {MAX_VALUES} keys and values; is it a configuration?"
         if problem:
-            if isinstance(index, yaml.ScalarNode):
+            if isinstance(index, yaml.ScalarNode) and len(index.value) <= MAX_KEY:
                 problem += f" (in {index.value})"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.values += 1
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -155,6 +161,8 @@ def _mapping(node: yaml.MappingNode, keys: Keys, lines: dict[Keys, int]) -> dict
         if key_node.tag != _STR or not isinstance(key_node, yaml.ScalarNode):
             raise _problem(key_node, "a key must be text")
         key = _text(key_node.value)
+        if len(key) > MAX_KEY:
+            raise _problem(key_node, f"a key of {len(key)} characters, expected at most {MAX_KEY}")
         place = (*keys, key)
         if key in result:
             first = f"; first on line {lines[place]}" if place in lines else ""

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_backbone.config.run_schema import RunConfig
-from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.engine.checkpoint import Found
+from resnet_backbone.engine.state import STATE_FILE, read_state_record
+from resnet_backbone.errors import ConfigError, DataError, StorageError
 from resnet_backbone.utils.trees import leaves
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,22 @@ MUST_STAY_IF: Mapping[str, Condition] = {
         "solver.schedule", "plateau", "the evaluations determine the learning rate"
     ),
 }
+
+
+def checked_about(found: Found) -> dict[str, Any]:
+    """Returns what a checkpoint says of its run: configuration, data and random generators.
+
+    Raises:
+        StorageError: it is not what a run writes.
+    """
+    about = read_state_record(found.files)["about"]
+    kinds = {"config": dict, "class_names": list, "generators": list}
+    for key, kind in kinds.items():
+        if not isinstance(about.get(key), kind):
+            raise StorageError(
+                f"{found.folder}: {STATE_FILE}: about.{key}: expected a {kind.__name__}"
+            )
+    return about
 
 
 def check_same_config(saved: Mapping[str, Any], cfg: RunConfig, checkpoint: Path) -> None:

@@ -20,11 +20,12 @@ from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
-from resnet_backbone.engine.resumption import check_same_config, check_same_data
+from resnet_backbone.engine.resumption import check_same_config, check_same_data, checked_about
 from resnet_backbone.engine.schedule import scale_to_batch, settle_epochs
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
+from resnet_backbone.errors import StorageError
 from resnet_backbone.utils import distributed, run_layout, seed
 from resnet_backbone.utils.logging import release
 
@@ -80,7 +81,7 @@ class Run:
             StorageError: the checkpoint does not fit the model.
         """
         record = read_state_record(found.files)
-        about, scores = record["about"], record["progress"]["history"]
+        about, scores = checked_about(found), record["progress"]["history"]
         plateau = self.cfg.solver.schedule == "plateau" and bool(scores)
         same = check_same_data(about, self.task.identity(), found.folder, plateau=plateau)
         self.state.from_files(found.files)
@@ -99,7 +100,12 @@ class Run:
                 *(len(generators), distributed.world_size()),
             )
         if rank < len(generators):
-            seed.set_state(generators[rank])
+            try:
+                seed.set_state(generators[rank])
+            except (LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+                raise StorageError(
+                    f"{found.folder}: the state of the random generators is damaged: {error}"
+                ) from error
         logger.info(
             "resumed from %s: step %d, model, optimizer, %s%srandom generators of %d ranks, "
             "best %s %s at step %s",
@@ -264,7 +270,7 @@ def begin_run(
 
 
 def _check_settings(found: Found, cfg: RunConfig) -> None:
-    check_same_config(read_state_record(found.files)["about"]["config"], cfg, found.folder)
+    check_same_config(checked_about(found)["config"], cfg, found.folder)
 
 
 def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel, Field, ValidationError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from resnet_backbone.engine.optimizer import AveragedWeights
@@ -21,6 +23,9 @@ AVERAGE_FILE = "average.safetensors"
 STATE_FILE = "state.json"
 _GROUP = "group_step"
 FILES = (MODEL_FILE, OPTIMIZER_FILE, AVERAGE_FILE, STATE_FILE)
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 @dataclass
@@ -42,15 +47,15 @@ class Progress:
         window_steps: Number of steps in these sums.
     """
 
-    step: int = 0
+    step: Count = 0
     best: float | None = None
-    best_step: int | None = None
-    without_improvement: int = 0
+    best_step: Count | None = None
+    without_improvement: Count = 0
     evaluation_pending: bool = False
     history: list[float] = field(default_factory=list)
     warm: bool = False
     window: dict[str, float] = field(default_factory=dict)
-    window_steps: int = 0
+    window_steps: Count = 0
 
     def judge(self, score: float | None, *, lower_is_better: bool) -> bool:
         """Records the metric of an evaluation; returns whether it is the best so far."""
@@ -67,6 +72,14 @@ class Progress:
         """Forgets all evaluations so far, because later ones cannot be compared with them."""
         self.best, self.best_step, self.without_improvement = None, None, 0
         self.history = []
+
+
+class _Record(BaseModel):
+    """The content of `STATE_FILE`."""
+
+    about: dict[str, Any]
+    progress: Progress
+    scaler: dict[str, Any]
 
 
 @dataclass
@@ -126,9 +139,17 @@ class TrainState:
             StorageError: the files belong to another model or to other settings.
         """
         record = read_state_record(files)
+        try:
+            self._restore(record, files)
+        except (LookupError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            raise StorageError(
+                f"the checkpoint does not fit this run: {type(error).__name__}: {error}"
+            ) from error
+
+    def _restore(self, record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         own = self.tensors()
         _fill(own[MODEL_FILE], safetensors.torch.load(files[MODEL_FILE]), MODEL_FILE)
-        if self.average is not None and AVERAGE_FILE in files:
+        if self.average is not None:
             average = safetensors.torch.load(files[AVERAGE_FILE])
             _fill(self.average.tensors, average, AVERAGE_FILE)
         self._set_slots(safetensors.torch.load(files[OPTIMIZER_FILE]))
@@ -170,8 +191,19 @@ class TrainState:
 
 
 def read_state_record(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Returns everything but the tensors: "progress", "scaler", and "about" (see `to_files`)."""
-    return json.loads(files[STATE_FILE])
+    """Returns everything but the tensors: "progress", "scaler", and "about" (see `to_files`).
+
+    Raises:
+        StorageError: it is not what `to_files` writes.
+    """
+    content = files.get(STATE_FILE, b"")
+    try:
+        _Record.model_validate_json(content, strict=True)
+    except ValidationError as error:
+        (found, *_) = error.errors()
+        place = ".".join(map(str, found["loc"])) or "the file"
+        raise StorageError(f"{STATE_FILE}: {place}: {found['msg']}") from error
+    return json.loads(content)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from resnet_backbone.errors import StorageError
 
 MANIFEST = "MANIFEST.json"
 SCHEMA = 1
+_PLAIN_NAME = re.compile(r"\w[\w.-]{0,99}")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}")
 
 logger = logging.getLogger(__name__)
@@ -195,10 +196,14 @@ def _read_manifest(path: Path) -> dict[str, dict[str, object]]:
         body = json.loads(content)
         del body["sha256"]
         intact = content == _manifest(body)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         intact = False
     if not intact:
         raise StorageError(f"{path}: damaged; its content is not what was written")
-    if body["schema"] != SCHEMA:
-        raise StorageError(f"{path}: schema {body['schema']}, expected {SCHEMA}")
-    return body["files"]
+    if body.get("schema") != SCHEMA:
+        raise StorageError(f"{path}: schema {body.get('schema')}, expected {SCHEMA}")
+    files = body.get("files")
+    # The digest shows that the file is whole, not who wrote it.
+    if not isinstance(files, dict) or not all(_PLAIN_NAME.fullmatch(name) for name in files):
+        raise StorageError(f"{path}: expected the names of files in this folder")
+    return files

@@ -230,6 +230,35 @@ def test_bases_that_are_refused(tmp_path, base, message):
 # --- errors ---
 
 
+def test_very_many_errors_are_counted_and_some_are_shown():
+    with pytest.raises(ConfigError) as caught:
+        load_config("quickstart", [f"k{number}=1" for number in range(1000)])
+    first, *shown, last = str(caught.value).split("\n  ")
+    assert first.startswith("1000 errors in the configuration ")
+    assert len(shown) == 30 and last == "and 970 more"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("a" * 5000 + "=1", "expected a key of at most 200 characters and 20 parts"),
+        (".".join("a" * 50) + "=1", "expected a key of at most 200 characters and 20 parts"),
+        ("a" * 5000, "expected key.path=value"),
+        ("data.min_sizes=[" + "1," * 30_000 + "]", "more than 20000 keys and values"),
+    ],
+)
+def test_an_endless_argument_is_not_repeated(override, message):
+    (found,) = errors_of("quickstart", [override])
+    assert message in found and len(found) < 200
+
+
+@pytest.mark.parametrize("key", ["_base_", "_BASE_"])
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 2500 + "x", "~nobody/x"])
+def test_a_base_that_can_be_no_file_is_refused(tmp_path, key, name):
+    (found,) = errors_of(write(tmp_path / "a.yaml", f"{key}: {name}.yaml"))
+    assert f"{key} '" in found and len(found) < 300
+
+
 def test_all_errors_come_at_once_with_place_and_advice(tmp_path):
     base = write(tmp_path / "base.yaml", "model:\n  architecture: fppn\n  freeze_at: 2\n")
     path = write(

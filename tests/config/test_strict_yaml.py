@@ -7,7 +7,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet_backbone.config.strict_yaml import MAX_BYTES, read_file, read_text, write_text
+from resnet_backbone.config.strict_yaml import (
+    MAX_BYTES,
+    MAX_KEY,
+    MAX_VALUES,
+    read_file,
+    read_text,
+    write_text,
+)
 from resnet_backbone.errors import ConfigError
 
 
@@ -155,3 +162,13 @@ def test_any_text_is_read_or_refused_with_a_config_error(text):
         read_text(text, "here")
     except ConfigError as error:
         assert str(error).startswith("here")
+
+
+def test_the_number_of_values_and_the_length_of_keys_are_limited():
+    assert len(value_of("[" + "1," * (MAX_VALUES - 1) + "]")) == MAX_VALUES - 1
+    with pytest.raises(ConfigError, match="here: more than 20000 keys and values"):
+        value_of("[" + "1," * MAX_VALUES + "]")
+    assert value_of("k" * MAX_KEY + ": 1") == {"k" * MAX_KEY: 1}
+    for text in ("k" * (MAX_KEY + 1) + ": 1", "? " + "k" * 100_000 + "\n: 1"):
+        with pytest.raises(ConfigError, match="a key of .* characters, expected at most 200"):
+            value_of(text)

@@ -12,8 +12,8 @@ from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.run import begin_run
 from resnet_backbone.engine.step import StepResult
 from resnet_backbone.engine.task import Settled
-from resnet_backbone.errors import ConfigError, DataError
-from resnet_backbone.utils import distributed
+from resnet_backbone.errors import ConfigError, DataError, StorageError
+from resnet_backbone.utils import distributed, storage
 
 CPU = torch.device("cpu")
 
@@ -277,6 +277,28 @@ def test_another_number_of_ranks_is_said(saved, caplog, monkeypatch):
     monkeypatch.setattr("resnet_backbone.engine.run._parallel", lambda model, device: model)
     begin(saved[0], resume=True, seed=2)
     assert "ranks: 1 before, 2 from now on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("config", None, "about.config: expected a dict"),
+        ("class_names", "cat", "about.class_names: expected a list"),
+        ("generators", None, "about.generators: expected a list"),
+        ("generators", [5], "the state of the random generators is damaged"),
+        ("generators", [{"python": [3, [1], None]}], "the state of the random generators is"),
+    ],
+)
+def test_a_checkpoint_that_says_nothing_of_its_run_is_refused(saved, key, value, message):
+    output, run, _ = saved
+    files = run.checkpoints.newest().files
+    record = json.loads(files["state.json"])
+    record["about"][key] = value
+    files["state.json"] = json.dumps(record).encode()
+    folder = output / "checkpoints" / "step_00000006"
+    storage.commit_folder(folder, list(files.items()))
+    with pytest.raises(StorageError, match=message):
+        begin(output, resume=True, seed=2)
 
 
 def test_where_there_is_nothing_to_resume_the_run_begins_at_its_start(tmp_path, caplog):

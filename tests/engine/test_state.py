@@ -129,11 +129,8 @@ def test_without_an_average_there_is_no_file_of_it():
     state.average = None
     files = files_of(state)
     assert AVERAGE_FILE not in files
-    other = make_state(seed=1)
-    before = {name: tensor.clone() for name, tensor in other.average.tensors.items()}
-    other.from_files(files)
-    assert torch.equal(other.model[0].weight, state.model[0].weight)
-    assert all(torch.equal(other.average.tensors[name], tensor) for name, tensor in before.items())
+    with pytest.raises(StorageError, match=f"KeyError: '{AVERAGE_FILE}'"):
+        make_state(seed=1).from_files(files)
 
 
 def test_a_slot_of_a_parameter_that_is_not_there_is_refused():
@@ -247,3 +244,41 @@ def test_an_equal_result_is_no_better_one():
     assert progress.judge(0.5, lower_is_better=False)
     assert not progress.judge(0.5, lower_is_better=False)
     assert progress.judge(math.nextafter(0.5, 1), lower_is_better=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"about": "x"}, "about: Input should be an object"),
+        ({"scaler": None}, "scaler: Input should be an object"),
+        ({"progress": {"step": "5"}}, "progress.step: Input should be a valid integer"),
+        ({"progress": {"step": -1}}, "progress.step: Input should be greater than or equal to 0"),
+        ({"progress": {"step": 10**400}}, "progress.step: Input should be"),
+        ({"progress": {"window_steps": -1}}, "progress.window_steps: Input should be greater"),
+        ({"progress": {"history": ["x"]}}, "progress.history.0: Input should be a valid number"),
+        ({"progress": {"window": {"a": None}}}, "progress.window.a: Input should be"),
+    ],
+)
+def test_a_record_that_nobody_wrote_is_refused(change, message):
+    record = {"about": {}, "progress": {}, "scaler": {}}
+    assert read_state_record({STATE_FILE: json.dumps(record).encode()}) == record
+    with pytest.raises(StorageError, match=f"{STATE_FILE}: {message}"):
+        read_state_record({STATE_FILE: json.dumps(record | change).encode()})
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"[]", b"NaN"])
+def test_a_record_that_is_none_is_refused(content):
+    with pytest.raises(StorageError, match=f"{STATE_FILE}: the file: "):
+        read_state_record({STATE_FILE: content})
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, OPTIMIZER_FILE, AVERAGE_FILE])
+@pytest.mark.parametrize("content", [None, b"", b"x" * 200])
+def test_without_one_of_its_files_a_state_is_refused(name, content):
+    state = make_state()
+    advance(state)
+    files = files_of(state, {}) | {name: content}
+    if content is None:
+        del files[name]
+    with pytest.raises(StorageError, match="the checkpoint does not fit this run: "):
+        make_state().from_files(files)

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import resource
 from contextlib import contextmanager
@@ -63,6 +64,37 @@ def test_a_manifest_of_another_schema_is_refused(tmp_path, monkeypatch):
     commit(tmp_path / "x")
     monkeypatch.undo()
     with pytest.raises(StorageError, match="schema 99, expected 1"):
+        storage.read_folder(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": None},
+        {"schema": [1]},
+        {"files": None},
+        {"files": ["a"]},
+        {"files": {"../x/a": {"size": 1, "sha256": "0"}}},
+        {"files": {"/etc/hostname": {"size": 1, "sha256": "0"}}},
+        {"files": {"a\0b": {}}},
+        {"files": {"..": {}}},
+    ],
+)
+def test_a_manifest_that_somebody_forged_is_refused(tmp_path, change):
+    """Its digest is right, so that only its content can tell."""
+    commit(tmp_path / "x")
+    path = tmp_path / "x" / storage.MANIFEST
+    body = json.loads(path.read_bytes()) | change
+    del body["sha256"]
+    path.write_bytes(storage._manifest({key: value for key, value in body.items() if value}))
+    with pytest.raises(StorageError, match=r"MANIFEST\.json: (schema|expected the names)"):
+        storage.read_folder(tmp_path / "x")
+
+
+def test_a_deeply_nested_manifest_is_damaged(tmp_path):
+    commit(tmp_path / "x")
+    (tmp_path / "x" / storage.MANIFEST).write_bytes(b"[" * 100_000)
+    with pytest.raises(StorageError, match="damaged"):
         storage.read_folder(tmp_path / "x")
 
 
