@@ -42,6 +42,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "model.activation_checkpointing": "the machine; results are the same",
     "model.mean_image": "where files are; the mean is compared",
     "solver.max_iter": "how long",
+    "solver.reference_max_iter": "how long; milestones and warm-up are compared",
     "evaluation.period": "how often",
     "evaluation.patience": "how long",
     "evaluation.batch_size": "the machine",
@@ -94,6 +95,9 @@ def checked_about(found: Found) -> dict[str, Any]:
             raise StorageError(
                 f"{found.folder}: {STATE_FILE}: about.{key}: expected a {kind.__name__}"
             )
+    solver = about["config"].get("solver")
+    if not isinstance(solver, dict) or not isinstance(solver.get("max_iter"), int):
+        raise StorageError(f"{found.folder}: {STATE_FILE}: about.config.solver: expected max_iter")
     return about
 
 

@@ -21,7 +21,7 @@ from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.resumption import check_same_config, check_same_data, checked_about
-from resnet_backbone.engine.schedule import scale_to_batch, settle_epochs
+from resnet_backbone.engine.schedule import scale_to_batch, schedule_length, settle_epochs
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
@@ -252,25 +252,23 @@ def begin_run(
         WeightsError: the initial weights cannot be loaded.
         StorageError: all checkpoints are damaged, or the newest one does not fit the model.
     """
-    cfg = scale_to_batch(settled.cfg, distributed.world_size())
-    checkpoints = Checkpoints(output, cfg.checkpoint.keep)
+    checkpoints = Checkpoints(output, settled.cfg.checkpoint.keep)
     found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
-    if found is not None and cfg.solver.epochs is None:
-        _check_settings(found, cfg)
+    saved = None if found is None else checked_about(found)["config"]
+    fit_to = None if saved is None else schedule_length(saved)
+    cfg = scale_to_batch(settled.cfg, distributed.world_size(), fit_to=fit_to)
+    if found is not None and saved is not None and cfg.solver.epochs is None:
+        check_same_config(saved, cfg, found.folder)
     seed.seed_everything(cfg.seed)
     task = task_type(cfg, device, settled.weights)
     if cfg.solver.epochs is not None:  # the number of steps is known only now
-        cfg = task.cfg = settle_epochs(cfg, task.training_images)
-        if found is not None:
-            _check_settings(found, cfg)
+        cfg = task.cfg = settle_epochs(cfg, task.training_images, fit_to=fit_to)
+        if found is not None and saved is not None:
+            check_same_config(saved, cfg, found.folder)
     run = Run(task, cfg, output, device)
     if found is not None:
         run.restore(found)
     return run
-
-
-def _check_settings(found: Found, cfg: RunConfig) -> None:
-    check_same_config(checked_about(found)["config"], cfg, found.folder)
 
 
 def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from resnet_backbone.config.run_schema import RunConfig, SolverConfig
@@ -58,13 +58,19 @@ def _fraction(solver: SolverConfig, step: int, history: Sequence[float]) -> floa
     return solver.gamma ** sum(step >= milestone for milestone in solver.milestones)
 
 
-def scale_to_batch(cfg: C, world_size: int) -> C:
+def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
     """Returns the configuration with its batch size filled in and the schedule scaled to it.
 
     The linear scaling rule (Goyal et al. 2017, section 2.1): for a k times larger batch, the
     learning rate is multiplied and the numbers of steps are divided by k. Keys given on the command
     line are not scaled; if `solver.max_iter` is among them, the schedule is fitted to it. The
     result has `scale: false`, so that scaling it again changes nothing.
+
+    Args:
+        cfg: The configuration.
+        world_size: Number of ranks.
+        fit_to: The number of steps to fit the schedule to instead of `solver.max_iter`, see
+            `schedule_length`.
 
     Raises:
         ConfigError: the batch cannot be divided evenly among ranks and micro-batches.
@@ -83,41 +89,53 @@ def scale_to_batch(cfg: C, world_size: int) -> C:
             if key in tree[section]:
                 _scale(tree[section], f"{section}.{key}", key, factor, explicit)
         if tree["solver"]["reference_max_iter"] is not None:
-            _fit(tree, tree["solver"]["reference_max_iter"] / factor, explicit)
+            _fit(tree, tree["solver"]["reference_max_iter"] / factor, explicit, fit_to)
     elif factor != 1.0 and "solver.batch_size" in explicit and "solver.lr" not in explicit:
         logger.warning(
             "solver.scale is false: solver.lr and the numbers of steps are those for batches of "
             "%d images, but the batches have %d",
             *(cfg.solver.reference_batch_size, batch_size),
         )
-    tree["solver"]["reference_max_iter"] = None
+    tree["solver"]["reference_max_iter"] = None if fit_to == tree["solver"]["max_iter"] else fit_to
     scaled = type(cfg).model_validate(tree)
     if scaled.solver.epochs is None:
         _warn_of_misfits(scaled)
     return scaled
 
 
-def settle_epochs(cfg: C, images: int) -> C:
+def settle_epochs(cfg: C, images: int, *, fit_to: int | None = None) -> C:
     """Returns the configuration with the number of steps that `solver.epochs` makes.
 
     Args:
         cfg: The configuration, scaled to the batch size.
         images: The number of training images.
+        fit_to: As in `scale_to_batch`.
     """
     solver = cfg.solver
     if solver.epochs is None or solver.batch_size is None:
         return cfg
     steps = max(1, math.ceil(solver.epochs * images / solver.batch_size))
     tree: dict[str, Any] = cfg.model_dump()
-    tree["solver"] |= {"max_iter": steps, "epochs": None}
+    other = None if fit_to == steps else fit_to
+    tree["solver"] |= {"max_iter": steps, "epochs": None, "reference_max_iter": other}
     logger.info(
         "solver.epochs: %g of %d images are %d steps of %d images",
         *(solver.epochs, images, steps, solver.batch_size),
     )
-    _fit(tree, solver.max_iter, _explicit_keys(cfg.overrides))
+    _fit(tree, solver.max_iter, _explicit_keys(cfg.overrides), fit_to)
     settled = type(cfg).model_validate(tree)
     _warn_of_misfits(settled)
     return settled
+
+
+def schedule_length(saved: Mapping[str, Any]) -> int:
+    """Returns the number of steps that the schedule in a checkpoint's configuration was made for.
+
+    A run that is resumed with another length keeps its schedule, as the steps done followed it.
+    """
+    solver = saved["solver"]
+    length: int = solver.get("reference_max_iter") or solver["max_iter"]
+    return length
 
 
 def misfits(cfg: RunConfig) -> list[str]:
@@ -177,13 +195,16 @@ def _warn_of_misfits(cfg: RunConfig) -> None:
         logger.warning("%s", sentence)
 
 
-def _fit(tree: dict[str, Any], planned: float, explicit: frozenset[str]) -> None:
-    """Fits a schedule that was planned for a number of steps to `solver.max_iter`, in place.
+def _fit(
+    tree: dict[str, Any], planned: float, explicit: frozenset[str], fit_to: int | None
+) -> None:
+    """Fits a schedule that was planned for a number of steps to another number, in place.
 
     Milestones and growing images keep their place in the run. A warm-up is only shortened. Periods
     stay as they are: an evaluation takes as long in a short run as in a long one.
     """
-    ratio = tree["solver"]["max_iter"] / planned
+    length = fit_to or tree["solver"]["max_iter"]
+    ratio = length / planned
     for section, key in _FITTED:
         unused = key == "milestones" and tree["solver"]["schedule"] != "multistep"
         if key not in tree[section] or f"{section}.{key}" in explicit or unused:
@@ -194,8 +215,7 @@ def _fit(tree: dict[str, Any], planned: float, explicit: frozenset[str]) -> None
         if tree[section][key] != before:
             logger.info(
                 "%s.%s: %s -> %s (a run of %d steps instead of %d)",
-                *(section, key, before, tree[section][key]),
-                *(tree["solver"]["max_iter"], round(planned)),
+                *(section, key, before, tree[section][key], length, round(planned)),
             )
 
 

@@ -283,6 +283,7 @@ def test_another_number_of_ranks_is_said(saved, caplog, monkeypatch):
     ("key", "value", "message"),
     [
         ("config", None, "about.config: expected a dict"),
+        ("config", {"solver": 3}, "about.config.solver: expected max_iter"),
         ("class_names", "cat", "about.class_names: expected a list"),
         ("generators", None, "about.generators: expected a list"),
         ("generators", [5], "the state of the random generators is damaged"),
@@ -299,6 +300,28 @@ def test_a_checkpoint_that_says_nothing_of_its_run_is_refused(saved, key, value,
     storage.commit_folder(folder, list(files.items()))
     with pytest.raises(StorageError, match=message):
         begin(output, resume=True, seed=2)
+
+
+def test_a_resumed_run_of_another_length_keeps_its_schedule(tmp_path):
+    """Fitted to 36 steps; the steps that are done followed it, so the others do."""
+
+    def of_length(count, **sections):
+        solver = {"scale": True, "max_iter": count, "reference_max_iter": 90, "milestones": [60]}
+        overrides = [f"solver.max_iter={count}", "solver.batch_size=4"]
+        return {"solver": solver | sections, "overrides": overrides}
+
+    with begin(tmp_path, **of_length(36)) as run:
+        step(run)
+        run.save()
+    assert run.cfg.solver.milestones == (24,)
+    for count in (72, 30, 36):
+        with begin(tmp_path, resume=True, **of_length(count)) as run:
+            step(run)
+            run.save()
+        assert (run.cfg.solver.max_iter, run.cfg.solver.milestones) == (count, (24,))
+        assert run.cfg.solver.reference_max_iter == (None if count == 36 else 36)
+    with pytest.raises(ConfigError, match=r"solver.milestones: \[24\] in the checkpoint, \[20\]"):
+        begin(tmp_path, resume=True, **of_length(36, milestones=[50]))
 
 
 def test_where_there_is_nothing_to_resume_the_run_begins_at_its_start(tmp_path, caplog):
