@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.blanks import Blank, blank_class, is_side_object
 from resnet_backbone.weights.unpickle_calls import (
     CALLS,
     GLOBALS,
@@ -28,11 +29,23 @@ from resnet_backbone.weights.unpickle_calls import (
 _MAX_OPCODES = 500_000
 _MAX_SHOWN = 100  # characters of a name in an error
 _MARK = object()
+_OLD_OPCODES = frozenset("PUT GET INT LONG FLOAT STRING UNICODE DICT LIST".split())
+_OF_OLD_PROTOCOLS = (
+    " of protocol 0 or 1; where it came from, store it by pickle.dump(..., protocol=2), or as .npz"
+)
 
 
 @dataclass(frozen=True)
 class _Global:
+    """A name in our table, or of a class of which blanks are made.
+
+    Attributes:
+        name: The dotted name.
+        blank: Whether it is such a class.
+    """
+
     name: str
+    blank: bool = False
 
 
 def unpickle_arrays(content: bytes) -> object:
@@ -98,7 +111,8 @@ class _Machine:
             if opcode == "INST":
                 raise WeightsError("the pickle makes an object (opcode INST), not an array")
         elif opcode not in ("PROTO", "FRAME", "STOP"):
-            raise WeightsError(f"the pickle has opcode {opcode}, which arrays do not need")
+            advice = _OF_OLD_PROTOCOLS if opcode in _OLD_OPCODES else ", which arrays do not need"
+            raise WeightsError(f"the pickle has opcode {opcode}{advice}")
 
     def pop_to_mark(self) -> list[Any]:
         start = len(self.stack) - 1
@@ -122,12 +136,16 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, Blank):
+            return
         if type(target) is not list:
             raise WeightsError(f"the pickle appends to a {type(target).__name__}")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, Blank):
+            return
         if type(target) is not dict:
             raise WeightsError(f"the pickle sets items of a {type(target).__name__}")
         target.update(plain_dict(zip(items[::2], items[1::2], strict=True)))
@@ -138,12 +156,28 @@ class _Machine:
 
     def reduce(self) -> None:
         arguments, function = as_tuple(self.stack.pop()), self.stack.pop()
+        if isinstance(function, _Global) and function.blank:
+            self.stack.append(blank_class(function.name)())
+            return
         if not isinstance(function, _Global) or function.name not in CALLS:
             raise WeightsError(f"the pickle calls a {type(function).__name__}")
         self.stack.append(CALLS[function.name](self._budget, *arguments))
 
+    def new_object(self, operands: int) -> None:
+        """Makes a blank of the class below the operands; nothing else is made by a class."""
+        del self.stack[len(self.stack) - operands :]
+        function = self.stack.pop()
+        if not isinstance(function, _Global) or not function.blank:
+            raise WeightsError(
+                "the pickle makes an object (opcode NEWOBJ), which arrays do not need"
+            )
+        self.stack.append(blank_class(function.name)())
+
     def build(self) -> None:
         state, pending = self.stack.pop(), self.stack.pop()
+        if isinstance(pending, Blank):
+            self.stack.append(pending)
+            return
         if not isinstance(pending, Pending):
             raise WeightsError(f"the pickle sets the state of a {type(pending).__name__}")
         value = pending.build(self._budget, state)
@@ -167,9 +201,13 @@ def refusal(name: str, advice: str) -> WeightsError:
 
 
 def _known(name: str) -> _Global:
-    if name not in GLOBALS:
+    if name in GLOBALS:
+        return _Global(name)
+    if name.startswith("torch."):
+        raise refusal(name, "load it by pickle and save its tensors by torch.save")
+    if not is_side_object(name):
         raise refusal(name, "store its arrays alone, as .npz or .safetensors")
-    return _Global(name)
+    return _Global(name, blank=True)
 
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -179,6 +217,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
+    "EMPTY_SET": list,  # of blanks' states, which are forgotten
     "MARK": lambda: _MARK,
 }
 _LITERALS = frozenset(
@@ -196,5 +235,9 @@ _OPERATIONS: dict[str, Callable[[_Machine], None]] = {
     "SETITEMS": lambda machine: machine.set_items(machine.pop_to_mark()),
     "STACK_GLOBAL": _Machine.stack_global,
     "REDUCE": _Machine.reduce,
+    "NEWOBJ": lambda machine: machine.new_object(1),
+    "NEWOBJ_EX": lambda machine: machine.new_object(2),
+    "ADDITEMS": lambda machine: machine.extend(machine.pop_to_mark()),
+    "FROZENSET": lambda machine: machine.stack.append(tuple(machine.pop_to_mark())),
     "BUILD": _Machine.build,
 }

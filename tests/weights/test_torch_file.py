@@ -14,8 +14,9 @@ from evil_pickles import CONTAINERS, NAMED, NAMELESS, in_legacy, in_zip, nothing
 from torch import nn
 
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.blanks import Blank
 from resnet_backbone.weights.files import read_state_dict
-from resnet_backbone.weights.torch_file import Blank, load_torch_file
+from resnet_backbone.weights.torch_file import load_torch_file
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}
 
@@ -86,7 +87,7 @@ def test_what_scripts_store_beside_weights_is_read_as_nothing(tmp_path, zipped):
     with nothing_runs():
         loaded = load_torch_file(path)
     for name in ("args", "best", "history", "path", "torch"):
-        assert type(loaded[name]) is Blank
+        assert isinstance(loaded[name], Blank)
     assert loaded["milestones"] == {3: 1, 5: 1} and loaded["raw"] == b"bytes"
     state = read_state_dict(path)
     assert list(state) == ["weight", "bias"]
