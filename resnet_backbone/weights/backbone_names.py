@@ -42,6 +42,7 @@ DETECTRON2 = rules(
     ("res{s+1}.{b}.conv{k}_offset.{x}", "layer{s}.{b}.conv{k}.offset.{x}"),
     ("res{s+1}.{b}.conv{k}.{x}", _BLOCK[0]),
     ("linear.{x}", "fc.{x}"),
+    ("stem.fc.{x}", "fc.{x}"),  # of tools/convert-torchvision-to-d2.py
 )
 OPENMMLAB = rules(
     ("backbone.stem.7.{x}", "bn1.{x}"),

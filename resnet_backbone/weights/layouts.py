@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,16 @@ from resnet_backbone.utils.text import listing
 from resnet_backbone.weights import backbone_names as backbones
 from resnet_backbone.weights import detector_names as detectors
 from resnet_backbone.weights.name_rules import Rule, renamed_from_ours, renamed_to_ours
+from resnet_backbone.weights.trunks import (
+    anchors_in,
+    chosen_prefix,
+    dotted_prefixes,
+    is_follower,
+    split_below,
+    with_stage_names,
+)
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["backbone", "detector"]
 Tensors = Mapping[str, Tensor]
@@ -52,8 +63,14 @@ class Layout:
     prepare: Callable[[str], str] = str
 
     def fits(self, names: Sequence[str]) -> bool:
-        """Tells whether some of the names are of this layout alone."""
+        """Returns whether some of the names occur in this layout only."""
         return any(re.search(self.mark, name) for name in names)
+
+    def knows(self, name: str) -> bool:
+        """Returns whether the layout has a place for a name; our own has one for any backbone."""
+        if not self.table:
+            return name.startswith("backbone.")
+        return any(rule.to_ours(self.prepare(name)) is not None for rule in self.table)
 
 
 @dataclass(frozen=True)
@@ -75,30 +92,81 @@ class Converted:
 
 
 def to_ours(state: Tensors, source: str) -> Converted:
-    """Brings weights to our names.
+    """Renames weights to our names.
+
+    The network may be below a prefix and beside other parts, as in a detector of another design: it
+    is found by its first block, and the other parts are ignored.
 
     Args:
         state: A file's tensors, without wrappers.
         source: What to call the file in errors.
 
     Raises:
-        WeightsError: the names are of no layout that we know; says which is closest.
+        WeightsError: the names are of no layout that we know (the message says which is closest);
+            or the file holds several networks.
     """
-    ignored = {name: tensor for name, tensor in state.items() if name.startswith(_COMPUTED)}
-    rest = {name: tensor for name, tensor in state.items() if name not in ignored}
-    kinds: tuple[tuple[Kind, Mapping[str, Layout]], ...] = (
-        ("detector", DETECTORS),
-        ("backbone", BACKBONES),
-    )
+    computed = {name: tensor for name, tensor in state.items() if name.startswith(_COMPUTED)}
+    rest = with_stage_names({n: tensor for n, tensor in state.items() if n not in computed})
+    anchors = anchors_in(rest)
+    found = _fitting(rest, anchors.values(), _KINDS)
+    if found is not None:
+        followers = _followers(anchors, source)
+        leaders = {n: tensor for n, tensor in rest.items() if not n.startswith(followers)}
+        return _converted(leaders, found, computed, source)
+    if anchors:
+        below, others, found = _network_below(rest, chosen_prefix(anchors, source), source)
+        return _converted(below, found, computed | others, source)
+    raise WeightsError(f"{source}: its names are of no layout that we know; {_closest(rest)}")
+
+
+def _fitting(state: Tensors, anchors: Iterable[str], kinds: Kinds) -> tuple[Kind, str] | None:
+    """Returns the first layout whose mark is among the names, and that knows the first block."""
+    anchors = list(anchors)
     for kind, layouts in kinds:
         for name, layout in layouts.items():
-            prepared = {layout.prepare(key): tensor for key, tensor in rest.items()}
-            if layout.fits(list(prepared)):
-                known, others = renamed_to_ours(prepared, layout.table)
-                _refuse_biases(prepared, others, source)
-                own = layout.after(known) | {key: prepared[key] for key in others}
-                return Converted(name.partition("-")[0], kind, own, ignored)
-    raise WeightsError(f"{source}: its names are of no layout that we know; {_closest(rest)}")
+            prepared = [layout.prepare(key) for key in state]
+            if layout.fits(prepared) and (not anchors or any(map(layout.knows, anchors))):
+                return kind, name
+    return None
+
+
+def _followers(prefixes: Iterable[str], source: str) -> tuple[str, ...]:
+    """Returns the prefixes of averages, and says that these are not used."""
+    found = tuple(prefix for prefix in prefixes if is_follower(prefix))
+    if found:
+        logger.warning("%s: the averaged network below %s is not used", source, listing(found))
+    return found
+
+
+def _network_below(
+    state: Tensors, prefix: str, source: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], tuple[Kind, str]]:
+    """Returns the tensors of the network at `prefix`, the others, and the layout.
+
+    If a whole detector is below a shorter prefix, it is taken rather than its backbone.
+    """
+    candidates = [(shorter, _KINDS[:1]) for shorter in dotted_prefixes(prefix)]
+    for shorter, kinds in (*candidates, (prefix, _KINDS[1:])):
+        below, others = split_below(state, shorter)
+        found = _fitting(below, anchors_in(below).values(), kinds)
+        if found is not None:
+            if others:
+                logger.warning(
+                    "%s: took the %s of %d tensors below %r; %d others are not used: %s",
+                    *(source, found[0], len(below), shorter, len(others), listing(others)),
+                )
+            return below, others, found
+    raise WeightsError(f"{source}: its names are of no layout that we know; {_closest(state)}")
+
+
+def _converted(state: Tensors, found: tuple[Kind, str], ignored: Tensors, source: str) -> Converted:
+    kind, name = found
+    layout = dict(_KINDS)[kind][name]
+    prepared = {layout.prepare(key): tensor for key, tensor in state.items()}
+    known, others = renamed_to_ours(prepared, layout.table)
+    _refuse_biases(prepared, others, source)
+    own = layout.after(known) | {key: prepared[key] for key in others}
+    return Converted(name.partition("-")[0], kind, own, dict(ignored))
 
 
 def from_ours(tensors: Tensors, layout: str, kind: Kind = "backbone") -> dict[str, Tensor]:
@@ -191,6 +259,11 @@ def _torchvision_detector(tensors: Tensors) -> dict[str, Tensor]:
     return detectors.background_last(detectors.without_coco_gaps(tensors))
 
 
+def _nested(name: str) -> str:
+    """Undoes the names of timm's `features_only`, which has the children of stem and stages."""
+    return re.sub(r"^(stages|stem)_(?=[^.]+\.)", r"\1.", name)
+
+
 def _with_resnet(name: str) -> str:
     return f"resnet.{name}" if name.startswith(("embedder.", "encoder.")) else name
 
@@ -211,6 +284,7 @@ BACKBONES: dict[str, Layout] = {
         backbones.TIMM_V2,
         after=_flat_classifier,
         before=_convolutional_classifier,
+        prepare=_nested,
     ),
     "mmpretrain-bare": Layout(
         r"\.stem\.\d\.|\.conv_offset\.", backbones.OPENMMLAB, prepare=_with_backbone
@@ -237,3 +311,5 @@ DETECTORS: dict[str, Layout] = {
     ),
     "ours": Layout(r"^rpn\.(conv|objectness)\.|^roi_heads\.predictor\.", ()),
 }
+Kinds = Sequence[tuple[Kind, Mapping[str, Layout]]]
+_KINDS: Kinds = (("detector", DETECTORS), ("backbone", BACKBONES))

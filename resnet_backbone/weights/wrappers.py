@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.text import listing
+from resnet_backbone.weights.blanks import Blank
 
-# Where scripts store weights beside their other state, the plain ones before their averages: those
-# are what a published accuracy belongs to unless the file holds nothing else. DINO's teacher is the
-# average that its authors evaluate.
+logger = logging.getLogger(__name__)
+
+# Where scripts store weights beside their other state, the plain ones before their averages. DINO's
+# teacher is the average that its authors evaluate. "base_model" and "trunk" are VISSL's.
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema")
 _WRAPPERS = (
     *("state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights"),
-    *("blobs", "teacher", "student"),
-    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema"),
+    *("classy_state_dict", "base_model", "trunk", "module", "blobs", "teacher", "student"),
+    *("backbone", "backbone_state_dict", "encoder", "encoder_state_dict"),
+    *_AVERAGES,
 )
+_MAX_TENSORS = 50_000  # the deepest network here, of 1202 layers, has 7,000
+_MAX_NOTE = 100  # characters
 _MAX_DEPTH = 8  # of wrappers in wrappers
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "encoder.", "resnet.", "backbone.")
 # Contrastive pairs: the network that is trained by gradients, not its slow copy.
@@ -43,32 +52,52 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
     """Returns the weights inside what a checkpoint file held, without wrappers.
 
     Dictionaries are entered at the keys that training scripts use ("state_dict", "model",
-    "model_state", "blobs" and so on; averages as "model_ema" only where there is nothing else).
-    Prefixes that all names share ("module.", "model." and so on) are taken off. Of MoCo, DINO and
-    similar files the backbone is returned, without projection heads. Names of detectors keep
-    "backbone.". Numbers and text among the tensors are left out.
+    "model_state", "blobs" and so on); averages such as "model_ema" are used only if there is
+    nothing else, and a warning says that they are there. Prefixes that all names share ("module.",
+    "model." and so on) are removed. Of MoCo, DINO and similar files the backbone is returned,
+    without projection heads. Names of detectors keep "backbone.". Numbers and text among the
+    tensors are left out.
 
     Args:
         content: Mappings with tensors or numpy arrays.
-        source: What to call the file in errors.
-        strip: False leaves the names, and keeps all tensors.
+        source: The file's name, for messages.
+        strip: False keeps all names and tensors as they are.
 
     Raises:
-        WeightsError: there are no weights in it, or more than dense tensors.
+        WeightsError: there are no weights in it, or something other than dense tensors.
     """
     mapping, caffe2 = _unwrap(content)
     if not isinstance(mapping, Mapping) or not mapping:
         raise WeightsError(f"{source}: expected a dictionary of tensors, found {_kind(mapping)}")
+    if len(mapping) > _MAX_TENSORS:
+        raise WeightsError(f"{source}: has {len(mapping)} entries, more than {_MAX_TENSORS}")
     tensors = {
         name: _tensor(name, value, source)
         for name, value in mapping.items()
         if not _is_plain(value) and not _is_state(name, caffe2)
     }
     if not tensors:
+        objects = sorted({value.of for value in mapping.values() if isinstance(value, Blank)})
+        advice = f" (objects of {listing(objects)}; save their state_dict())" if objects else ""
         raise WeightsError(
             f"{source}: expected tensors, found only {', '.join(map(_shown, list(mapping)[:5]))}"
+            f"{advice}"
         )
+    _say_what_is_left_out(content, mapping, source)
     return _bare(tensors) if strip else tensors
+
+
+def notes_in(content: object) -> dict[str, str]:
+    """Returns the short texts beside the weights, such as timm's entry "arch"."""
+    notes: dict[str, str] = {}
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(content, Mapping):
+            break
+        for key, value in content.items():
+            if isinstance(key, str) and isinstance(value, str) and len(value) <= _MAX_NOTE:
+                notes.setdefault(key, value)
+        content = content.get(_wrapper(content))
+    return notes
 
 
 def _unwrap(content: object) -> tuple[object, bool]:
@@ -85,7 +114,38 @@ def _unwrap(content: object) -> tuple[object, bool]:
 def _wrapper(content: object) -> str | None:
     if not isinstance(content, Mapping):
         return None
-    return next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    named = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    filled = [key for key in named if any(map(_is_tensor_or_mapping, content[key].values()))]
+    if not named and not any(map(_is_tensor, content.values())):
+        # A script's own key, where only one entry has tensors in it.
+        others = [key for key, value in content.items() if _has_tensors(value)]
+        return others[0] if len(others) == 1 else None
+    return next(iter(filled or named), None)
+
+
+def _is_tensor_or_mapping(value: object) -> bool:
+    return isinstance(value, Mapping) or _is_tensor(value)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _has_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and any(_is_tensor(item) for item in value.values())
+
+
+def _say_what_is_left_out(content: object, mapping: Mapping[Any, Any], source: str) -> None:
+    objects = sorted({value.of for value in mapping.values() if isinstance(value, Blank)})
+    if objects:
+        logger.warning("%s: left out objects that are no tensors: %s", source, listing(objects))
+    averages = [key for key in _AVERAGES if isinstance(content, Mapping) and content.get(key)]
+    if averages and isinstance(content, Mapping) and content[averages[0]] is not mapping:
+        logger.warning(
+            "%s: took the weights at %r, not their average at %r; to use that, save it alone as"
+            " {'state_dict': average}",
+            *(source, _wrapper(content), averages[0]),
+        )
 
 
 def _is_state(name: object, caffe2: bool) -> bool:
@@ -96,6 +156,8 @@ def _is_state(name: object, caffe2: bool) -> bool:
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, Blank):
+        return True
     items = value if isinstance(value, (list, tuple, set)) else (value,)
     return all(isinstance(item, _PLAIN) for item in items)
 

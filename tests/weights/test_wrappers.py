@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.weights.wrappers import state_dict_in
+from resnet_backbone.weights.wrappers import notes_in, state_dict_in
 
 NET = {
     "conv1.weight": torch.ones(1),
@@ -45,6 +45,12 @@ def assert_equal(actual, expected):
         {"state_dict": under("net.", NET)},
         {"state_dict": under("backbone.", NET)},
         {"state_dict": under("encoder.", NET)},
+        {"classy_state_dict": {"base_model": {"model": {"trunk": NET, "heads": {}}}}},  # VISSL
+        {"module": NET, "lr_scheduler": None},  # DeepSpeed
+        {"backbone": NET, "epoch": 1},
+        {"encoder": NET, "decoder": {"a": torch.ones(1)}},
+        {"my_script_calls_it": NET, "epoch": 1},
+        {"backbone": {"name": "resnet"}, "state_dict": NET},
         {**NET, "epoch": 3, "name": "x", "milestones": [30, 60], "best": None},
     ],
 )
@@ -188,6 +194,31 @@ def test_arrays_become_tensors(dtype):
 def test_what_holds_no_weights_is_said(content, found):
     with pytest.raises(WeightsError, match=f"^f: expected .*{found}"):
         state_dict_in(content, "f")
+
+
+@pytest.mark.parametrize("average", ["state_dict_ema", "model_ema", "ema_state_dict"])
+def test_an_average_beside_the_weights_is_said(caplog, average):
+    assert_equal(state_dict_in({"state_dict": NET, average: SLOW}, "w.pth"), NET)
+    expected = f"w.pth: took the weights at 'state_dict', not their average at {average!r}"
+    assert caplog.text.count(expected) == 1
+
+
+def test_two_entries_of_a_script_are_not_guessed_at():
+    with pytest.raises(WeightsError, match=r"f: expected dense tensors, found dict at 'left'"):
+        state_dict_in({"left": NET, "right": SLOW}, "f")
+
+
+def test_notes_are_short_texts_on_the_way_to_the_weights():
+    content = {"arch": "a", "epoch": 1, "model": {"arch": "b", "state_dict": NET, "x": "y" * 101}}
+    assert notes_in(content) == {"arch": "a"}
+    assert notes_in({"model": {"name": "c", "net": NET}}) == {"name": "c"}
+    assert notes_in(None) == {}
+
+
+def test_more_tensors_than_any_network_has():
+    many = dict.fromkeys(map(str, range(50_001)), NET["conv1.weight"])
+    with pytest.raises(WeightsError, match="f: has 50001 entries, more than 50000"):
+        state_dict_in(many, "f")
 
 
 def test_wrappers_without_end():
