@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +18,12 @@ from resnet_backbone.utils.tensors import is_finite, pack
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.formats import read_content
-from resnet_backbone.weights.wrappers import state_dict_in
+from resnet_backbone.weights.wrappers import notes_in, state_dict_in
 
 T = TypeVar("T")
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".pyth", ".pkl", ".npz", ".bin", ".ckpt")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
 def read_state_dict(path: str | Path, *, strip: bool = True) -> dict[str, Tensor]:
@@ -40,19 +46,30 @@ def read_state_dict(path: str | Path, *, strip: bool = True) -> dict[str, Tensor
         WeightsError: the file is missing, unreadable, damaged, holds code or something else; names
             file and reason.
     """
-    return read_with_text(path, strip=strip)[0]
+    return read_weight_file(path, strip=strip).tensors
 
 
-def read_with_text(
-    path: str | Path, *, strip: bool = True
-) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Returns what `read_state_dict` and `read_metadata` do, of one reading.
+@dataclass(frozen=True)
+class WeightFile:
+    """What one reading of a weight file gives.
 
-    Files of other formats than `.safetensors` have no text.
+    Attributes:
+        tensors: As `read_state_dict` returns them.
+        text: As `read_metadata` returns it; empty for other formats than `.safetensors`.
+        notes: Short texts that a checkpoint stores beside its weights, see `notes_in`.
     """
+
+    tensors: dict[str, Tensor]
+    text: Mapping[str, str]
+    notes: Mapping[str, str]
+
+
+def read_weight_file(path: str | Path, *, strip: bool = True) -> WeightFile:
+    """Reads tensors and text at once; arguments and errors are those of `read_state_dict`."""
     path = _existing(path)
     content = _read(path, read_content)
-    return state_dict_in(content.value, str(path), strip=strip), content.text
+    notes = notes_in(content.value) | notes_in(content.text)
+    return WeightFile(state_dict_in(content.value, str(path), strip=strip), content.text, notes)
 
 
 def save_weights(
@@ -95,12 +112,34 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _existing(path: str | Path) -> Path:
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder{_weights_in(path)}")
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
+        raise WeightsError(f"{path}: no such file{_close_to(path)}")
+    if (shard := _SHARD.search(path.name)) and int(shard[2]) > 1:
+        raise WeightsError(
+            f"{path}: is part {int(shard[1])} of {int(shard[2])} of a model; join the tensors of"
+            " all parts in one file"
+        )
     if path.stat().st_size == 0:
         raise WeightsError(f"{path}: the file is empty")
     return path
+
+
+def _weights_in(folder: Path) -> str:
+    """Returns advice on which file of a folder to give."""
+    files = sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    return f"; give a file in it: {listing(files)}" if files else " without weight files in it"
+
+
+def _close_to(path: Path) -> str:
+    """Returns a question about a file of a similar name in the same folder, if there is one."""
+    if not path.parent.is_dir():
+        return f" (there is no folder {path.parent})"
+    names = sorted(p.name for p in path.parent.iterdir() if p.suffix in _SUFFIXES)
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _read(path: Path, reader: Callable[[Path], T]) -> T:

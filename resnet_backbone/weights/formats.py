@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,8 +44,14 @@ _OTHERS = {
     b"\x1f\x8b": "a gzip archive; unpack it",
     b"\x89HDF": "an HDF5 file, as Keras writes; convert its arrays to .npz",
     b"version https://git-lfs": "a Git LFS pointer; fetch the file itself by 'git lfs pull'",
-    b"<": "a web page, not the file that was to be downloaded",
 }
+_TEXTS = {
+    b"<": "a web page, not the file that was to be downloaded",
+    b"{": "JSON text, not weights; the index of a sharded model only names the files of weights",
+    b"[": "JSON text, not weights",
+}
+# ONNX begins with its version and the name of its producer, in protobuf's fields 1 and 2.
+_ONNX = re.compile(rb"\x08[\x01-\x0f]\x12.[\x20-\x7e]", re.DOTALL)
 
 
 def read_content(path: Path) -> Content:
@@ -71,9 +79,12 @@ def _reader(path: Path, head: bytes) -> Reader:
         return _read_torch_file
     if head.startswith(_PICKLE):
         return _read_pickle
-    for mark, what in _OTHERS.items():
-        if head.startswith(mark):
-            raise WeightsError(f"this is {what}")
+    for marks, start in ((_OTHERS, head), (_TEXTS, head.removeprefix(codecs.BOM_UTF8).lstrip())):
+        for mark, what in marks.items():
+            if start.startswith(mark):
+                raise WeightsError(f"this is {what}")
+    if _ONNX.match(head):
+        raise WeightsError("this is an ONNX model; give the weights that it was exported from")
     if head[_TAR_MARK] == b"ustar":
         raise WeightsError(
             "this is a tar archive; if torch before 0.1.10 wrote it, load it there and save it anew"

@@ -103,7 +103,7 @@ def test_missing_and_empty_files(tmp_path, name, reader):
     path = tmp_path / name
     with pytest.raises(WeightsError, match=rf"{name}: no such file"):
         reader(path)
-    with pytest.raises(WeightsError, match="no such file"):
+    with pytest.raises(WeightsError, match="is a folder"):
         reader(tmp_path)
     path.touch()
     with pytest.raises(WeightsError, match=rf"{name}: the file is empty"):
@@ -219,3 +219,37 @@ def test_files_are_as_readable_as_others(tmp_path):
     save_weights(STATE, tmp_path / "w.safetensors", {})
     modes = [(tmp_path / name).stat().st_mode for name in ("other", "w.safetensors")]
     assert modes[0] == modes[1]
+
+
+def test_folders_name_the_weight_files_in_them(tmp_path):
+    with pytest.raises(WeightsError, match="is a folder without weight files in it"):
+        read_state_dict(tmp_path)
+    save_weights(STATE, tmp_path / "model.safetensors", {})
+    with pytest.raises(WeightsError, match=r"is a folder; give a file in it: model\.safetensors"):
+        read_metadata(tmp_path)
+
+
+def test_a_missing_file_gets_the_close_name(tmp_path):
+    save_weights(STATE, tmp_path / "resnet50.safetensors", {})
+    with pytest.raises(WeightsError, match=r"no such file; did you mean resnet50\.safetensors\?"):
+        read_state_dict(tmp_path / "resnet_50.safetensors")
+    with pytest.raises(WeightsError, match="no such file .there is no folder "):
+        read_state_dict(tmp_path / "absent" / "w.pth")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save_weights(STATE, tmp_path / "w.safetensors", {"a": "b"})
+    assert read_state_dict("~/w.safetensors").keys() == STATE.keys()
+    assert read_metadata("~/w.safetensors") == {"a": "b"}
+
+
+def test_a_part_of_a_model_is_no_model(tmp_path):
+    path = tmp_path / "model-00001-of-00002.safetensors"
+    save_weights(STATE, path, {})
+    with pytest.raises(WeightsError, match="is part 1 of 2 of a model; join"):
+        read_state_dict(path)
+    save_weights(STATE, tmp_path / "model-00001-of-00001.safetensors", {})
+    whole = read_state_dict(tmp_path / "model-00001-of-00001.safetensors")
+    assert whole.keys() == STATE.keys()

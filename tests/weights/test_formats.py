@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from evil_pickles import NAMED, nothing_runs
+from evil_pickles import NAMED, in_zip, nothing_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +147,39 @@ def test_safetensors_that_lie(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(WeightsError, match=r"w\.safetensors: not a readable weight file"):
         read_state_dict(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<!DOCTYPE html><html>", "this is a web page"),
+        (b"\xef\xbb\xbf\n <html>", "this is a web page"),
+        (b'{"weight_map": {}}', "JSON text, not weights; the index of a sharded model"),
+        (b"\n[1, 2]", "JSON text, not weights"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "this is an ONNX model"),
+        (pickle.dumps({"a": np.ones(2)}, 0), "of protocol 0 or 1; .*protocol=2"),
+        (pickle.dumps({"a": np.ones(2)}, 1), "of protocol 0 or 1; .*protocol=2"),
+        (pickle.dumps({"a": torch.ones(2)}), "names torch._utils.*save its tensors by torch.save"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".pkl"])
+def test_what_people_have_under_a_weight_files_name(tmp_path, content, what, suffix):
+    (tmp_path / f"w{suffix}").write_bytes(content)
+    with nothing_runs(), pytest.raises(WeightsError, match=what) as error:
+        read_state_dict(tmp_path / f"w{suffix}")
+    assert "\n" not in str(error.value)
+
+
+def test_an_archive_of_other_files_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        archive.writestr("weights/r50.pth", b"x")
+    with pytest.raises(WeightsError, match=r"entries \(weights/r50\.pth\) are not .*unpack it"):
+        read_state_dict(tmp_path / "w.zip")
+
+
+def test_keys_that_collide_are_refused_at_once(tmp_path):
+    """Python's hash of an integer is its rest modulo 2**61 - 1: 30,000 such keys took minutes."""
+    content = dict.fromkeys((k * (2**61 - 1) for k in range(1, 5002)), 0)
+    (tmp_path / "w.pth").write_bytes(in_zip(pickle.dumps(content, 2)))
+    with pytest.raises(WeightsError, match=r"more than 5000 integers over 2\*\*48"):
+        read_state_dict(tmp_path / "w.pth")
