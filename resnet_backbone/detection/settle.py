@@ -29,10 +29,8 @@ def read_initial_weights(model: ModelConfig) -> Stored | None:
         WeightsError: they cannot be read, or downloaded.
     """
     name = model.backbone.name
-    if model.weights is not None:
-        return read_weights(model.weights, name)
-    source = model.backbone.weights
-    if source is None or weights_are_timms(source):
+    source = model.weights or model.backbone.weights
+    if source is None or (model.weights is None and weights_are_timms(source)):
         return None
     return read_plain(source, name) if is_foreign(name) else read_weights(source, name)
 
@@ -101,7 +99,9 @@ def _find_card(model: ModelConfig, source: str) -> WeightsCard | None:
     if weights_are_timms(source):
         mean, std = timm_pixels(name, source)
         return WeightsCard(channel_order="RGB", mean=mean, std=std, source=name)
-    return stored_card(source) if is_foreign(name) else find_card(source, name)
+    if not is_foreign(name):
+        return find_card(source, name)
+    return stored_card(source) or read_plain(source, name).card
 
 
 def _known_variant(name: str) -> Variant | None:

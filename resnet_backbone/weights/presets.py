@@ -17,6 +17,7 @@ from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import Recipe, WeightsCard
+from resnet_backbone.weights.timm_names import our_name, timm_names_in
 
 CLASSIC = Recipe(optimizer="sgd", lr=0.02, weight_decay=1e-4, source="detectron2")
 STRIKES_BACK = Recipe(optimizer="adamw", lr=2e-4, weight_decay=0.05, source="mmdetection, RSB")
@@ -41,12 +42,32 @@ MSRA = WeightsCard(
 FAIR_GN = MSRA.model_copy(update={"stride_in_1x1": False, "source": "FAIR, Detectron"})
 FAIR_RESNEXT = FAIR_GN.model_copy(update={"std": (57.375, 57.12, 58.395)})
 
+# OpenMMLab's copies of detectron2's Caffe2 files (mmdetection, docs/en/model_zoo.md).
+_FROM_CAFFE2 = {
+    "resnet50_msra-5891d200.pth": MSRA,
+    "resnet101_msra-6cc46731.pth": MSRA,
+    "resnet50_caffe-788b5fa3.pth": MSRA,
+    "resnet101_caffe-3ad79236.pth": MSRA,
+    "resnext101_32x8d-1516f1aa.pth": FAIR_RESNEXT,
+}
+# torchvision's first weights before 2021, with the same values under other hashes.
+_OLD_HASHES = {
+    "resnet18-5c106cde.pth": "resnet18-f37072fd.pth",
+    "resnet34-333f7ec4.pth": "resnet34-b627a593.pth",
+    "resnet50-19c8e357.pth": "resnet50-0676ba61.pth",
+    "resnet101-5d3b4d8f.pth": "resnet101-63fe2227.pth",
+    "resnet152-b121ed2d.pth": "resnet152-394f9c45.pth",
+}
 _ZOO_DETECTOR = re.compile(r"model_final_[0-9a-f]{6}\.pkl")
-_HUB_FILE = re.compile(r"(resnet|resnext|wide_resnet)\w+-[0-9a-f]{8}\.pth")
+_HUB_FILE = re.compile(r"\w*resne\w+-[0-9a-f]{8}\.pth")
 _TIMM_NAME = re.compile(r"([a-z]\w+)\.(\w+_in\w+)")
-_MMPRETRAIN_FILE = re.compile(r"(resnet|resnetv1c|resnetv1d|resnext)\d+\w*_in1k_.*\.pth")
+# mmpretrain's names of today and of before 2022, but not those of its CIFAR networks.
+_MMPRETRAIN_FILE = re.compile(
+    r"(?:se-|wide-)?resne(?:xt|t|tv1[cd])\d+[\w-]*_(?:in1k|imagenet)_.*\.pth"
+)
 _CIFAR_FILE = re.compile(r"resnet\d+-[0-9a-f]{8}\.th")
 _TORCHVISION = "torchvision/"
+_TIMM = "timm/"
 
 
 def known_card(
@@ -130,6 +151,7 @@ def _torchvision(
         entries = get_model_weights(arch)
     except ValueError:
         return None
+    name = _OLD_HASHES.get(name, name)
     tags = [entry.name for entry in entries if entry.url.endswith(f"/{name}")]
     return torchvision_card(arch, tags[0]) if tags else None
 
@@ -141,11 +163,29 @@ def _timm(
     if kind != "backbone" or layout not in ("torchvision", "timm"):
         return None
     for found in _TIMM_NAME.finditer(source):  # of which some may be folders of the user's
-        if card := timm_card(found[0]):
+        if our_name(found[0]) == arch and (card := timm_card(found[0])):
             return card
     if arch is not None and _HUB_FILE.fullmatch(name := PurePath(source).name):
         return _timm_release(arch, name)
     return None
+
+
+def timm_file_card(source: str, arch: str, notes: Mapping[str, str]) -> WeightsCard | None:
+    """Returns the card of a file of timm's for the backbone "timm/NAME", None if it is another.
+
+    Args:
+        source: The path.
+        arch: The backbone's name.
+        notes: Text that the checkpoint holds beside its tensors.
+    """
+    if not arch.startswith(_TIMM):
+        return None
+    base = arch.removeprefix(_TIMM).partition(".")[0]
+    names = [*timm_names_in(source, notes), *(found[0] for found in _TIMM_NAME.finditer(source))]
+    for name in names:
+        if name.partition(".")[0] == base and "." in name and (card := timm_card(name)):
+            return card
+    return _timm_release(base, PurePath(source).name)
 
 
 def _timm_release(arch: str, name: str) -> WeightsCard | None:
@@ -222,8 +262,8 @@ def _openmmlab(
     name = PurePath(source).name
     if layout not in ("mmpretrain", "torchvision") or kind != "backbone":
         return None
-    if "msra" in name or "caffe" in name:
-        return MSRA
+    if name in _FROM_CAFFE2:
+        return _FROM_CAFFE2[name]
     if _MMPRETRAIN_FILE.fullmatch(name):
         recipe = STRIKES_BACK if "-rsb-" in name or "_rsb-" in name else CLASSIC
         return WeightsCard(**IMAGENET, source="mmpretrain", licence="Apache-2.0", recipe=recipe)

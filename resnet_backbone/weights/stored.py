@@ -6,19 +6,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard, card_in
-from resnet_backbone.weights.files import read_metadata, read_with_text, state_dict_in
-from resnet_backbone.weights.layouts import Converted, to_ours
-from resnet_backbone.weights.presets import known_card, torchvision_card, torchvision_weights
+from resnet_backbone.weights.files import read_metadata, read_weight_file, state_dict_in
+from resnet_backbone.weights.layouts import DETECTORS, Converted, Kind, to_ours
+from resnet_backbone.weights.presets import (
+    known_card,
+    timm_file_card,
+    torchvision_card,
+    torchvision_weights,
+)
 from resnet_backbone.weights.recognise import networks_like
+from resnet_backbone.weights.timm_names import refuse_lookalikes, refuse_other_timm_network
 
 TORCHVISION = "torchvision/"
+TIMM = "timm/"
 BACKBONE = "backbone."  # where our detectors keep theirs
 _RES5 = "roi_heads.box_pooler.res5."
 _DETECTRON2 = "detectron2://"
@@ -41,7 +47,7 @@ class Stored:
     source: str
     tensors: dict[str, Tensor]
     layout: str
-    kind: Literal["backbone", "detector"]
+    kind: Kind
     card: WeightsCard | None
     text: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, Tensor] = field(default_factory=dict)
@@ -68,27 +74,41 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
         card = torchvision_card(arch or "", source.removeprefix(TORCHVISION))
         return Stored(source, tensors, "torchvision", "backbone", card)
     _refuse_names_of_others(source)
-    state, text = read_with_text(source)
-    converted = to_ours(state, source)
+    file = read_weight_file(source)
+    converted = to_ours(file.tensors, source)
+    refuse_lookalikes(source, file.notes, converted.layout, converted.tensors)
     return Stored(
         source,
         converted.tensors,
         converted.layout,
         converted.kind,
-        card_in(text, source) or _card_of_family(source, converted),
-        text,
+        card_in(file.text, source) or _card_of_family(source, converted),
+        file.text,
         converted.ignored,
     )
 
 
 def read_plain(source: str | Path, arch: str | None = None) -> Stored:
-    """Reads a file whose names are those of the module that it is for."""
+    """Reads a file whose names are those of the module that it is for, or of our detector with it.
+
+    Args:
+        source: As for `read_weights`.
+        arch: The module's name; for "timm/NAME", timm knows the card of its own files.
+
+    Raises:
+        WeightsError: it cannot be read or downloaded.
+    """
     source = str(source)
     if source.startswith(TORCHVISION):
         return read_weights(source, arch)
     _refuse_names_of_others(source)
-    state, text = read_with_text(source, strip=False)
-    return Stored(source, state, "as stored", "backbone", card_in(text, source), text)
+    file = read_weight_file(source, strip=False)
+    if arch is not None and arch.startswith(TIMM):
+        refuse_other_timm_network(source, file.notes, arch)
+    kind: Kind = "detector" if DETECTORS["ours"].fits(list(file.tensors)) else "backbone"
+    card = card_in(file.text, source) or timm_file_card(source, arch or "", file.notes)
+    layout = "ours" if kind == "detector" else "as stored"
+    return Stored(source, file.tensors, layout, kind, card, file.text)
 
 
 def find_card(source: str | Path, arch: str | None = None) -> WeightsCard | None:

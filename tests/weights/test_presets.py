@@ -75,6 +75,11 @@ def test_timms_files(path):
         ("137/model_final_280758.pkl", "detectron2", "detector", "resnet50", "BGR", True, 1.0),
         ("resnet50_msra-5891d200.pth", "torchvision", "backbone", "resnet50", "BGR", True, 1.0),
         ("resnet50_8xb32_in1k_2-e.pth", "mmpretrain", "backbone", "resnet50", "RGB", False, 58.395),
+        ("resnet50_caffe-788b5fa3.pth", "torchvision", "backbone", "resnet50", "BGR", True, 1.0),
+        (
+            "resnext101_32x8d-1516f1aa.pth",
+            *("torchvision", "backbone", "resnext101_32x8d", "BGR", False, 57.375),
+        ),
         ("resnet20-12fca82f.th", "cifar", "backbone", "resnet20_cifar", "RGB", False, 58.395),
         (
             "models--microsoft--resnet-50/model.safetensors",
@@ -86,6 +91,61 @@ def test_other_families(path, layout, kind, arch, order, stride, std):
     card = known_card(path, layout, kind, arch, BN)
     assert (card.channel_order, card.stride_in_1x1, card.std[0]) == (order, stride, std)
     assert (card.arch, card.layout) == (arch, layout)
+
+
+# mmpretrain's published names (configs/*/metafile.yml) and whether they are of the RSB recipe.
+OPENMMLAB = {
+    "resnet18_8xb32_in1k_20210831-fbbb1da6.pth": CLASSIC,
+    "resnet50_batch256_fp16_imagenet_20210320-b3964210.pth": CLASSIC,
+    "resnet50_8xb256-rsb-a1-600e_in1k_20211228-20e21305.pth": STRIKES_BACK,
+    "resnet50_8xb256-rsb-a3-100e_in1k_20211228-3493673c.pth": STRIKES_BACK,
+    "resnetv1c101_8xb32_in1k_20220214-434fe45f.pth": CLASSIC,
+    "resnetv1d152_b32x8_imagenet_20210531-278cf22a.pth": CLASSIC,
+    "resnext50_32x4d_b32x8_imagenet_20210429-56066e27.pth": CLASSIC,
+    "se-resnet50_batch256_imagenet_20200804-ae206104.pth": CLASSIC,
+    "wide-resnet50_3rdparty_8xb32_in1k_20220304-66678344.pth": CLASSIC,
+}
+
+
+@pytest.mark.parametrize("name", OPENMMLAB)
+def test_mmpretrains_published_names(name):
+    card = known_card(f"/x/{name}", "mmpretrain", "backbone", "resnet50", BN)
+    assert (card.source, card.recipe) == ("mmpretrain", OPENMMLAB[name])
+    assert (card.mean, card.std) == (TORCHVISION.mean, TORCHVISION.std)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "resnet18_b16x8_cifar10_20210528-bd6371c8.pth",  # other pixels
+        "/work/caffe/resnet50.pth",
+        "my_caffe_msra_resnet50.pth",
+        "resnet50_caffe.pth",
+    ],
+)
+def test_a_word_in_a_name_is_no_family(path):
+    for layout in ("mmpretrain", "torchvision"):
+        assert known_card(path, layout, "backbone", "resnet50", BN) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet18-5c106cde", "resnet34-333f7ec4", "resnet50-19c8e357"),
+        *("resnet101-5d3b4d8f", "resnet152-b121ed2d"),
+    ],
+)
+def test_torchvisions_hashes_of_before_2021(name):
+    arch = name.partition("-")[0]
+    card = known_card(f"hub/{name}.pth", "torchvision", "backbone", arch, BN)
+    assert card == torchvision_card(arch, "IMAGENET1K_V1")
+
+
+def test_timms_files_of_another_network_have_no_card_of_ours():
+    pytest.importorskip("timm")
+    path = "resnetaa50.a1h_in1k/model.safetensors"
+    assert known_card(path, "torchvision", "backbone", "resnet50", BN) is None
+    assert known_card("resnet18.a1_in1k.pth", "torchvision", "backbone", "resnet50", BN) is None
 
 
 def test_detectrons_group_normalised_weights():

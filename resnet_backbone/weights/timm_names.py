@@ -1,0 +1,172 @@
+"""The network that a file says it is for, in timm's vocabulary, and which of ours that is.
+
+timm has networks whose weights fit one of ours in every name and shape and that compute something
+else: resnetaa50 blurs before it strides, BiT standardises its convolutions. Only the file's name or
+an entry in it tells them apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from resnet_backbone.backbone.variants import BACKBONES, Variant
+from resnet_backbone.errors import WeightsError
+
+# Entries of checkpoints and of config.json that hold a network's name (timm, PyTorch's ImageNet
+# example, transformers' TimmBackbone).
+NAME_KEYS = ("arch", "architecture", "model_name", "backbone")
+# Before timm 0.9, the origin of the weights was part of the network's name.
+_OLD_PREFIX = re.compile(r"^(rb|tv|ssl|swsl|ig|gluon)_")
+_OLD_SUFFIXES = {"_v1b": "", "_v1c": "c", "_v1d": "d"}
+_GROUP_NORM = {"resnet50_gn": "resnet50"}
+# What file names call networks that our tables of names and shapes take for one of ours.
+_LOOKALIKE = re.compile(
+    r"(?<![a-z0-9])("
+    r"(?:se)?resnex?t(?:aa|blur|rs)\d+[a-z]*(?:_\d+x\d+d)?"  # blurred; ResNet-RS
+    r"|eca_?resnex?t(?:light|\d+[a-z]*(?:_\d+x\d+d)?)(?:_pruned)?"
+    r"|seresnext\d+[a-z]*(?:_\d+x\d+d)?"
+    r"|resnetv2_\d+x\d+_bit"  # weight standardisation, as the two below
+    r"|bit[-_][a-z]?-?r\d+x\d+"
+    r"|resnex?t\d+(?:_\d+x\d+d)?_gn_ws"
+    r")(?![a-z0-9])",
+    re.IGNORECASE,
+)
+_GENERIC = ("model.safetensors", "pytorch_model.bin")  # of which the folder says more
+_MAX_CONFIG = 2**16  # bytes of a config.json
+_PARENTS = 4  # of a file in Hugging Face's cache: models--timm--NAME/snapshots/HASH
+
+
+@dataclass(frozen=True)
+class NamedNetwork:
+    """A network's name and where it was found.
+
+    Attributes:
+        name: As found, with timm's tag if there is one.
+        place: For messages: "its entry 'arch'", "its file name".
+    """
+
+    name: str
+    place: str
+
+
+def our_name(name: str) -> str | None:
+    """Returns the network of ours that computes what timm's `name` does; None if there is none.
+
+    Args:
+        name: With or without timm's tag; names of before timm 0.9 are known.
+    """
+    base = _OLD_PREFIX.sub("", name.partition(".")[0])
+    for old, new in _OLD_SUFFIXES.items():
+        if base.endswith(old):
+            base = base.removesuffix(old) + new
+    base = _GROUP_NORM.get(base, base)
+    known = base in BACKBONES and isinstance(BACKBONES.get(base), Variant)
+    return base if known else None
+
+
+def refuse_lookalikes(
+    source: str, notes: Mapping[str, str], layout: str, tensors: Mapping[str, Tensor]
+) -> None:
+    """Raises WeightsError if a file is known to be for a network that none of ours computes.
+
+    Args:
+        source: The path.
+        notes: Text that the checkpoint holds beside its tensors.
+        layout: How the file names its tensors, see `weights.layouts`.
+        tensors: By our names.
+    """
+    for found in (*_stated(source, notes), *_in_path(source)):
+        if our_name(found.name) is None and _is_a_network(found.name):
+            raise WeightsError(
+                f"{source}: {found.place} says {found.name}, which may have the names and shapes of"
+                f" one of our networks but computes something else; build it by the name"
+                f" {_timm_backbone(found.name)!r} instead, or rename the file if the name misleads"
+            )
+    # timm's other pre-activation networks have batch normalisation.
+    if layout == "timm" and not any(name.endswith("running_mean") for name in tensors):
+        raise WeightsError(
+            f"{source}: a pre-activation network of timm's without batch normalisation is BiT"
+            " (weight standardisation), which computes something else than our resnetv2; build"
+            " it by its own name, such as 'timm/resnetv2_50x1_bit', instead"
+        )
+
+
+def refuse_other_timm_network(source: str, notes: Mapping[str, str], backbone: str) -> None:
+    """Raises WeightsError if a file is known to be for another network than a "timm/NAME"."""
+    base = backbone.removeprefix("timm/").partition(".")[0]
+    for found in (*_stated(source, notes), *_in_path(source)):
+        name = found.name.partition(".")[0]
+        same = name == base or (our_name(name) is not None and our_name(name) == our_name(base))
+        if not same and _is_a_network(name):
+            raise WeightsError(
+                f"{source}: {found.place} says {found.name}, expected {base}; build it by the name"
+                f" {_timm_backbone(name)!r}, or rename the file if the name misleads"
+            )
+
+
+def timm_names_in(source: str, notes: Mapping[str, str]) -> Iterator[str]:
+    """Yields the network's names that a file's entries and its config.json state."""
+    yield from (found.name for found in _stated(source, notes))
+
+
+def _stated(source: str, notes: Mapping[str, str]) -> Iterator[NamedNetwork]:
+    for key in NAME_KEYS:
+        if key in notes:
+            yield NamedNetwork(notes[key], f"its entry {key!r}")
+    for key, value in _config_beside(Path(source)).items():
+        yield NamedNetwork(value, f"{key!r} in the config.json beside it")
+
+
+def _config_beside(path: Path) -> dict[str, str]:
+    """Returns what the config.json of a downloaded model says of its architecture, with the tag."""
+    config = path.with_name("config.json")
+    if path.name not in _GENERIC or not config.is_file():
+        return {}
+    with config.open("rb") as file:
+        text = file.read(_MAX_CONFIG)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):  # it is not ours to judge
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    pretrained = content.get("pretrained_cfg")
+    tag = pretrained.get("tag") if isinstance(pretrained, dict) else None
+    suffix = f".{tag}" if isinstance(tag, str) and tag else ""
+    names = {key: content[key] for key in NAME_KEYS if isinstance(content.get(key), str)}
+    return {key: name if "." in name else name + suffix for key, name in names.items()}
+
+
+def _in_path(source: str) -> Iterator[NamedNetwork]:
+    path = Path(source)
+    if found := _LOOKALIKE.search(path.name):
+        yield NamedNetwork(found[1], "its file name")
+    for folder in path.parts[:-1][-_PARENTS:]:
+        named = _LOOKALIKE.search(folder)
+        downloaded = folder.startswith("models--")
+        if named and (downloaded or folder.partition(".")[0].lower() == named[1].lower()):
+            yield NamedNetwork(named[1], f"its folder {folder!r}")
+
+
+def _is_a_network(name: str) -> bool:
+    """Returns whether `name` is one of timm's, as far as can be told without timm."""
+    if _LOOKALIKE.fullmatch(name.partition(".")[0]):
+        return True
+    try:
+        from timm.models import is_model
+    except ImportError:
+        return False
+    return is_model(name.partition(".")[0])
+
+
+def _timm_backbone(name: str) -> str:
+    """Returns the name under which timm's network is a backbone here."""
+    base = name.partition(".")[0]
+    bit = re.fullmatch(r"bit[-_][a-z]?-?r(\d+)x(\d+)", base, re.IGNORECASE)
+    return f"timm/resnetv2_{bit[1]}x{bit[2]}_bit" if bit else f"timm/{base}"
