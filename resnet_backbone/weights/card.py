@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from resnet_backbone.backbone.norm import NORM_EPS
-from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.metadata import section_in
 
 METADATA_KEY = "card"
 # What no file shows and nothing works without; the names are those of `WeightsCard`.
@@ -64,7 +64,7 @@ class WeightsCard(BaseModel):
     channel_order: Literal["RGB", "BGR"] | None = None
     pixel_scale: Literal[1, 255] = 255
     mean: Triple | None = None
-    std: Triple | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     norm_eps: float = Field(NORM_EPS, gt=0)
     interpolation: str | None = None
     source: str | None = None
@@ -93,18 +93,12 @@ class WeightsCard(BaseModel):
 
 
 def card_in(metadata: Mapping[str, str], source: str) -> WeightsCard | None:
-    """Returns the card among the text of a safetensors file, None where there is none.
+    """Returns the card in the text of a safetensors file; None if there is none.
 
     Raises:
         WeightsError: it cannot be read.
     """
-    if METADATA_KEY not in metadata:
-        return None
-    try:
-        return WeightsCard.model_validate_json(metadata[METADATA_KEY])
-    except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise WeightsError(f"{source}: its card cannot be read: {reasons}") from error
+    return section_in(WeightsCard, metadata, METADATA_KEY, source)
 
 
 def _times(triple: Triple | None, factor: float) -> Triple | None:

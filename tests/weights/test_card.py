@@ -26,7 +26,7 @@ def test_text_and_back():
     ],
 )
 def test_damaged_cards_say_where(text, reason):
-    with pytest.raises(WeightsError, match=rf"f\.safetensors: its card cannot be read: .*{reason}"):
+    with pytest.raises(WeightsError, match=rf"f\.safetensors: cannot read its card: .*{reason}"):
         card_in({"card": text}, "f.safetensors")
 
 
