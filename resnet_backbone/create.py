@@ -17,7 +17,7 @@ from resnet_backbone.backbone.foreign import (
     weights_are_timms,
 )
 from resnet_backbone.backbone.norm import NORM_EPS
-from resnet_backbone.backbone.resnet import Options, ResNet, block_style, stage_specs
+from resnet_backbone.backbone.resnet import Options, ResNet, block_style, options_from, stage_specs
 from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.errors import ConfigError
@@ -50,6 +50,7 @@ def create_backbone(
     activation_checkpointing: bool = False,
     options: Mapping[str, Any] | None = None,
     allow_partial: Sequence[str] = (),
+    allow_extra: Sequence[str] = (),
 ) -> Backbone:
     """Builds a backbone in channels_last memory format.
 
@@ -82,6 +83,7 @@ def create_backbone(
         activation_checkpointing: Recompute activations in the backward pass to save memory.
         options: Further arguments for a builder that the user registered, or for timm's models.
         allow_partial: Patterns of parameters that `weights` may lack, see `load_weights`.
+        allow_extra: Patterns of names in `weights` that the network may lack, see `load_weights`.
 
     Raises:
         ConfigError: an argument has a value that is not allowed.
@@ -117,7 +119,7 @@ def create_backbone(
         # Imported here and below because a backbone without weights needs only torch.
         from resnet_backbone.weights.load import load_weights
 
-        load_weights(net, weights, allow_partial=allow_partial)
+        load_weights(net, weights, allow_partial=allow_partial, allow_extra=allow_extra)
     freeze_foreign(name, net, freeze_at)
     return net.to(memory_format=torch.channels_last)
 
@@ -156,7 +158,7 @@ def create_res5(name: str, **options: Any) -> Stage:  # noqa: ANN401
     """
     variant = get_variant(name)
     stated = {key: value for key, value in options.items() if value is not None}
-    chosen = Options(**({"norm": "FrozenBN"} | stated))
+    chosen = options_from({"norm": "FrozenBN"} | stated, "create_res5")
     if len(variant.counts) < 4:
         raise ConfigError(f"{name} has no res5; C4 detectors need a network with four stages")
     spec, _ = stage_specs(variant, chosen)[3]

@@ -13,8 +13,11 @@ class ResnetBackboneError(Exception):
     exit_code = 70
 
 
-class ConfigError(ResnetBackboneError):
-    """An invalid configuration or command line; the message lists every error found."""
+class ConfigError(ResnetBackboneError, ValueError):
+    """An invalid configuration, argument or command line; the message lists every error found.
+
+    It is a ValueError too, which callers of torchvision's and timm's builders expect.
+    """
 
     exit_code = 2
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -37,6 +38,28 @@ class Options:
 
 
 DEFAULTS = Options()
+
+
+def options_from(stated: Mapping[str, Any], caller: str) -> Options:
+    """Returns `Options` of arguments by name.
+
+    Args:
+        stated: The arguments; those that are left out have their default.
+        caller: The function that they were given to, for messages.
+
+    Raises:
+        ConfigError: there is no such argument; the message names close ones.
+    """
+    known = [field.name for field in fields(Options)]
+    unknown = [name for name in stated if name not in known]
+    if not unknown:
+        return Options(**stated)
+    name = unknown[0]
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(known)}"
+    if name in {field.name for field in fields(Variant)}:
+        hint = "the network's name decides it, see list_backbones()"
+    raise ConfigError(f"{caller}: there is no argument {name!r}; {hint}")
 
 
 class ResNet(Backbone):
