@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -22,6 +23,7 @@ def build_image_classifier(
     *,
     mean_image: Tensor | None = None,
     weights: Stored | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> ImageClassifier:
     """Returns the classifier that `cfg` describes: float32, channels_last, on the CPU.
 
@@ -30,6 +32,7 @@ def build_image_classifier(
         num_classes: Number of classes in the dataset.
         mean_image: float32[3, h, w], RGB, 0 to 255; replaces `cfg.pixels.mean`.
         weights: The weights that `cfg` names, if they have already been read.
+        class_names: Names of the dataset's classes, where known, see `load_weights`.
 
     Raises:
         ConfigError: there is no such network, the dataset has more classes than the network has
@@ -50,6 +53,9 @@ def build_image_classifier(
         cfg.name,
         num_classes=outputs,
         weights=weights,
+        class_layers=cfg.class_layers,
+        class_names=class_names,
+        allow_extra=cfg.allow_extra,
         norm=cfg.norm,
         norm_eps=cfg.norm_eps,
         stride_in_1x1=cfg.stride_in_1x1,

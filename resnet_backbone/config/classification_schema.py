@@ -188,7 +188,15 @@ class ClassifierConfig(Section):
         None, description="number of outputs; None: as many as the dataset has classes"
     )
     weights: str | None = Field(
-        None, description="classifier weights to start from; None: random (He initialisation)"
+        None, description="weights to start from; None: random (He initialisation)"
+    )
+    allow_extra: tuple[str, ...] = Field(
+        (), description="patterns of names in the weights that the network may lack"
+    )
+    class_layers: Literal["auto", "copy", "draw"] = Field(
+        "auto",
+        description="last layer of the weights; auto: copied unless number or names of the classes "
+        "differ; copy: always; draw: never",
     )
     norm: Literal["BN", "SyncBN", "GN"] = Field("BN", description="normalisation layers")
     norm_eps: PositiveFloat | None = Field(

@@ -240,6 +240,14 @@ class ModelConfig(Section):
     allow_partial: tuple[str, ...] = Field(
         (), description="patterns of parameters that the weights may lack"
     )
+    allow_extra: tuple[str, ...] = Field(
+        (), description="patterns of names in the weights that the network may lack"
+    )
+    class_layers: Literal["auto", "copy", "draw"] = Field(
+        "auto",
+        description="layers of the weights that depend on the classes; auto: copied unless number "
+        "or names of the classes differ; copy: always; draw: never",
+    )
     mask: bool = Field(False, description="True: Mask R-CNN; False: Faster R-CNN")
     num_classes: Positive | None = Field(
         None, description="number of classes; None: as many as the annotations have"

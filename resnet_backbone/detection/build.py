@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from resnet_backbone.config.schema import Config, ModelConfig
@@ -21,7 +23,11 @@ from resnet_backbone.weights.stored import Stored
 
 
 def build_detector(
-    cfg: Config, num_classes: int | None = None, *, weights: Stored | None = None
+    cfg: Config,
+    num_classes: int | None = None,
+    *,
+    weights: Stored | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> RCNN:
     """Returns the detector that `cfg` describes: float32, channels_last, on the CPU.
 
@@ -30,6 +36,8 @@ def build_detector(
         num_classes: Number of foreground classes in the dataset; required unless
             `cfg.model.num_classes` is set.
         weights: The weights that `cfg` names, if they have already been read.
+        class_names: Names of the dataset's classes, where known: a detector's weights that name
+            other classes give no class layers, see `load_weights`.
 
     Raises:
         ConfigError: the two class counts differ, or neither is known; the architecture does not fit
@@ -54,7 +62,14 @@ def build_detector(
         size_divisor=trunk.size_divisor,
     )
     if weights is not None and whole:
-        load_weights(detector, weights, allow_partial=model.allow_partial)
+        load_weights(
+            detector,
+            weights,
+            allow_partial=model.allow_partial,
+            allow_extra=model.allow_extra,
+            class_layers=model.class_layers,
+            class_names=class_names,
+        )
     return detector.to(memory_format=torch.channels_last)
 
 

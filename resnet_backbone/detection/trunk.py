@@ -95,7 +95,14 @@ def _c4_trunk(model: ModelConfig, weights: Stored | None) -> Trunk:
     options = _options(model)
     res5 = create_res5(name, **{key: options[key] for key in RES5_OPTIONS})
     if weights is not None:
-        load_weights(res5, weights, prefix="layer4.", arch=name, allow_partial=model.allow_partial)
+        load_weights(
+            res5,
+            weights,
+            prefix="layer4.",
+            arch=name,
+            allow_partial=model.allow_partial,
+            allow_extra=model.allow_extra,
+        )
     spec = backbone.feature_specs()["res4"]
     divisor = size_divisor(backbone)
     neck = TakeStage("res4")
@@ -121,6 +128,7 @@ def _backbone(
             weights=weights or _timms(model),
             out_features=stages,
             allow_partial=model.allow_partial,
+            allow_extra=model.allow_extra,
             **options,
         )
     except ConfigError as error:

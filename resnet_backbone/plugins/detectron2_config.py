@@ -27,6 +27,8 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "evaluation.patience": (None,),
     "evaluation.max_detections": (100,),
     "model.allow_partial": ((),),
+    "model.allow_extra": ((),),
+    "model.class_layers": ("auto",),
 }
 # Features of our engine only; they do not affect the training itself, so they are ignored.
 OURS_ALONE = ("evaluation.loss", "evaluation.pictures", "evaluation.batch_size")

@@ -1,10 +1,10 @@
-"""Weights into modules: everything that must be there is, or nothing is changed."""
+"""Loads weights into modules: completely, or not at all."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,54 +20,17 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.tensors import is_finite
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.agreement import refuse_network_built_otherwise
-from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.class_layers import ClassLayers, redrawn
+from resnet_backbone.weights.metadata import class_names_in
+from resnet_backbone.weights.other_parts import refuse_unused_parts
 from resnet_backbone.weights.recognise import networks_like
+from resnet_backbone.weights.report import LoadReport, Shape
 from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 
 logger = logging.getLogger(__name__)
 
 _CLASSIFIER = ("fc.", "norm.")  # of classifiers; backbones have none
 _FIRST = ("conv1.weight", "conv1.0.weight")  # what sees the pixels
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What a file and a module had in common, by our names.
-
-    Attributes:
-        loaded: Names that were copied.
-        missing: Names of the module that the file lacks and should have.
-        unexpected: Names of the file that the module lacks, the classifier's apart.
-        mismatched: (name, shape in the file, shape in the module) where these differ.
-        reshaped: Likewise, of those that were adapted: the first convolution to other inputs.
-        layout: How the file names its tensors, see `weights.layouts`.
-        card: What is known about the weights, None where nothing is.
-    """
-
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[tuple[str, Shape, Shape], ...]
-    reshaped: tuple[tuple[str, Shape, Shape], ...] = ()
-    layout: str = "torchvision"
-    card: WeightsCard | None = None
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors fit"]
-        if self.missing:
-            parts.append(f"{len(self.missing)} missing: {listing(self.missing)}")
-        for text, entries in (
-            ("of another shape", self.mismatched),
-            ("adapted", self.reshaped),
-        ):
-            if entries:
-                shapes = [f"{name} {list(file)} for {list(own)}" for name, file, own in entries]
-                parts.append(f"{len(shapes)} {text}: {listing(shapes)}")
-        if self.unexpected:
-            parts.append(f"{len(self.unexpected)} not used: {listing(self.unexpected)}")
-        return "; ".join(parts)
 
 
 def load_weights(
@@ -77,65 +40,96 @@ def load_weights(
     prefix: str = "",
     arch: str | None = None,
     allow_partial: Sequence[str] = (),
+    allow_extra: Sequence[str] = (),
+    class_layers: ClassLayers = "auto",
+    class_names: Sequence[str] | None = None,
 ) -> LoadReport:
     """Copies weights from a file into `module`, converting names and dtype.
 
-    Every parameter must be covered, and every vector of a batch normalisation: statistics of other
-    weights are worth nothing. Other buffers are copied where the file has them. For a backbone, the
-    classifier is ignored, and of a detector's file the backbone is taken. Offsets of deformable
-    convolutions may be missing all together: they begin at zero, as they should on such weights.
+    Every parameter must be covered, and every vector of a batch normalisation: the statistics of
+    other weights are of no use. Other buffers are copied if the file has them. A backbone takes the
+    backbone of a detector's file; heads that it lacks are left out, but not parts of its stages.
+    The offsets of deformable convolutions may be missing if all of them are: they start at zero.
 
-    Where a network has other input channels than the file's RGB, the first convolution is repeated
+    Fine-tuning on other classes needs no argument: if the file has another number of classes, other
+    class names or no class layers, then those layers keep their initial values, and a warning says
+    so.
+
+    If a network has other input channels than the file's RGB, the first convolution is repeated
     over them and scaled by 3 / C, which keeps the mean of its sums; for one channel it is summed,
     which is exact for grey images (timm/models/_manipulate.py, adapt_input_conv).
 
     Args:
-        module: What to fill; unchanged if an error is raised.
+        module: The module to fill; unchanged if an error is raised.
         source: What `read_weights` takes, or what it returned.
-        prefix: Takes the names that start so, without it: "layer4." for `create_res5`.
-        arch: torchvision's name of the architecture; by default the backbone's own name.
+        prefix: Takes only the names that start with it, without it: "layer4." for `create_res5`.
+        arch: torchvision's name of the architecture; None takes the backbone's own name.
         allow_partial: Shell patterns of names that may be missing or have another shape; such
             tensors keep their values.
+        allow_extra: Shell patterns of the file's names that the network may lack although they are
+            parts of its stages, such as attention or offsets.
+        class_layers: "auto" as described above; "copy" takes the class layers whatever the class
+            names, and refuses other shapes; "draw" never takes them.
+        class_names: The module's classes, to compare with those that the file names.
 
     Returns:
         What was loaded and what was not.
 
     Raises:
-        WeightsError: the file cannot be read, is of another network, does not cover the module, or
-            holds values that no trained network has.
+        WeightsError: the file cannot be read, is for another network, does not cover the module,
+            has parts that the network lacks, or contains values that no trained network has.
     """
     stored = source if isinstance(source, Stored) else _read(module, source, arch)
     if isinstance(module, ResNet):
         refuse_network_built_otherwise(stored, module.variant, module.options)
-    name = stored.source
-    state = _below(prefix, _part_for(module, stored))
-    own = module.state_dict()
-    state, reshaped = _adapted(own, state)
+    name, own = stored.source, module.state_dict()
+    state, reshaped = _adapted(own, _below(prefix, _part_for(module, stored)))
+    kept = redrawn(
+        own,
+        state,
+        class_layers,
+        own_classes=class_names,
+        file_classes=class_names_in(stored.text, name),
+    )
+    state = {key: tensor for key, tensor in state.items() if key not in kept.names}
+    needed = [key for key in _needed(module, state) if key not in kept.names]
     report = replace(
-        _compare(own, _needed(module, state), state, isinstance(module, (ResNet, Stage))),
+        _compare(own, needed, state, isinstance(module, (ResNet, Stage))),
         reshaped=reshaped,
+        redrawn=tuple(key for key in own if key in kept.names),
         layout=stored.layout,
         card=stored.card,
     )
     _refuse_other_architecture(module, state, name, report)
     _refuse_incomplete(report, name, allow_partial)
+    refuse_unused_parts(module, report.unexpected, state, name, allow_extra)
     _refuse_values(own, {key: state[key] for key in report.loaded}, name)
     with torch.no_grad():
         for key in report.loaded:
             own[key].copy_(state[key])
-    logger.info("%s (%s): %s", name, report.layout, report)
+    _log(report, name, kept.reason)
     return report
 
 
+def _log(report: LoadReport, source: str, reason: str) -> None:
+    logger.info("%s (%s): %s", source, report.layout, report)
+    if report.redrawn:
+        logger.warning(
+            "%s: %s; %d tensors keep their random initial values: %s (class_layers=copy or draw"
+            " changes this)",
+            *(source, reason, len(report.redrawn), listing(report.redrawn, 8)),
+        )
+
+
 def _read(module: nn.Module, source: str | Path, arch: str | None) -> Stored:
-    """Our own networks' names are known in many layouts; others' are taken as they are."""
+    """Reads weights in any layout for our own networks, and under their own names for others."""
     arch = arch or getattr(module, "name", None)
     ours = isinstance(module, (ResNet, Stage)) or hasattr(module, "roi_heads")
     return read_weights(source, arch) if ours else read_plain(source, arch)
 
 
 def _part_for(module: nn.Module, stored: Stored) -> dict[str, Tensor]:
-    """The tensors that are meant for a module of its kind."""
+    """Returns the tensors that are meant for a module of its kind."""
     if isinstance(module, TimmBackbone):
         return module.own_names(stored.tensors)
     if not isinstance(module, (ResNet, Stage)):
@@ -148,7 +142,7 @@ def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _needed(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the parameters, and of the batch normalisations' buffers but their counters."""
+    """Returns the names of parameters and of batch normalisations' buffers except counters."""
     norms = (FrozenBatchNorm2d, nn.modules.batchnorm._BatchNorm)
     buffers = [
         name
@@ -214,7 +208,7 @@ def _compare(
 def _refuse_other_architecture(
     module: nn.Module, state: Mapping[str, Tensor], source: str, report: LoadReport
 ) -> None:
-    """Refuses another network, although all shapes of ResNet-50 are also found in ResNet-101."""
+    """Refuses another network; all shapes of ResNet-50 are also found in ResNet-101."""
     similar = networks_like(state) if isinstance(module, ResNet) else []
     if similar and module.name not in similar:
         raise WeightsError(
@@ -246,7 +240,7 @@ def _refuse_incomplete(report: LoadReport, source: str, allow_partial: Sequence[
 
 
 def _refuse_values(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
-    """Refuses what would turn to NaN: judged after conversion, which may overflow."""
+    """Refuses values that are not finite after conversion, which may overflow."""
     for name, tensor in state.items():
         if tensor.dtype.is_floating_point != own[name].dtype.is_floating_point:
             raise WeightsError(f"{source}: {name} is {tensor.dtype}, expected {own[name].dtype}")

@@ -102,6 +102,10 @@ def test_training_can_start_from_weights_and_their_pixels(donor, read):
     torch.testing.assert_close(1 / model.pixel_scale.flatten(), torch.tensor(PIXELS["std"]))
 
 
-def test_weights_of_another_number_of_classes_are_refused(donor):
+def test_weights_of_another_number_of_classes_fill_all_but_the_last_layer(donor, caplog):
+    model = build(6, weights=str(donor[1]))
+    assert model.network.fc.out_features == 6
+    assert torch.equal(model.network.conv1.weight, donor[0].conv1.weight)
+    assert "the file has 5 classes, the model 6" in caplog.text
     with pytest.raises(WeightsError, match=r"of another shape: fc\.weight \[5, 64\] for \[6, 64\]"):
-        build(6, weights=str(donor[1]))
+        build(6, weights=str(donor[1]), class_layers="copy")

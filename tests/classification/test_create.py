@@ -52,15 +52,72 @@ def test_weights_fill_backbone_and_head_and_their_card_is_obeyed(donor, read):
     assert net.bn1.eps == 1e-3
 
 
-def test_weights_of_another_number_of_classes_are_refused(donor):
+def test_weights_of_another_number_of_classes_fill_all_but_the_last_layer(donor, caplog):
+    expected, path = donor
+    torch.manual_seed(9)
+    drawn = create_classifier(NAME, num_classes=5).fc
+    torch.manual_seed(9)
+    net = create_classifier(NAME, num_classes=5, weights=path)
+    for name, tensor in net.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(tensor, expected.state_dict()[name]), name
+    assert torch.equal(net.fc.weight, drawn.weight) and torch.equal(net.fc.bias, drawn.bias)
+    assert "the file has 7 classes, the model 5; 2 tensors keep their random" in caplog.text
+    assert "fc.weight, fc.bias" in caplog.text
     with pytest.raises(WeightsError, match=r"of another shape: fc\.weight \[7, 64\] for \[5, 64\]"):
-        create_classifier(NAME, num_classes=5, weights=donor[1])
+        create_classifier(NAME, num_classes=5, weights=path, class_layers="copy")
 
 
-def test_a_backbone_alone_does_not_fill_a_classifier(tmp_path):
-    save_weights(create_backbone(NAME, norm="BN"), tmp_path / "b.safetensors", WeightsCard())
-    with pytest.raises(WeightsError, match=r"2 missing: fc\.weight, fc\.bias"):
-        create_classifier(NAME, weights=tmp_path / "b.safetensors")
+def test_without_a_number_there_are_as_many_classes_as_in_the_weights(donor):
+    net = create_classifier(NAME, weights=donor[1])
+    assert torch.equal(net.fc.weight, donor[0].fc.weight)
+
+
+def test_other_class_names_are_said_and_not_copied_unless_asked(donor, tmp_path, caplog):
+    expected, _ = donor
+    path = tmp_path / "named.safetensors"
+    save_weights(
+        expected,
+        path,
+        WeightsCard().to_metadata() | {"class_names": '["a","b","c","d","e","f","g"]'},
+    )
+    names = ["a", "b", "c", "d", "e", "f", "x"]
+    for mode, copied in (("auto", False), ("copy", True), ("draw", False)):
+        net = create_classifier(
+            NAME, num_classes=7, weights=path, class_layers=mode, class_names=names
+        )
+        assert torch.equal(net.fc.weight, expected.fc.weight) is copied
+    assert "1 of 7 classes have other names: 'g' for 'x'; 2 tensors keep" in caplog.text
+    same = create_classifier(NAME, num_classes=7, weights=path, class_names=[*"abcdefg"])
+    assert torch.equal(same.fc.weight, expected.fc.weight)
+
+
+@pytest.mark.parametrize("name", [NAME, "resnetv2_18"])
+def test_a_backbone_alone_fills_all_but_the_head(tmp_path, caplog, name):
+    trunk = create_backbone(name, norm="BN")
+    save_weights(trunk, tmp_path / "b.safetensors", WeightsCard())
+    net = create_classifier(name, num_classes=3, weights=tmp_path / "b.safetensors")
+    for key, tensor in trunk.state_dict().items():
+        assert torch.equal(tensor, net.state_dict()[key]), key
+    assert "the file has no class layers" in caplog.text
+
+
+def test_self_supervised_weights_fill_all_but_the_head(tmp_path):
+    trunk = create_classifier(NAME, num_classes=4).state_dict()
+    moco = {f"module.encoder_q.{n}": t for n, t in trunk.items() if not n.startswith("fc.")}
+    moco |= {f"module.encoder_q.fc.{i}.weight": torch.ones(2, 2) for i in (0, 2)}
+    torch.save({"state_dict": moco, "arch": "resnet50"}, tmp_path / "moco.pth.tar")
+    net = create_classifier(NAME, num_classes=10, weights=tmp_path / "moco.pth.tar")
+    assert torch.equal(net.layer3[0].conv1.weight, trunk["layer3.0.conv1.weight"])
+
+
+def test_an_argument_that_does_not_exist_gets_the_close_names():
+    with pytest.raises(ConfigError, match="no argument 'shortcut'; the network's name decides it"):
+        create_classifier("resnet18", shortcut="A")
+    with pytest.raises(ValueError, match="no argument 'stochastic_dept'; did you mean stochastic_"):
+        create_classifier("resnet18", stochastic_dept=0.1)
+    with pytest.raises(ConfigError, match="no argument 'colour'; expected one of norm, norm_eps,"):
+        create_classifier("resnet18", colour=1)
 
 
 def test_an_unknown_network_gets_the_close_names():

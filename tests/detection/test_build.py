@@ -10,7 +10,7 @@ from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.files import save_weights
+from resnet_backbone.weights.files import read_metadata, save_weights
 
 ONE_MAP = {"anchors": {"sizes": ((16.0, 32.0, 64.0),)}}
 
@@ -163,15 +163,35 @@ def test_training_can_start_from_a_whole_detector(donor):
     assert model.pixel_mean.flatten().tolist() == [1, 2, 3]
 
 
-def test_of_another_class_count_only_what_is_named_may_differ(donor):
+def test_of_another_class_count_all_but_the_class_layers_are_loaded(donor, caplog):
     state, path = donor
+    model = build(num_classes=7, weights=path, pixels={})
+    classes = ("roi_heads.predictor.", "roi_heads.mask_head.predictor.")
+    for name, tensor in model.state_dict().items():
+        if not name.startswith((*classes, "pixel_")):
+            assert torch.equal(tensor, state[name]), name
+    assert len(model.state_dict()["roi_heads.predictor.classifier.bias"]) == 8
+    assert "the file has 3 classes, the model 7; 6 tensors keep their random" in caplog.text
     with pytest.raises(WeightsError, match=r"of another shape: roi_heads\.predictor"):
-        build(num_classes=7, weights=path, pixels={})
+        build(num_classes=7, weights=path, pixels={}, class_layers="copy")
     patterns = ("roi_heads.predictor.*", "roi_heads.mask_head.predictor.*")
-    model = build(num_classes=7, weights=path, pixels={}, allow_partial=patterns)
-    own = model.state_dict()
-    assert torch.equal(own["rpn.conv.weight"], state["rpn.conv.weight"])
-    assert len(own["roi_heads.predictor.classifier.bias"]) == 8
+    model = build(
+        num_classes=7, weights=path, pixels={}, class_layers="copy", allow_partial=patterns
+    )
+    assert torch.equal(model.state_dict()["rpn.conv.weight"], state["rpn.conv.weight"])
+
+
+def test_class_layers_of_other_classes_are_copied_only_if_asked(donor, tmp_path, caplog):
+    state, path = donor
+    text = read_metadata(path) | {"class_names": '["cat", "dog", "owl"]'}
+    save_weights(state, tmp_path / "named.safetensors", text)
+    cases = (("auto", "cow", False), ("auto", "dog", True), ("copy", "cow", True))
+    for mode, second, copied in cases:
+        cfg = tiny_config(weights=str(tmp_path / "named.safetensors"), pixels={}, class_layers=mode)
+        own = build_detector(cfg, 3, class_names=("cat", second, "owl")).state_dict()
+        name = "roi_heads.predictor.classifier.weight"
+        assert torch.equal(own[name], state[name]) is copied
+    assert caplog.text.count("1 of 3 classes have other names: 'dog' for 'cow'") == 1
 
 
 def test_a_backbone_given_as_the_detectors_weights_is_one(tmp_path):

@@ -73,7 +73,11 @@ class ClassificationTask(Task[ClassificationConfig]):
         self.class_names = self._images.class_names
         mean_image = _mean_image(cfg, self._images)
         self.model: ImageClassifier = build_image_classifier(
-            cfg.model, len(self.class_names), mean_image=mean_image, weights=weights
+            cfg.model,
+            len(self.class_names),
+            mean_image=mean_image,
+            weights=weights,
+            class_names=self.class_names,
         ).to(device)
         self._evaluator = ClassificationEvaluator(self.class_names)
         self._mixing = _mixing(cfg, len(self.class_names))

@@ -85,7 +85,9 @@ class DetectionTask(Task[Config]):
             "train": _digest(self._train.annotations),
             "val": _digest(self._val.annotations),
         }
-        self.model: RCNN = build_detector(cfg, len(self.class_names), weights=weights).to(device)
+        self.model: RCNN = build_detector(
+            cfg, len(self.class_names), weights=weights, class_names=self.class_names
+        ).to(device)
         self._evaluator = make_evaluator(cfg, self._val)
 
     @property
