@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 from resnet_backbone.classification.build import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
@@ -17,7 +15,8 @@ from resnet_backbone.config.classification_schema import ClassificationConfig, C
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.classification.task import MEAN_IMAGE
 from resnet_backbone.utils.text import listing
-from resnet_backbone.weights.stored import read_weights
+from resnet_backbone.weights.metadata import class_names_in, section_in
+from resnet_backbone.weights.stored import Stored, read_weights
 
 CLASSIFIER = "fc.weight"
 SHOWN = 30  # names of each list in the error
@@ -55,13 +54,15 @@ def load_trained_classifier(
     """
     path = Path(weights)
     stored = read_weights(weights, cfg.model.name)
-    if CLASSIFIER not in stored.tensors:
-        raise WeightsError(f"{weights}: not a classifier: it has no tensor {CLASSIFIER!r}")
-    outputs = len(stored.tensors[CLASSIFIER])
-    asked = (_own_model(stored.text, path) or cfg.model).model_copy(update={"num_classes": None})
+    outputs = _output_count(stored)
+    asked = _own_model(stored.text, path) or cfg.model
+    asked = asked.model_copy(update={"num_classes": None, "class_layers": "copy"})
     mean_image = stored.ignored.get(MEAN_IMAGE)
+    names = class_names_in(stored.text, str(path))
+    if names is not None and len(names) != outputs:
+        raise WeightsError(f"{weights}: has {outputs} classes, but {len(names)} class names")
     model = build_image_classifier(asked, outputs, mean_image=mean_image, weights=stored)
-    return TrainedClassifier(model.to(device).eval(), _class_names(stored.text, path))
+    return TrainedClassifier(model.to(device).eval(), names)
 
 
 def in_classes_of_images(
@@ -124,18 +125,17 @@ def _mismatch(
 
 def _own_model(metadata: Mapping[str, str], path: Path) -> ClassifierConfig | None:
     """Returns the network's configuration that one of our own files contains, otherwise None."""
-    if "config" not in metadata:
-        return None
-    try:
-        return ClassificationConfig.model_validate_json(metadata["config"]).model
-    except ValidationError as error:
-        raise WeightsError(f"{path}: its configuration is not a classifier's: {error}") from error
+    stored = section_in(ClassificationConfig, metadata, "config", str(path))
+    return None if stored is None else stored.model
 
 
-def _class_names(metadata: Mapping[str, str], path: Path) -> tuple[str, ...] | None:
-    if "class_names" not in metadata:
-        return None
-    try:
-        return tuple(map(str, json.loads(metadata["class_names"])))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise WeightsError(f"{path}: cannot read class_names: {error}") from error
+def _output_count(stored: Stored) -> int:
+    """Returns the number of rows of the last layer, one for each class."""
+    classifier = stored.tensors.get(CLASSIFIER)
+    if classifier is None or classifier.dim() != 2 or len(classifier) < 1:
+        found = "no such tensor" if classifier is None else f"shape {list(classifier.shape)}"
+        raise WeightsError(
+            f"{stored.source}: not a classifier: expected {CLASSIFIER} with a row for each class,"
+            f" found {found}"
+        )
+    return len(classifier)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.tasks.detection.stored_sizes import refuse_other_sizes
 from resnet_backbone.utils.trees import leaves
 from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.metadata import (
+    CLASS_NAMES,
+    category_ids_in,
+    class_names_in,
+    section_in,
+)
 from resnet_backbone.weights.stored import Stored, read_weights
 
 # Keys of `model` that may differ from training: the origin of the weights, what was frozen, how
@@ -29,6 +35,8 @@ FREE = frozenset(
         "num_classes",
         "weights",
         "allow_partial",
+        "allow_extra",
+        "class_layers",
         "backbone.weights",
         "backbone.freeze_at",
         "backbone.zero_init_residual",
@@ -97,21 +105,19 @@ def load_trained(
     if "config" not in stored.text:
         own_names = stored.layout == "ours"
         cfg = settle_detector(cfg, None if own_names else stored)
+    refuse_other_sizes(cfg.model, stored)
     model = build_detector(_without_initial_weights(cfg), len(names))
-    load_weights(model, stored)
+    load_weights(model, stored, allow_extra=cfg.model.allow_extra, class_layers="copy")
     return Trained(cfg, model.to(device).eval(), names, ids, known)
 
 
 def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> Config:
     """Returns the configuration to build from, checked against the one in the file."""
-    if "config" not in card:
+    stored = section_in(Config, card, "config", str(path))
+    if stored is None:
         if cfg is None:
             raise WeightsError(f"{path}: contains no configuration; give the one of its training")
         return cfg
-    try:
-        stored = Config.model_validate_json(card["config"])
-    except ValidationError as error:
-        raise WeightsError(f"{path}: cannot read its configuration: {error}") from error
     if cfg is None:
         return _without_imports(stored, path)
     _refuse_contradictions(stored, cfg, path)
@@ -168,31 +174,26 @@ def _classes(
         raise WeightsError(
             f"{path}: the weights have {count} classes, but model.num_classes is {asked}"
         )
-    names = _json_list(card, "class_names", path) or [f"class {i}" for i in range(count)]
-    ids = _json_list(card, "category_ids", path) or list(range(1, count + 1))
+    names = class_names_in(card, str(path)) or tuple(f"class {i}" for i in range(count))
+    ids = category_ids_in(card, str(path)) or tuple(range(1, count + 1))
     if len(names) != count or len(ids) != count:
         raise WeightsError(
             f"{path}: the weights have {count} classes, but the file has {len(names)} class names "
             f"and {len(ids)} category ids"
         )
-    return tuple(map(str, names)), tuple(map(int, ids)), "class_names" in card
+    return names, ids, CLASS_NAMES in card
 
 
 def _class_count(stored: Stored) -> int:
     """Returns the number of foreground classes; the classifier has one more row, for background."""
-    if CLASSIFIER not in stored.tensors:
-        raise WeightsError(f"{stored.source}: not a detector: it has no tensor {CLASSIFIER!r}")
-    return len(stored.tensors[CLASSIFIER]) - 1
-
-
-def _json_list(card: Mapping[str, str], key: str, path: Path) -> list[Any]:
-    try:
-        value = json.loads(card.get(key, "[]"))
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: cannot read {key}: {error}") from error
-    if not isinstance(value, list):
-        raise WeightsError(f"{path}: {key} is of type {type(value).__name__}, expected a list")
-    return value
+    classifier = stored.tensors.get(CLASSIFIER)
+    if classifier is None or classifier.dim() != 2 or len(classifier) < 2:
+        found = "no such tensor" if classifier is None else f"shape {list(classifier.shape)}"
+        raise WeightsError(
+            f"{stored.source}: not a detector: expected {CLASSIFIER} with a row for each class and"
+            f" the background, found {found}"
+        )
+    return len(classifier) - 1
 
 
 def _without_initial_weights(cfg: Config) -> Config:

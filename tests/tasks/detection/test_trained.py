@@ -85,9 +85,9 @@ def test_class_names_that_do_not_fit_the_tensors(save):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_names": "[1, "}, "cannot read class_names"),
-        ({"category_ids": "{}"}, "category_ids is of type dict, expected a list"),
-        ({"config": '{"modle": 1}'}, "cannot read its configuration"),
+        ({"class_names": "[1, "}, "cannot read its class_names: Invalid JSON"),
+        ({"category_ids": "{}"}, "cannot read its category_ids: Input should be a valid array"),
+        ({"config": '{"modle": 1}'}, "cannot read its config: modle: Extra inputs"),
         ({"config": None}, "contains no configuration"),
     ],
 )
