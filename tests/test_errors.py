@@ -33,6 +33,13 @@ def test_exit_codes():
     assert errors.Interrupted.exit_code == os.EX_TEMPFAIL
 
 
+def test_an_argument_that_is_not_allowed_is_a_value_error():
+    """As the callers of torchvision's and timm's builders expect."""
+    assert issubclass(errors.ConfigError, ValueError)
+    others = [kind for kind in ERRORS if kind is not errors.ConfigError]
+    assert not any(issubclass(kind, ValueError) for kind in others)
+
+
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 def test_a_command_ends_with_the_code_and_the_message_alone(kind, capsys):
     def main(_arguments):

@@ -8,6 +8,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
+from resnet_backbone.backbone.resnet import Options, options_from
 from resnet_backbone.backbone.variants import list_backbones
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError
@@ -330,3 +331,9 @@ def test_in_channels():
 def test_wrong_arguments_say_what_was_expected(arguments, message):
     with pytest.raises(ConfigError, match=message):
         create_backbone(**({"name": "resnet18"} | arguments))
+
+
+def test_options_by_name_are_checked_against_those_there_are():
+    assert options_from({"norm": "GN"}, "f") == Options(norm="GN")
+    with pytest.raises(ConfigError, match="^f: there is no argument 'nrom'; did you mean norm"):
+        options_from({"nrom": "GN"}, "f")
