@@ -1,6 +1,7 @@
-"""Settings agree with what is known of the weights; nowhere else are the two compared.
+"""Compares settings with what is known about the weights; this happens nowhere else.
 
-Known facts are taken, contradictions are shown, unknown facts are asked for.
+What the settings leave out is taken from the card, contradictions are refused, and what neither
+states must be set.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ _STRIDE_HINT = " (stride: false for torchvision's and timm's, true for the paper
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that no weight file shows and nothing works without.
+    """A property of weights that cannot be read off the tensors and must be known.
 
     Attributes:
         name: In `WeightsCard`: stride_in_1x1, norm_eps, channel_order, mean or std.
-        key: Where the user states it, for messages.
-        stated: What the user says; None leaves it to the weights.
+        key: The user's key for it, for messages.
+        stated: The user's value; None leaves it to the weights.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Fact:
 
 
 def facts(stated: Mapping[str, Any], prefix: str = "") -> list[Fact]:
-    """Returns facts of these names and values, whose keys begin with `prefix`."""
+    """Returns facts with these names and values, and with keys that start with `prefix`."""
     return [Fact(name, f"{prefix}{name}", value) for name, value in stated.items()]
 
 
@@ -48,16 +49,16 @@ def agree(
     """Returns the value of each fact, by its name.
 
     Args:
-        stated: The facts that matter.
-        card: What is known of the weights; None: nothing.
-        source: What to call the weights in errors; None: there are none, and what is not stated is
-            as for torchvision's weights.
-        variant: The network; one without bottlenecks has no 1x1 convolution that could stride, and
-            of one that is not ours (None) nobody can tell.
+        stated: The facts that are needed.
+        card: What is known about the weights; None if nothing is.
+        source: A name for the weights, for messages; None if there are no weights, so that facts
+            that are not stated are those of torchvision's weights.
+        variant: The network, since one without bottlenecks has no 1x1 convolution with a stride;
+            None for a network that is not ours.
 
     Raises:
-        ConfigError: statements and card contradict each other (shows both), or neither says what
-            must be known (names the keys); all of them at once.
+        ConfigError: settings and card contradict each other (the message shows both), or neither
+            states what must be known (the message names the keys); all of them at once.
     """
     strides = variant is not None and variant.has_bottlenecks
     relevant = [fact for fact in stated if strides or fact.name != _STRIDE]
@@ -96,7 +97,7 @@ def _refuse_contradictions(stated: list[Fact], known: Mapping[str, Any], source:
 
 
 def _differ(stated: Any, known: Any) -> bool:  # noqa: ANN401
-    """Whether two values, if both are there, are different ones."""
+    """Returns whether two values differ; a value that is None differs from nothing."""
     if stated is None or known is None:
         return False
     if isinstance(known, tuple):
@@ -106,7 +107,7 @@ def _differ(stated: Any, known: Any) -> bool:  # noqa: ANN401
 
 
 def refuse_network_built_otherwise(stored: Stored, variant: Variant, options: Options) -> None:
-    """Raises WeightsError if a network that exists was built otherwise than the card says."""
+    """Raises WeightsError if a network was built differently from what the card says."""
     card = stored.card
     if card is None:
         return

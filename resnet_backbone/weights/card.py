@@ -1,4 +1,4 @@
-"""The contract that comes with weights: what else must be known for them to mean anything."""
+"""What must be known about weights besides their tensors: pixels, strides, epsilon."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.weights.metadata import section_in
 
 METADATA_KEY = "card"
-# What no file shows and nothing works without; the names are those of `WeightsCard`.
+# What cannot be read off the tensors and must be known; the names are those of `WeightsCard`.
 FACTS = ("stride_in_1x1", "channel_order", "mean", "std")
 
 Triple = tuple[float, float, float]
 
 
 class Recipe(BaseModel):
-    """How to train a detector that starts from the weights; rates hold for 16 images per step.
+    """How to train a detector that starts from the weights.
 
     Attributes:
         optimizer: As in `solver.optimizer`.
-        lr: Learning rate.
-        weight_decay: Of convolutions and linear layers.
-        weight_decay_norm: Of norms.
-        source: Where it was published.
+        lr: Learning rate for 16 images per step.
+        weight_decay: Weight decay of convolutions and linear layers.
+        weight_decay_norm: Weight decay of norms.
+        source: Where the recipe was published.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,22 +38,22 @@ class Recipe(BaseModel):
 
 
 class WeightsCard(BaseModel):
-    """What is known of weights; None where nobody said.
+    """What is known about weights; None where it is not known.
 
     Attributes:
-        arch: Name in `list_backbones`.
+        arch: The network's name in `list_backbones`.
         layout: How the source names parameters, see `weights.layouts`.
-        stride_in_1x1: See `BlockStyle`; means nothing to networks of basic blocks.
-        channel_order: Of the pixels they were trained on.
-        pixel_scale: What the brightest pixel is in terms of `mean` and `std`.
-        mean: Subtracted from the pixels, in `channel_order`.
-        std: Divided by, likewise.
-        norm_eps: Added to the variance by the norms.
-        interpolation: Which images were resized with.
-        source: Who made them, or from where they came.
-        licence: As SPDX writes it, where it does.
-        top1: Percent of ImageNet's validation images, one crop.
-        recipe: The detector's training that suits them.
+        stride_in_1x1: See `BlockStyle`; has no meaning for networks of basic blocks.
+        channel_order: Channel order of the pixels that the weights were trained on.
+        pixel_scale: The value of the brightest pixel, in the units of `mean` and `std`.
+        mean: Mean that is subtracted from the pixels, in `channel_order`.
+        std: Standard deviation that the pixels are divided by, in `channel_order`.
+        norm_eps: Epsilon that the norms add to the variance.
+        interpolation: Interpolation with which training images were resized.
+        source: Who made the weights, or where they came from.
+        licence: SPDX identifier of the licence, if there is one.
+        top1: Top-1 accuracy on ImageNet's validation images in percent, one crop.
+        recipe: The recipe for detectors that suits the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -84,11 +84,11 @@ class WeightsCard(BaseModel):
         )
 
     def missing_facts(self) -> tuple[str, ...]:
-        """Returns which of `FACTS` nobody said."""
+        """Returns which of `FACTS` are not known."""
         return tuple(fact for fact in FACTS if getattr(self, fact) is None)
 
     def to_metadata(self) -> dict[str, str]:
-        """Returns what `save_weights` stores beside the tensors."""
+        """Returns the text that `save_weights` stores beside the tensors."""
         return {METADATA_KEY: self.model_dump_json(exclude_none=True)}
 
 

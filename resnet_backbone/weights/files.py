@@ -1,4 +1,4 @@
-"""Weight files: read without executing anything, written whole or not at all."""
+"""Reads weight files without executing anything, and writes them completely or not at all."""
 
 from __future__ import annotations
 
@@ -29,22 +29,24 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 def read_state_dict(path: str | Path, *, strip: bool = True) -> dict[str, Tensor]:
     """Reads a weight file into host memory, without running anything that it holds.
 
-    `.pth` and its like go through torch's restricted unpickler, `.pkl` through a reader that knows
-    arrays and plain containers alone; what else a pickle names ends the reading before it begins.
-    There is no way around either. Bytes tell the format, not the file's name.
+    `.pth` files go through torch's restricted unpickler, `.pkl` files through a reader that knows
+    only arrays and plain containers. Classes of other libraries become blanks; whatever else a
+    pickle names is refused before anything is read, and no option changes that. The format is
+    recognised by the file's bytes, not by its name.
 
     Args:
         path: A file that torch.save wrote (`.pth`, `.pt`, `.th`, `.pyth`), detectron2's or Caffe2's
             `.pkl`, `.npz` or `.safetensors`.
-        strip: Take off prefixes as "module." and select the backbone of self-supervised training,
-            see `state_dict_in`; dictionaries around the weights are opened in any case.
+        strip: Whether to remove prefixes such as "module." and to select the backbone of
+            self-supervised training, see `state_dict_in`; dictionaries around the weights are
+            opened in any case.
 
     Returns:
-        Names and tensors, as stored.
+        The tensors by name, as stored.
 
     Raises:
-        WeightsError: the file is missing, unreadable, damaged, holds code or something else; names
-            file and reason.
+        WeightsError: the file is missing, unreadable or damaged, or contains code or something
+            else; the message has the file's name and the reason.
     """
     return read_weight_file(path, strip=strip).tensors
 
@@ -77,15 +79,15 @@ def save_weights(
     path: str | Path,
     metadata: Mapping[str, str] | WeightsCard,
 ) -> None:
-    """Writes a safetensors file that is, whatever happens, either the old one or the new one.
+    """Writes a safetensors file; whatever happens, the old file or the new one is there.
 
     Args:
         weights: A module, or its state dict.
-        path: Where to; an existing file is replaced. Folders are not made.
-        metadata: Text to store along, for `read_metadata`; a `WeightsCard` does as well.
+        path: The file, which is replaced if it exists. Folders are not created.
+        metadata: Text to store with the tensors, for `read_metadata`; or a `WeightsCard`.
 
     Raises:
-        WeightsError: a tensor holds NaN or infinity; a file of those would spread them.
+        WeightsError: a tensor contains NaN or infinity.
         StorageError: the file cannot be written.
     """
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
@@ -97,7 +99,7 @@ def save_weights(
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Returns the text stored with a `.safetensors` file, empty where there is none.
+    """Returns the text stored in a `.safetensors` file; empty if there is none.
 
     Raises:
         WeightsError: the file is missing, damaged or of another format.

@@ -1,4 +1,4 @@
-"""Other pixels for the same weights: what normalisation does, the first layer can do."""
+"""Folds another normalisation of pixels into the first convolution and its norm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fold_input(
     mean: Triple | None = None,
     std: Triple | None = None,
 ) -> tuple[dict[str, Tensor], WeightsCard]:
-    """Returns weights that give the same features for pixels normalised otherwise.
+    """Returns weights that give the same features for pixels that are normalised differently.
 
     With p the raw pixel, the network was trained on (p - m) / s; given (p - m') / s' instead, the
     first convolution w becomes w * s' / s, in the other order of channels, and its output lacks
@@ -31,11 +31,11 @@ def fold_input(
     as between MSRA's and torchvision's weights, it is exact everywhere.
 
     Args:
-        tensors: A backbone's, in our names.
-        card: What they were trained with.
-        channel_order: Of the pixels to come.
-        mean: Of the pixels to come, from 0 to 255, in `channel_order`; None: the same.
-        std: Likewise.
+        tensors: The backbone's tensors, under our names.
+        card: What the weights were trained with.
+        channel_order: Channel order of the new pixels.
+        mean: Mean of the new pixels, 0 to 255, in `channel_order`; None keeps the old one.
+        std: Standard deviation of the new pixels, in the same form as `mean`.
 
     Raises:
         WeightsError: the card does not say what the weights were trained with, or they have no such

@@ -1,4 +1,4 @@
-"""Which format a weight file is of, told by its first bytes, and its content as it is stored."""
+"""Recognises the format of a weight file by its first bytes, and reads its content."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from resnet_backbone.weights.unpickle import unpickle_arrays
 
 @dataclass(frozen=True)
 class Content:
-    """What a weight file holds.
+    """The content of a weight file.
 
     Attributes:
-        value: As a rule a mapping, of tensors or numpy arrays or with such a mapping in it.
-        text: What is stored beside the tensors of a safetensors file.
+        value: Usually a mapping of tensors or numpy arrays, or one that contains such a mapping.
+        text: The text stored beside the tensors of a safetensors file.
     """
 
     value: object
@@ -55,14 +55,14 @@ _ONNX = re.compile(rb"\x08[\x01-\x0f]\x12.[\x20-\x7e]", re.DOTALL)
 
 
 def read_content(path: Path) -> Content:
-    """Reads a weight file whole, whatever its name ends with.
+    """Reads a whole weight file; its suffix does not matter.
 
     Args:
         path: A file that exists and is not empty: safetensors, torch.save's two formats, a pickle
             of arrays, or .npz.
 
     Raises:
-        WeightsError: without the file's name, what is wrong with it.
+        WeightsError: the file cannot be read; the message lacks the file's name.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -93,7 +93,7 @@ def _reader(path: Path, head: bytes) -> Reader:
 
 
 def _by_suffix(suffix: str) -> Reader:
-    """Returns the reader that can say what is wrong with a damaged file."""
+    """Returns the reader that can describe what is wrong with a damaged file."""
     if suffix == ".safetensors":
         return _read_safetensors
     if suffix in (".pth", ".pt", ".th", ".pyth", ".pkl"):

@@ -1,4 +1,4 @@
-"""Tables of names: templates such as "res{s+1}.{b}.conv{k}.{x}", read in both directions."""
+"""Renames tensors by tables of templates such as "res{s+1}.{b}.conv{k}.{x}", both ways."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ _PATTERNS = {"x": r"[^.]+", "r": r".+"}
 
 @dataclass(frozen=True)
 class Rule:
-    """One way in which a name of theirs is a name of ours.
+    """A pair of templates for the same tensors.
 
     Fields are {s}, {b}, {k}, {i} for numbers, which may be shifted ("res{s+1}" is "layer{s}"), {x}
     for the last part of a name, {r} for the rest of it.
+
+    Attributes:
+        theirs: Template of the other framework's names.
+        ours: Template of our names.
     """
 
     theirs: str
@@ -50,7 +54,7 @@ def rules(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
 def renamed_to_ours(
     state: Mapping[str, Tensor], table: Sequence[Rule]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Returns the tensors that the table knows, by our names, and the names of the others."""
+    """Returns the tensors that the table knows by our names, and the names of the others."""
     named = {name: _first(rule.to_ours(name) for rule in table) for name in state}
     known = {own: state[name] for name, own in named.items() if own is not None}
     return known, tuple(name for name, own in named.items() if own is None)
@@ -70,7 +74,7 @@ def _first(names: Iterable[str | None]) -> str | None:
 
 
 def _compiled(template: str) -> re.Pattern[str]:
-    """Returns the pattern of the names that fit a template."""
+    """Returns the pattern of names that fit a template."""
     pieces, end = [], 0
     for field in _FIELD.finditer(template):
         pieces.append(re.escape(template[end : field.start()]))
@@ -80,7 +84,7 @@ def _compiled(template: str) -> re.Pattern[str]:
 
 
 def _translate(pattern: re.Pattern[str], source: str, target: str, name: str) -> str | None:
-    """Returns `target` filled with what `name` has in the places of `source`."""
+    """Returns `target` with its fields filled from `name`, which fits `source`."""
     found = pattern.fullmatch(name)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Cards of the weights that everybody has, known by their source, their file or their layout.
+"""Cards of published weights, recognised by their source, file name or layout.
 
 Sources of the facts: torchvision's weight enumerations; timm's pretrained configurations;
 detectron2's MODEL_ZOO.md ("ImageNet Pretrained Models"); the recipes are mmdetection's
@@ -73,14 +73,14 @@ _TIMM = "timm/"
 def known_card(
     source: str, layout: str, kind: str, arch: str | None, tensors: Mapping[str, Tensor]
 ) -> WeightsCard | None:
-    """Returns the card of weights that belong to a known family, otherwise None.
+    """Returns the card of weights of a known family; None for other weights.
 
     Args:
         source: A path, or what `load_weights` takes besides.
         layout: See `weights.layouts`.
         kind: "backbone" or "detector".
-        arch: The network's name where it is known.
-        tensors: In our names.
+        arch: The network's name, if it is known.
+        tensors: The tensors by our names.
     """
     for family in (_torchvision, _timm, _caffe2, _detectron2, _openmmlab, _others):
         card = family(source, layout, kind, arch, tensors)
@@ -90,7 +90,7 @@ def known_card(
 
 
 def without_weights(channel_order: str | None) -> WeightsCard:
-    """Returns what networks without weights are taken for: torchvision's, in a stated order."""
+    """Returns the card assumed without weights: torchvision's, in the stated channel order."""
     if channel_order != "BGR":
         return TORCHVISION
     turned = {"mean": IMAGENET["mean"][::-1], "std": IMAGENET["std"][::-1]}
@@ -123,7 +123,7 @@ def torchvision_card(arch: str, tag: str) -> WeightsCard:
 
 
 def torchvision_weights(arch: str | None, tag: str) -> Any:  # noqa: ANN401
-    """Returns torchvision's entry for weights; raises as `torchvision_card`."""
+    """Returns torchvision's entry for weights; raises the errors of `torchvision_card`."""
     # torchvision takes seconds to import and is of no use to whoever loads a file of ours.
     from torchvision.models import get_model_weights
 
@@ -141,7 +141,7 @@ def torchvision_weights(arch: str | None, tag: str) -> Any:  # noqa: ANN401
 def _torchvision(
     source: str, layout: str, kind: str, arch: str | None, _tensors: Mapping[str, Tensor]
 ) -> WeightsCard | None:
-    """Files keep the name under which torch.hub stores them; it ends in their hash."""
+    """Recognises the name under which torch.hub stores a file, which ends in its hash."""
     name = PurePath(source).name
     if arch is None or kind != "backbone" or not _HUB_FILE.fullmatch(name):
         return None
@@ -159,7 +159,7 @@ def _torchvision(
 def _timm(
     source: str, layout: str, kind: str, arch: str | None, _tensors: Mapping[str, Tensor]
 ) -> WeightsCard | None:
-    """Their names ("resnet50.a1_in1k") appear in the path, as the folder or as the file."""
+    """Recognises timm's names ("resnet50.a1_in1k") in the path, as a folder or a file."""
     if kind != "backbone" or layout not in ("torchvision", "timm"):
         return None
     for found in _TIMM_NAME.finditer(source):  # of which some may be folders of the user's
@@ -171,12 +171,12 @@ def _timm(
 
 
 def timm_file_card(source: str, arch: str, notes: Mapping[str, str]) -> WeightsCard | None:
-    """Returns the card of a file of timm's for the backbone "timm/NAME", None if it is another.
+    """Returns the card of one of timm's files for the backbone "timm/NAME"; None for other files.
 
     Args:
         source: The path.
         arch: The backbone's name.
-        notes: Text that the checkpoint holds beside its tensors.
+        notes: Texts that the checkpoint stores beside its tensors.
     """
     if not arch.startswith(_TIMM):
         return None
@@ -200,7 +200,7 @@ def _timm_release(arch: str, name: str) -> WeightsCard | None:
 
 
 def timm_card(name: str) -> WeightsCard | None:
-    """Returns the card of timm's model with a tag, None where timm does not know it."""
+    """Returns the card of timm's model with a tag; None if timm does not know it."""
     try:
         from timm.models import get_pretrained_cfg
 
@@ -244,7 +244,7 @@ def _caffe2(
 def _detectron2(
     source: str, layout: str, kind: str, arch: str | None, _tensors: Mapping[str, Tensor]
 ) -> WeightsCard | None:
-    """Model zoo detectors by the name of their file; torchvision's R-50.pkl by its layout."""
+    """Recognises model zoo detectors by their file name, torchvision's R-50.pkl by its layout."""
     if layout != "detectron2":
         return None
     name = PurePath(source).name

@@ -1,4 +1,4 @@
-"""Which of our networks a set of tensors belongs to, by names and shapes."""
+"""Finds out which of our networks a set of tensors belongs to, by names and shapes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _PART = re.compile(r"layer[1-4]\.\d{1,4}\.|conv1\.|bn1\.")
 
 
 def networks_like(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Returns the networks whose blocks are those that `tensors` tell of, the best fit first.
+    """Returns the networks with as many blocks per stage as `tensors` have, best fit first.
 
-    Where several share the numbers of blocks, those with the largest share of convolutions of the
-    same name and shape remain: more than one only if these do not distinguish them.
+    If several networks have these numbers of blocks, those remain that have the largest share of
+    parameters of the same name and shape; more than one only if these do not distinguish them.
 
     Args:
-        tensors: In our names; other tensors may be among them.
+        tensors: Tensors under our names; there may be others among them.
     """
     counts: dict[int, int] = {}
     for name in tensors:
@@ -45,7 +45,7 @@ def _variants() -> dict[str, Variant]:
 
 
 def _share(name: str, variant: Variant, tensors: Mapping[str, Tensor]) -> float:
-    """Of the parameters of both together, how many have the same name and shape."""
+    """Returns the fraction of all parameters that have the same name and shape in both."""
     with torch.device("meta"):
         parameters = dict(ResNet(name, variant, options=Options(norm="BN")).named_parameters())
     found = {n for n in tensors if _PART.match(n) and "running" not in n and "tracked" not in n}

@@ -1,4 +1,4 @@
-"""Weights as they come from somewhere, brought to our names, with what is known about them."""
+"""Reads weights of any known source under our names, with what is known about them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ from resnet_backbone.weights.timm_names import refuse_lookalikes, refuse_other_t
 
 TORCHVISION = "torchvision/"
 TIMM = "timm/"
-BACKBONE = "backbone."  # where our detectors keep theirs
+BACKBONE = "backbone."  # prefix of the backbone in our detectors
 _RES5 = "roi_heads.box_pooler.res5."
 _DETECTRON2 = "detectron2://"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Weights in our names.
+    """Weights under our names.
 
     Attributes:
         source: A path, or "torchvision/NAME".
-        tensors: By our names.
-        layout: How the source names them.
-        kind: What they are weights of.
-        card: What is known about them, None where nothing is.
-        text: What is stored beside the tensors of a safetensors file.
-        ignored: Tensors by the source's names that belong to no network, as a mean image.
+        tensors: The tensors by our names.
+        layout: How the source names the tensors.
+        kind: Whether they are a backbone's or a detector's.
+        card: What is known about the weights; None if nothing is.
+        text: The text stored beside the tensors of a safetensors file.
+        ignored: Tensors that are not part of the network, such as a mean image, by the source's
+            names.
     """
 
     source: str
@@ -63,10 +64,11 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
     Args:
         source: A file for `read_state_dict`, or "torchvision/NAME" with NAME one of torchvision's
             weights for the architecture ("IMAGENET1K_V1"), downloaded once.
-        arch: torchvision's name of the network, for the latter.
+        arch: torchvision's name of the network; required for torchvision's weights.
 
     Raises:
-        WeightsError: it cannot be read or downloaded, or its names are those of no known layout.
+        WeightsError: the weights cannot be read or downloaded, their names are of no known layout,
+            or they are of a network that only looks like ours, see `refuse_lookalikes`.
     """
     source = str(source)
     if source.startswith(TORCHVISION):
@@ -89,14 +91,14 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
 
 
 def read_plain(source: str | Path, arch: str | None = None) -> Stored:
-    """Reads a file whose names are those of the module that it is for, or of our detector with it.
+    """Reads a file under the names that it has: those of the module, or of our detector with it.
 
     Args:
         source: As for `read_weights`.
         arch: The module's name; for "timm/NAME", timm knows the card of its own files.
 
     Raises:
-        WeightsError: it cannot be read or downloaded.
+        WeightsError: the weights cannot be read or downloaded, or are of another network.
     """
     source = str(source)
     if source.startswith(TORCHVISION):
@@ -112,7 +114,7 @@ def read_plain(source: str | Path, arch: str | None = None) -> Stored:
 
 
 def find_card(source: str | Path, arch: str | None = None) -> WeightsCard | None:
-    """Returns what is known about weights, without downloading them; None where nothing is.
+    """Returns what is known about weights, without downloading them; None if nothing is.
 
     Raises:
         WeightsError: as `read_weights`.
@@ -136,14 +138,14 @@ def read_card(path: str | Path) -> WeightsCard:
 
 
 def stored_card(source: str | Path) -> WeightsCard | None:
-    """Returns the card inside a `.safetensors` file, None where there is none."""
+    """Returns the card in a `.safetensors` file; None if there is none."""
     if Path(source).suffix != ".safetensors":
         return None
     return card_in(read_metadata(source), str(source))
 
 
 def _card_of_family(source: str, found: Converted) -> WeightsCard | None:
-    """What is known of weights that everybody has."""
+    """Returns what is known about a file of a published family."""
     backbone = backbone_in(found.tensors, found.kind)
     archs = networks_like(backbone)
     arch = archs[0] if len(archs) == 1 else None
@@ -151,9 +153,9 @@ def _card_of_family(source: str, found: Converted) -> WeightsCard | None:
 
 
 def backbone_in(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Returns the tensors of the backbone by its own names: of a detector, what lies below it.
+    """Returns the tensors of the backbone by its own names, without a detector's prefix.
 
-    A C4 detector has the backbone's last stage among its heads.
+    C4 detectors have the backbone's last stage among their heads.
     """
     if kind == "backbone":
         return dict(tensors)

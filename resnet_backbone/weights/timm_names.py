@@ -77,9 +77,9 @@ def refuse_lookalikes(
 
     Args:
         source: The path.
-        notes: Text that the checkpoint holds beside its tensors.
+        notes: Texts that the checkpoint stores beside its tensors.
         layout: How the file names its tensors, see `weights.layouts`.
-        tensors: By our names.
+        tensors: The tensors by our names.
     """
     for found in (*_stated(source, notes), *_in_path(source)):
         if our_name(found.name) is None and _is_a_network(found.name):

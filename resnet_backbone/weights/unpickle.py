@@ -1,9 +1,9 @@
-"""Pickled arrays read as data: a machine for the few opcodes that they need, which calls nothing.
+"""Reads pickled arrays as data, by a machine for the few opcodes that they need.
 
 detectron2's model zoo, Detectron and converters keep weights as pickled dictionaries of numpy
 arrays. A pickle is a program; Python's unpickler imports and calls what it names. The machine here
-shares no code with it: a global is a word that is looked up in a table of our own functions, and a
-word outside the table ends the reading. `pickletools` splits the file into opcodes.
+shares no code with it: it looks up globals in a table of our own functions, reads classes of other
+libraries as blanks, and refuses everything else. `pickletools` splits the file into opcodes.
 """
 
 from __future__ import annotations
@@ -58,11 +58,12 @@ def unpickle_arrays(content: bytes) -> object:
         content: The whole file.
 
     Returns:
-        What was pickled. Arrays are read-only, of booleans, integers or floats.
+        What was pickled. Arrays are read-only and contain booleans, integers or floats.
 
     Raises:
-        WeightsError: it names a global outside the table (said by name), or asks for anything else
-            that arrays do not need, or is damaged; without the file's name.
+        WeightsError: the pickle names a global that is refused (the message names it), needs
+            something else that arrays do not need, or is damaged. The message lacks the file's
+            name.
     """
     machine = _Machine(Budget(2 * len(content)))
     file = io.BytesIO(content)

@@ -1,4 +1,4 @@
-"""What the globals of pickled arrays stand for when `unpickle` reads them: functions of our own."""
+"""Our own functions for the globals that pickled arrays name, for `unpickle`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ _DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 
 @dataclass
 class Budget:
-    """Bytes that may still be copied, so that a small file cannot become a large object."""
+    """The bytes that may still be copied, so that a small file cannot become a large object.
+
+    Attributes:
+        left: Number of bytes.
+    """
 
     left: int
 
     def charge(self, data: bytes | bytearray | str) -> None:
-        """Takes the size of a copy off.
+        """Subtracts the size of a copy.
 
         Raises:
-            WeightsError: there is less left.
+            WeightsError: less than that is left.
         """
         self.left -= len(data)
         if self.left < 0:
@@ -36,14 +40,19 @@ class Budget:
 
 @dataclass
 class Pending:
-    """What a REDUCE began and a BUILD has to finish, and where the memo keeps it meanwhile."""
+    """An object that a REDUCE opcode started and a BUILD opcode completes.
+
+    Attributes:
+        build: Makes the object from its state.
+        memo_keys: Where the memo has the object, to be replaced by the complete one.
+    """
 
     build: Callable[[Budget, object], object]
     memo_keys: list[int] = field(default_factory=list)
 
 
 def as_tuple(value: object) -> tuple[object, ...]:
-    """Returns `value`, which has to be a tuple.
+    """Returns `value`, which must be a tuple.
 
     Raises:
         WeightsError: it is something else.
@@ -54,7 +63,7 @@ def as_tuple(value: object) -> tuple[object, ...]:
 
 
 def as_text(value: object) -> str:
-    """Returns `value`, which only as text can be hashed, compared and shown at no cost.
+    """Returns `value`, which must be text: that can be hashed, compared and shown at no cost.
 
     Raises:
         WeightsError: it is something else.
@@ -65,10 +74,10 @@ def as_text(value: object) -> str:
 
 
 def plain_dict(items: Iterable[Any]) -> dict[str | int, object]:
-    """Makes a dictionary of keys whose hashes cost nothing and cannot be made to collide.
+    """Returns a dictionary whose keys are texts and small integers, which do not collide.
 
     Raises:
-        WeightsError: another key is among them.
+        WeightsError: there is another key.
     """
     result: dict[str | int, object] = {}
     for key, value in items:

@@ -1,4 +1,4 @@
-"""The weights inside a checkpoint: out of its dictionaries, and without its prefixes."""
+"""Takes the weights out of a checkpoint's dictionaries, and prefixes off their names."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
     Dictionaries are entered at the keys that training scripts use ("state_dict", "model",
     "model_state", "blobs" and so on); averages such as "model_ema" are used only if there is
     nothing else, and a warning says that they are there. Prefixes that all names share ("module.",
-    "model." and so on) are removed. Of MoCo, DINO and similar files the backbone is returned,
+    "model." and so on) are removed. Files of MoCo, DINO and similar methods give the backbone
     without projection heads. Names of detectors keep "backbone.". Numbers and text among the
     tensors are left out.
 
@@ -149,7 +149,7 @@ def _say_what_is_left_out(content: object, mapping: Mapping[Any, Any], source: s
 
 
 def _is_state(name: object, caffe2: bool) -> bool:
-    """Tells whether a tensor of that name is the solver's or the average's, not the network's."""
+    """Returns whether a tensor of that name belongs to the solver or an average."""
     if not isinstance(name, str):
         return False
     return name == _COUNT or (caffe2 and (name in _CAFFE2_STATE or name.endswith("_momentum")))
@@ -171,7 +171,7 @@ def _tensor(name: object, value: object, source: str) -> Tensor:
 
 
 def _from_numpy(array: np.ndarray) -> Tensor | np.ndarray:
-    """Copies an array of numbers; any other is returned as it is."""
+    """Copies an array of numbers; returns any other array as it is."""
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         return array
     # Byte orders and axis orders that torch does not have.
@@ -179,7 +179,7 @@ def _from_numpy(array: np.ndarray) -> Tensor | np.ndarray:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Tells whether `tensor` has a number in memory for each of its elements."""
+    """Returns whether `tensor` has a number in memory for each of its elements."""
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
         return False
     # A view of one number can be of any size, and is when somebody wants our memory.
@@ -187,7 +187,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _shown(name: object) -> str:
-    """Returns a key for a message: others than text can be without end, and text long."""
+    """Returns a key in a form that is short enough for a message."""
     return f"{name!r:.100}" if isinstance(name, (str, int)) else f"a {type(name).__name__}"
 
 
@@ -200,7 +200,7 @@ def _kind(value: object) -> str:
 
 
 def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Takes prefixes and pretext heads off until there are none."""
+    """Removes prefixes and pretext heads until there are none."""
     while True:
         shorter = _without_pretext(_without_prefix(tensors))
         if list(shorter) == list(tensors):
@@ -231,7 +231,7 @@ def _without_pretext(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _without_classifier(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leaves out the last layer, which is a projection to the pretext task in these files."""
+    """Removes the last layer, which in these files is a projection for the pretext task."""
     return _without(tensors, ("fc.",)) or tensors
 
 
