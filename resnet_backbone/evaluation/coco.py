@@ -13,7 +13,7 @@ import numpy as np
 
 from resnet_backbone.errors import DataError
 from resnet_backbone.evaluation.average_precision import MAX_DETECTIONS, average_precision
-from resnet_backbone.evaluation.compact import CompactDetections, compact, join, select
+from resnet_backbone.evaluation.compact import CompactDetections, compact, join, take
 from resnet_backbone.evaluation.ground_truth import Truth, load_ground_truth, pack_truth
 from resnet_backbone.evaluation.mistakes import break_down
 from resnet_backbone.evaluation.zero_ap import explain
@@ -213,7 +213,7 @@ class CocoEvaluator:
                 )
         known = np.array([key is not None for key in self.category_ids], dtype=bool)
         return {
-            numbers[image_id]: select(image, np.flatnonzero(known[image.classes]))
+            numbers[image_id]: take(image, np.flatnonzero(known[image.classes]))
             for image_id, image in found.items()
         }
 

@@ -143,10 +143,10 @@ def _best(found: CompactDetections, limit: int) -> CompactDetections:
     order = np.lexsort((-found.scores, found.classes))
     classes = found.classes[order]
     place = np.arange(len(order)) - np.searchsorted(classes, classes)
-    return select(found, np.sort(order[place < limit]))
+    return take(found, np.sort(order[place < limit]))
 
 
-def select(found: CompactDetections, kept: np.ndarray) -> CompactDetections:
+def take(found: CompactDetections, kept: np.ndarray) -> CompactDetections:
     """Returns the detections with the indices `kept`, int64[n]."""
     return CompactDetections(
         size=found.size,

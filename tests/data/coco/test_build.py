@@ -103,7 +103,7 @@ def real(coco_mini, **changes):
 def test_a_real_batch_has_the_sizes_of_the_configuration(coco_mini):
     cfg = real(coco_mini)
     dataset = build_dataset(cfg, "train", with_masks=True, seed=0)
-    loader = build_train_loader(cfg, dataset, batch_size=2, seed=0)
+    loader = build_train_loader(cfg, dataset, batch_size=2, seed=0, size_divisor=32)
     batch = next(iter(loader))
     for height, width in batch.sizes.tolist():
         assert min(height, width) in cfg.min_sizes or max(height, width) == cfg.max_size
