@@ -37,6 +37,8 @@ MAY_CHANGE: Mapping[str, str] = {
     "data.max_pixels": "how to treat images that cannot be used",
     "model.weights": "where files are; the checkpoint has newer weights",
     "model.allow_partial": "how initial weights are loaded; the checkpoint has newer ones",
+    "model.allow_extra": "how initial weights are loaded; the checkpoint has newer ones",
+    "model.class_layers": "how initial weights are loaded; the checkpoint has newer ones",
     "model.backbone.weights": "where files are; the checkpoint has newer weights",
     "model.backbone.activation_checkpointing": "the machine; results are the same",
     "model.activation_checkpointing": "the machine; results are the same",

@@ -28,8 +28,10 @@ def test_runs_are_drawn(runs, capsys):
 
 
 def test_what_is_missing_is_said(runs):
-    with pytest.raises(ConfigError, match=r"one.metrics.jsonl: no metric 'AP'; found bbox/AP"):
-        draw(runs, str(runs / "one"), metric="AP")
+    with pytest.raises(ConfigError, match=r"one.metrics.jsonl: no metric 'x'; found bbox/AP"):
+        draw(runs, str(runs / "one"), metric="x")
+    with pytest.raises(ConfigError, match=r"no metric 'mAP'; did you mean bbox/AP\?"):
+        draw(runs, str(runs / "one"), metric="mAP")
     with pytest.raises(StorageError, match=r"absent.metrics.jsonl: cannot be read: No such file"):
         draw(runs, str(runs / "absent"))
     with pytest.raises(ConfigError, match="same label"):

@@ -21,7 +21,7 @@ SCHEMAS = [Config, ClassificationConfig]
 # Where files are, how often, on what machine, and what to do about bad images; nothing else.
 BOTH = {
     *("name", "output", "overrides", "device", "log_period", "solver.max_iter"),
-    "solver.reference_max_iter",
+    *("solver.reference_max_iter", "model.allow_extra", "model.class_layers"),
     *("data.root", "data.workers", "data.on_bad_sample", "data.max_pixels", "model.weights"),
     *("evaluation.period", "evaluation.patience", "evaluation.batch_size"),
     *("checkpoint.period", "checkpoint.keep"),

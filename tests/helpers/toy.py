@@ -196,7 +196,14 @@ class ToyTask(DetectionTask):
 
 BASE = {
     "log_period": 2,
-    "solver": {"batch_size": 4, "scale": False, "max_iter": 12, "warmup_iters": 3, "lr": 0.05},
+    "solver": {
+        "batch_size": 4,
+        "scale": False,
+        "max_iter": 12,
+        "milestones": [],
+        "warmup_iters": 3,
+        "lr": 0.05,
+    },
     "evaluation": {"period": 4},
     "checkpoint": {"period": 3},
 }
