@@ -22,6 +22,7 @@ CODES = {
     "DataError": 3,
     "StorageError": 4,
     "DivergedError": 5,
+    "RankError": 69,
     "Interrupted": 75,
 }
 
