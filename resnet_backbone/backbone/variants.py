@@ -51,6 +51,11 @@ class Variant:
         return self.block.expansion > 1
 
     @property
+    def depth(self) -> int:
+        """Number of layers as the paper counts: the first, those of the blocks, and the last."""
+        return (3 if self.has_bottlenecks else 2) * sum(self.counts) + 2
+
+    @property
     def pre_activation(self) -> bool:
         """Whether norm and ReLU come before the convolutions."""
         return issubclass(self.block, PreActivationBlock)

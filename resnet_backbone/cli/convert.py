@@ -7,23 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.plugins.proof import Proof, arch_of, prove
+from resnet_backbone.plugins.proof import Proof, prove
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.convert import OURS, fold, write_as
+from resnet_backbone.weights.convert import OURS, fold, without, write_as
 from resnet_backbone.weights.presets import MSRA, TORCHVISION
 from resnet_backbone.weights.stored import Stored, read_weights
+from resnet_backbone.weights.targets import (
+    TARGETS,
+    arch_of,
+    facts_of,
+    refuse_inexpressible,
+    settings_for,
+)
 
 EXAMPLES = """examples:
   {convert} resnet50-0676ba61.pth r50.safetensors --to safetensors
-  {convert} R-101.pkl r101.pth --to torchvision
+  {convert} R-101.pkl r101.pth --to mmdet
   {convert} R-101.pkl r101.safetensors --to safetensors --fold RGB
+  {convert} retinanet/model_final.pth r50.safetensors --to safetensors --backbone
   {convert} mine.pth mine_d2.pth --to detectron2 --arch resnet50 \\
       --channel-order RGB --mean 123.675 116.28 103.53 --std 58.395 57.12 57.375 \\
       --stride-in-1x1 false
 
 exit codes: 0 done, 2 weights or command line, 4 storage, 70 a bug
 """
-TARGETS = ("torchvision", "timm", "detectron2", "mmpretrain", "mmdet", "transformers", OURS)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,8 +38,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("convert", __doc__, EXAMPLES)
     parser.add_argument("input", metavar="IN", help="a weight file of any known layout")
     parser.add_argument("output", metavar="OUT", help="a .pth or .safetensors file")
-    parser.add_argument("--to", required=True, choices=TARGETS, help="whose names to write")
+    parser.add_argument(
+        "--to", required=True, choices=(*TARGETS, OURS), help="whose names to write"
+    )
     parser.add_argument("--fold", choices=("RGB", "BGR"), help="pixels that it is to take instead")
+    parser.add_argument("--backbone", action="store_true", help="a detector's backbone alone")
+    parser.add_argument(
+        "--allow-extra",
+        nargs="+",
+        default=(),
+        metavar="PATTERN",
+        help="names without a place in our networks that may be left out, as 'aux_head.*'",
+    )
     parser.add_argument("--arch", help="the network, where names and shapes leave a choice")
     parser.add_argument("--channel-order", choices=("RGB", "BGR"))
     parser.add_argument("--mean", nargs=3, type=float, help="from 0 to 255, in channel order")
@@ -40,14 +57,28 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stride-in-1x1", choices=("true", "false"))
     arguments = parser.parse_args(argv)
     stored = _with_stated(read_weights(arguments.input, arguments.arch), arguments)
+    if arguments.backbone:
+        stored = replace(stored, tensors=stored.backbone(), kind="backbone")
+    kept = without(stored, arguments.allow_extra)
+    lost, stored = len(stored.tensors) - len(kept.tensors), kept
     arch = arguments.arch or arch_of(stored)
     if arguments.fold:
         target = MSRA if arguments.fold == "BGR" else TORCHVISION
         stored = fold(stored, arguments.fold, target)
-    count = write_as(stored, arguments.output, arguments.to)
+    settings = []
+    if arguments.to != OURS:
+        facts = facts_of(stored, arch)
+        refuse_inexpressible(facts, arguments.to, stored.source)
+        settings = settings_for(facts, arguments.to)
+    proofs = _proofs(stored, arch, arguments.to)
+    count = write_as(stored, arguments.output, arguments.to, arch)
     print(f"{stored.source}: {arch}, layout {stored.layout}, {stored.kind}")
     _print_card(stored.card)
-    _print_proof(stored, arch, arguments.to)
+    print(*proofs, sep="\n")
+    if settings:
+        print(f"what {arguments.to} has to be told:", *settings, sep="\n  ")
+    if lost:
+        print(f"{lost} tensors were left out, as --allow-extra says")
     print(f"{count} tensors are in {arguments.output}")
 
 
@@ -78,14 +109,20 @@ def _print_card(card: WeightsCard | None) -> None:
         print(f"  not known: {', '.join(missing)}")
 
 
-def _print_proof(stored: Stored, arch: str, target: str) -> None:
-    stride = bool(stored.card and stored.card.stride_in_1x1)
+def _proofs(stored: Stored, arch: str, target: str) -> list[str]:
+    """Compares with the frameworks that the weights come from and go to.
+
+    Raises:
+        WeightsError: one of them computes something else.
+    """
+    stride, lines = bool(stored.card and stored.card.stride_in_1x1), []
     for layout in dict.fromkeys((stored.layout, target)):
         if layout in (OURS, "ours"):
             continue
         result = prove(stored, arch, stride_in_1x1=stride, layout=layout)
         if isinstance(result, Proof):
             numbers = ", ".join(f"{stage} {d:.1e}" for stage, d in result.differences.items())
-            print(f"largest difference from {layout}'s own model, relative: {numbers}")
+            lines.append(f"largest difference from {layout}'s own model, relative: {numbers}")
         else:
-            print(f"not compared with {layout}: {result}")
+            lines.append(f"not compared with {layout}: {result}")
+    return lines

@@ -10,19 +10,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.layouts import from_ours
 from resnet_backbone.weights.load import load_weights
-from resnet_backbone.weights.recognise import networks_like
 from resnet_backbone.weights.stored import Stored
+from resnet_backbone.weights.targets import TARGETS, facts_of
 
 STAGES = ("res2", "res3", "res4", "res5")
 SIZE = 224
+LIMIT = 1e-3  # of the relative difference; float32 in another order of sums gives 1e-6 to 1e-5
 
 Features = Mapping[str, Tensor]
+Model = Callable[[Tensor], Features]
 
 
 @dataclass(frozen=True)
@@ -53,62 +54,71 @@ def prove(stored: Stored, arch: str, *, stride_in_1x1: bool, layout: str) -> Pro
     Returns:
         The result; or a text that says why there is none, since the framework is not installed or
         has no such network.
+
+    Raises:
+        WeightsError: the framework's network does not take the weights, or computes something else.
     """
     builder = _BUILDERS.get(layout)
     if builder is None:
         return f"layout {layout!r} has no framework to compare with"
     if len(get_variant(arch).counts) != len(STAGES):
         return f"{arch} has no C2 to C5"
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
-    eps = NORM_EPS if stored.card is None else stored.card.norm_eps
+    target = TARGETS["detectron2" if layout == "caffe2" else layout]
+    stride_in_1x1 &= get_variant(arch).has_bottlenecks
+    if arch not in target.networks:
+        return f"{layout} has no {arch}"
+    if stride_in_1x1 and target.stride is None:
+        return f"{layout} has no {arch} that strides in the 1x1 convolution"
+    facts = facts_of(stored, arch)
+    if facts.group_norm or facts.deformed:
+        return "networks with group norms or deformable convolutions are not compared"
+    eps = facts.card.norm_eps
     net = create_backbone(arch, norm="BN", norm_eps=eps, stride_in_1x1=stride_in_1x1).eval()
     # A classifier of other classes than ImageNet's would not fit into the framework's model.
     trunk = {name: t for name, t in stored.backbone().items() if not name.startswith("fc.")}
     try:
         load_weights(net, stored)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # old frameworks with a new torch
-            theirs = builder(arch, from_ours(trunk, layout, "backbone"), stride_in_1x1, eps)
-    except ImportError as error:
-        return f"{error.name or layout} is not installed"
+        state = from_ours(trunk, "detectron2" if layout == "caffe2" else layout, "backbone")
     except WeightsError as error:
         return str(error)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # old frameworks with a new torch
+            theirs = builder(arch, state, stride_in_1x1, eps)
+    except ImportError as error:
+        return f"{error.name or layout} is not installed"
     if theirs is None:
-        return f"{layout} has no {arch}"
+        return f"this version of {layout} has no {arch}"
+    return _compared(stored.source, arch, layout, (net, theirs))
+
+
+def _compared(source: str, arch: str, layout: str, models: tuple[Model, Model]) -> Proof:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
     with torch.no_grad():
-        ours, others = net(image), theirs(image)
-    return Proof(arch, layout, {stage: _difference(ours[stage], others[stage]) for stage in STAGES})
-
-
-def arch_of(stored: Stored) -> str:
-    """Returns the name of the network that the weights belong to.
-
-    Raises:
-        WeightsError: they fit none of our networks, or more than one.
-    """
-    if stored.card is not None and stored.card.arch is not None:
-        return stored.card.arch
-    names = networks_like(stored.backbone())
-    if len(names) != 1:
+        ours, theirs = (model(image) for model in models)
+    differences = {stage: _difference(ours[stage], theirs[stage]) for stage in STAGES}
+    if not all(difference <= LIMIT for difference in differences.values()):
+        numbers = ", ".join(f"{stage} {value:.1e}" for stage, value in differences.items())
         raise WeightsError(
-            f"{stored.source}: fits {' or '.join(names) or 'none of our networks'}; say which it is"
+            f"{source}: {layout}'s own {arch} computes something else on these weights, by relative"
+            f" differences of {numbers}, expected at most {LIMIT:g}; are --arch and --stride-in-1x1"
+            " right?"
         )
-    return names[0]
+    return Proof(arch, layout, differences)
 
 
 def _difference(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max() / theirs.abs().max())
+    scale = float(theirs.abs().max()) or 1.0  # of networks that return zeros
+    return float((ours - theirs).abs().max()) / scale
 
 
 def _torchvision(
     arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
-) -> Callable[[Tensor], Features] | None:
+) -> Model:
     import torchvision
     from torchvision.models._utils import IntermediateLayerGetter
 
-    if stride_in_1x1 or arch not in torchvision.models.list_models(torchvision.models):
-        return None
     model = torchvision.models.get_model(arch).eval()
     _fill(model, state, norm_eps)
     layers = {f"layer{index + 1}": stage for index, stage in enumerate(STAGES)}
@@ -117,10 +127,10 @@ def _torchvision(
 
 def _timm(
     arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
-) -> Callable[[Tensor], Features] | None:
+) -> Model | None:
     import timm
 
-    if stride_in_1x1 or not timm.is_model(arch):
+    if not timm.is_model(arch):
         return None
     model = timm.create_model(arch).eval()
     _fill(model, state, norm_eps)
@@ -135,23 +145,19 @@ def _timm(
 
 def _detectron2(
     arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
-) -> Callable[[Tensor], Features] | None:
+) -> Model:
     from detectron2.config import get_cfg
     from detectron2.layers import ShapeSpec
     from detectron2.modeling.backbone import build_resnet_backbone
 
     variant = get_variant(arch)
-    depths = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
-    base = "resnet" + arch.removeprefix("resnext").partition("_")[0].removeprefix("resnet")
-    if base not in depths or variant.stem != "7x7" or arch.startswith("wide"):
-        return None
     cfg = get_cfg()
-    cfg.MODEL.RESNETS.DEPTH = depths[base]
+    cfg.MODEL.RESNETS.DEPTH = variant.depth
     cfg.MODEL.RESNETS.NUM_GROUPS = variant.groups
     cfg.MODEL.RESNETS.WIDTH_PER_GROUP = variant.width_per_group
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = stride_in_1x1
     cfg.MODEL.RESNETS.OUT_FEATURES = list(STAGES)
-    if depths[base] < 50:
+    if not variant.has_bottlenecks:
         cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
     model = build_resnet_backbone(cfg, ShapeSpec(channels=3)).eval()
     _fill(model, {name: tensor for name, tensor in state.items() if "linear" not in name}, norm_eps)
@@ -160,12 +166,10 @@ def _detectron2(
 
 def _transformers(
     arch: str, state: Mapping[str, Tensor], stride_in_1x1: bool, norm_eps: float
-) -> Callable[[Tensor], Features] | None:
+) -> Model:
     from transformers import ResNetConfig, ResNetModel
 
     variant = get_variant(arch)
-    if not arch.removeprefix("resnet").isdigit():
-        return None
     basic = variant.block.expansion == 1
     config = ResNetConfig(
         depths=list(variant.counts),

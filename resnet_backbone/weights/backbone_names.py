@@ -2,11 +2,17 @@
 
 Sources: torchvision/models/resnet.py; timm/models/resnetv2.py (its other ResNets have torchvision's
 names); detectron2/modeling/backbone/resnet.py and, for Caffe2, checkpoint/c2_model_loading.py;
-mmpretrain/models/backbones/resnet.py; transformers/models/resnet; the 6n+2 networks of
-akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar.
+mmpretrain/models/backbones/resnet.py and seresnet.py; mmdet/models/backbones/resnet.py;
+transformers/models/resnet; the 6n+2 networks of akamaster/pytorch_resnet_cifar10 and
+kuangliu/pytorch-cifar.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from resnet_backbone.weights.name_rules import Rule, rules
 
@@ -44,13 +50,30 @@ DETECTRON2 = rules(
     ("linear.{x}", "fc.{x}"),
     ("stem.fc.{x}", "fc.{x}"),  # of tools/convert-torchvision-to-d2.py
 )
-OPENMMLAB = rules(
-    ("backbone.stem.7.{x}", "bn1.{x}"),
-    ("backbone.stem.{i}.{x}", "conv1.{i}.{x}"),
-    ("backbone.layer{s}.{b}.conv{k}.conv_offset.{x}", "layer{s}.{b}.conv{k}.offset.{x}"),
-    ("head.fc.{x}", "fc.{x}"),
-    *((f"backbone.{rule.theirs}", rule.ours) for rule in OURS if not rule.ours.startswith("fc.")),
+# Both are read whichever is written: their stems have no name in common.
+_MMPRETRAIN_STEM = (
+    *((f"backbone.stem.{i}.conv.{{x}}", f"conv1.{3 * i}.{{x}}") for i in range(3)),
+    *((f"backbone.stem.{i}.bn.{{x}}", f"conv1.{3 * i + 1}.{{x}}") for i in range(3)),
+    *((f"backbone.stem.{i}.gn.{{x}}", f"conv1.{3 * i + 1}.{GROUP_NORM}{{x}}") for i in range(3)),
 )
+_MMDET_STEM = (
+    ("backbone.stem.{i}.{x}", "conv1.{i}.{x}"),
+    ("backbone.stem.{i}.{x}", f"conv1.{{i}}.{GROUP_NORM}{{x}}"),
+)
+_OPENMMLAB = (
+    ("backbone.conv1.{x}", "conv1.{x}"),
+    ("backbone.bn1.{x}", "bn1.{x}"),
+    ("backbone.gn1.{x}", f"bn1.{GROUP_NORM}{{x}}"),
+    ("backbone.layer{s}.{b}.conv{k}.conv_offset.{x}", "layer{s}.{b}.conv{k}.offset.{x}"),
+    ("backbone.layer{s}.{b}.conv{k}.{x}", _BLOCK[0]),
+    ("backbone.layer{s}.{b}.bn{k}.{x}", _BLOCK[1]),
+    ("backbone.layer{s}.{b}.gn{k}.{x}", f"layer{{s}}.{{b}}.bn{{k}}.{GROUP_NORM}{{x}}"),
+    ("backbone.layer{s}.{b}.downsample.{i}.{x}", "layer{s}.{b}.downsample.{i}.{x}"),
+    ("backbone.layer{s}.{b}.se_layer.conv{k}.conv.{x}", "layer{s}.{b}.se.fc{k}.{x}"),
+    ("head.fc.{x}", "fc.{x}"),
+)
+MMPRETRAIN = rules(*_MMPRETRAIN_STEM, *_MMDET_STEM, *_OPENMMLAB)
+MMDET = rules(*_MMDET_STEM, *_MMPRETRAIN_STEM, *_OPENMMLAB)
 TRANSFORMERS = rules(
     ("resnet.embedder.embedder.convolution.{x}", "conv1.{x}"),
     ("resnet.embedder.embedder.normalization.{x}", "bn1.{x}"),
@@ -105,3 +128,54 @@ def _caffe2() -> tuple[Rule, ...]:
 
 
 CAFFE2 = _caffe2()
+
+
+_DEEP = re.compile(r"(backbone\.)?conv1\.0\.weight")
+_STEM_NORM = re.compile(r"^(backbone\.)?(?:bn1|conv1\.7)\.")
+_NORM = re.compile(r"\b(bn\d|conv1\.[147])\.(?=[^.]+$)")
+_FIRST_SHORTCUT = re.compile(r"(\blayer1\.0\.downsample)\.(\d)\.")
+
+
+def to_mmdet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Prepares our names for the tables of OpenMMLab.
+
+    A deep stem is one sequence there, in which its last norm has the number 7. Group norms, told by
+    the absence of statistics, are marked.
+    """
+    names = {name: name for name in tensors}
+    if any(_DEEP.fullmatch(name) for name in tensors):
+        names = {name: _STEM_NORM.sub(r"\1conv1.7.", new) for name, new in names.items()}
+    if not any(name.endswith("running_mean") for name in tensors):
+        names = {name: _NORM.sub(rf"\1.{GROUP_NORM}", new) for name, new in names.items()}
+    return {names[name]: tensor for name, tensor in tensors.items()}
+
+
+def to_mmpretrain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Does what `to_mmdet` does, and numbers the shortcut of a ResNet-D's first block from 0.
+
+    mmpretrain has no average there, as there is nothing to average.
+    """
+    shift = -1 if _averages_in_shortcuts(tensors) else 0
+    return _first_shortcut_moved(to_mmdet(tensors), shift)
+
+
+def from_openmmlab(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undoes `to_mmdet` and `to_mmpretrain`."""
+    plain = {
+        _STEM_NORM.sub(r"\1bn1.", name.replace(f".{GROUP_NORM}", ".")): tensor
+        for name, tensor in tensors.items()
+    }
+    numbered_from_0 = "layer1.0.downsample.0.weight" in {n.removeprefix("backbone.") for n in plain}
+    shift = 1 if numbered_from_0 and _averages_in_shortcuts(plain) else 0
+    return _first_shortcut_moved(plain, shift)
+
+
+def _averages_in_shortcuts(tensors: Mapping[str, Tensor]) -> bool:
+    return any(name.endswith(".0.downsample.2.weight") for name in tensors)
+
+
+def _first_shortcut_moved(tensors: Mapping[str, Tensor], shift: int) -> dict[str, Tensor]:
+    return {
+        _FIRST_SHORTCUT.sub(lambda m: f"{m[1]}.{int(m[2]) + shift}.", name): tensor
+        for name, tensor in tensors.items()
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,13 +13,32 @@ import torch
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.storage import write_file
+from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.fold import fold_input
-from resnet_backbone.weights.layouts import from_ours
+from resnet_backbone.weights.layouts import from_ours, unknown_names
 from resnet_backbone.weights.stored import BACKBONE, Stored
+from resnet_backbone.weights.targets import TARGETS, arch_of, facts_of, refuse_inexpressible
 
 OURS = "safetensors"
+
+
+def without(stored: Stored, patterns: Sequence[str]) -> Stored:
+    """Returns `stored` without the tensors of no known name that the shell patterns allow to lose.
+
+    Raises:
+        WeightsError: no unknown name is like one of the patterns.
+    """
+    unknown = unknown_names(stored.tensors, stored.kind)
+    for pattern in patterns:
+        if not fnmatch.filter(unknown, pattern):
+            raise WeightsError(
+                f"{stored.source}: {pattern!r} is like none of the names without a place here:"
+                f" {listing(unknown) or 'there are none'}"
+            )
+    lost = {name for pattern in patterns for name in fnmatch.filter(unknown, pattern)}
+    return replace(stored, tensors={n: t for n, t in stored.tensors.items() if n not in lost})
 
 
 def fold(stored: Stored, channel_order: Literal["RGB", "BGR"], preset: WeightsCard) -> Stored:
@@ -36,29 +56,31 @@ def fold(stored: Stored, channel_order: Literal["RGB", "BGR"], preset: WeightsCa
     return replace(stored, tensors=tensors, card=card)
 
 
-def write_as(stored: Stored, path: str | Path, layout: str) -> int:
+def write_as(stored: Stored, path: str | Path, layout: str, arch: str | None = None) -> int:
     """Writes weights under the names of `layout`; an existing file is replaced as a whole.
 
     A `.safetensors` file holds the card too. A `.pth` file is a pickle of plain tensors, for
-    detectron2 below the key "model", where its checkpointer looks.
+    detectron2 below the key "model", where its checkpointer looks. What a framework has to be told
+    beside the weights is in `settings_for`.
 
     Args:
         stored: What `read_weights` returned.
         path: Where to, a `.safetensors` or `.pth` file.
-        layout: "safetensors" for our names, or a layout that `from_ours` knows.
+        layout: "safetensors" for our names, or a key of `TARGETS`.
+        arch: The network's name; None asks the card, or names and shapes.
 
     Returns:
         How many tensors were written.
 
     Raises:
-        WeightsError: no such layout, or a suffix that it has no use for.
+        WeightsError: no such layout, a suffix that it has no use for, or the framework has no
+            network that computes the same.
         StorageError: the file cannot be written.
     """
     path = Path(path)
-    if layout == OURS:
-        tensors = stored.tensors
-    else:
-        tensors = from_ours(stored.tensors, layout, stored.kind)
+    if layout in TARGETS:
+        refuse_inexpressible(facts_of(stored, arch or arch_of(stored)), layout, stored.source)
+    tensors = from_ours(stored.tensors, "ours" if layout == OURS else layout, stored.kind)
     suffixes = (".pth",) if layout == "detectron2" else (".safetensors", ".pth")
     if layout == OURS:
         suffixes = (".safetensors",)

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from resnet_backbone.weights.backbone_names import CAFFE2, DETECTRON2, OPENMMLAB, OURS
+from resnet_backbone.weights.backbone_names import CAFFE2, DETECTRON2, OURS
+from resnet_backbone.weights.backbone_names import MMDET as MMDET_BACKBONE
 from resnet_backbone.weights.name_rules import Rule, rules
 
 _HEAD = "roi_heads.predictor."
@@ -29,10 +30,10 @@ def _below(prefix: str, table: Sequence[Rule]) -> list[tuple[str, str]]:
     return [(prefix + rule.theirs, f"backbone.{rule.ours}") for rule in table]
 
 
-def _res5(prefix: str, table: Sequence[Rule]) -> list[tuple[str, str]]:
-    """The stage that C4 detectors run on regions."""
+def _res5(stage: str, head: str, table: Sequence[Rule]) -> list[tuple[str, str]]:
+    """The stage that C4 detectors run on regions: what is called `stage` in the table is `head`."""
     return [
-        (rule.theirs.replace("res{s+1}.", prefix), rule.ours.replace("layer{s}.", _RES5))
+        (rule.theirs.replace(stage, head), rule.ours.replace("layer{s}.", _RES5))
         for rule in table
         if "layer{s}." in rule.ours
     ]
@@ -53,7 +54,9 @@ _DETECTRON2_HEADS = (
 )
 DETECTRON2_FPN = rules(*_below("backbone.bottom_up.", DETECTRON2), *_DETECTRON2_HEADS)
 DETECTRON2_PLAIN = rules(
-    *_below("backbone.", DETECTRON2), *_res5("roi_heads.res5.", DETECTRON2), *_DETECTRON2_HEADS
+    *_below("backbone.", DETECTRON2),
+    *_res5("res{s+1}.", "roi_heads.res5.", DETECTRON2),
+    *_DETECTRON2_HEADS,
 )
 MMDET = rules(
     ("neck.lateral_convs.{i}.conv.{x}", "neck.lateral.res{i+2}.{x}"),
@@ -67,7 +70,8 @@ MMDET = rules(
     ("roi_head.mask_head.convs.{i}.conv.{x}", f"{_MASK}convs.{{i}}.{{x}}"),
     ("roi_head.mask_head.upsample.{x}", f"{_MASK}deconv.{{x}}"),
     ("roi_head.mask_head.conv_logits.{x}", f"{_MASK}predictor.{{x}}"),
-    *((r.theirs, f"backbone.{r.ours}") for r in OPENMMLAB if r.theirs.startswith("backbone.")),
+    *((r.theirs, f"backbone.{r.ours}") for r in MMDET_BACKBONE if r.theirs != "head.fc.{x}"),
+    *_res5("backbone.layer{s}.", "roi_head.shared_head.layer4.", MMDET_BACKBONE),
 )
 # Of each pair the first is how torchvision writes today, the second how it did before 0.14.
 TORCHVISION = rules(
@@ -79,7 +83,9 @@ TORCHVISION = rules(
     ("rpn.head.conv.{x}", "rpn.conv.{x}"),
     ("rpn.head.cls_logits.{x}", "rpn.objectness.{x}"),
     ("rpn.head.bbox_pred.{x}", "rpn.offsets.{x}"),
-    ("roi_heads.box_head.fc{k}.{x}", "roi_heads.box_head.fcs.{k-6}.{x}"),
+    # Two layers, no more.
+    ("roi_heads.box_head.fc6.{x}", "roi_heads.box_head.fcs.0.{x}"),
+    ("roi_heads.box_head.fc7.{x}", "roi_heads.box_head.fcs.1.{x}"),
     ("roi_heads.box_predictor.cls_score.{x}", f"{_HEAD}classifier.{{x}}"),
     ("roi_heads.box_predictor.bbox_pred.{x}", f"{_HEAD}regressor.{{x}}"),
     ("roi_heads.mask_head.{i}.0.{x}", f"{_MASK}convs.{{i}}.{{x}}"),
@@ -87,6 +93,11 @@ TORCHVISION = rules(
     ("roi_heads.mask_predictor.conv5_mask.{x}", f"{_MASK}deconv.{{x}}"),
     ("roi_heads.mask_predictor.mask_fcn_logits.{x}", f"{_MASK}predictor.{{x}}"),
     *_below("backbone.body.", OURS),
+)
+OURS_WHOLE = rules(
+    *((ours, ours) for _, ours in _DETECTRON2_HEADS),
+    *_res5("layer{s}.", _RES5, OURS),
+    *_below("backbone.", OURS),
 )
 
 

@@ -164,9 +164,9 @@ def _converted(state: Tensors, found: tuple[Kind, str], ignored: Tensors, source
     layout = dict(_KINDS)[kind][name]
     prepared = {layout.prepare(key): tensor for key, tensor in state.items()}
     known, others = renamed_to_ours(prepared, layout.table)
-    _refuse_biases(prepared, others, source)
-    own = layout.after(known) | {key: prepared[key] for key in others}
-    return Converted(name.partition("-")[0], kind, own, dict(ignored))
+    zeros = _zero_biases(prepared, others, source)
+    own = layout.after(known) | {key: prepared[key] for key in others if key not in zeros}
+    return Converted(name.partition("-")[0], kind, own, {**ignored, **zeros})
 
 
 def from_ours(tensors: Tensors, layout: str, kind: Kind = "backbone") -> dict[str, Tensor]:
@@ -181,14 +181,21 @@ def from_ours(tensors: Tensors, layout: str, kind: Kind = "backbone") -> dict[st
         WeightsError: there is no such direction, or the layout has no name for some of them.
     """
     if layout == "ours":
-        return dict(tensors)
-    found = _writer(tensors, layout, kind)
-    renamed, nameless = renamed_from_ours(found.before(tensors), found.table)
+        renamed, nameless = dict(tensors), unknown_names(tensors, kind)
+    else:
+        found = _writer(tensors, layout, kind)
+        renamed, nameless = renamed_from_ours(found.before(tensors), found.table)
     if nameless:
         raise WeightsError(
             f"layout {layout!r} has no name for {len(nameless)} tensors: {listing(nameless)}"
         )
     return renamed
+
+
+def unknown_names(tensors: Tensors, kind: Kind) -> tuple[str, ...]:
+    """Returns the names that none of our networks of that kind has."""
+    table = detectors.OURS_WHOLE if kind == "detector" else backbones.OURS
+    return renamed_from_ours(tensors, table)[1]
 
 
 def _writer(tensors: Tensors, layout: str, kind: Kind) -> Layout:
@@ -205,11 +212,13 @@ def _writer(tensors: Tensors, layout: str, kind: Kind) -> Layout:
     return layouts[layout]
 
 
-def _refuse_biases(state: Tensors, others: Sequence[str], source: str) -> None:
+def _zero_biases(state: Tensors, others: Sequence[str], source: str) -> dict[str, Tensor]:
     """Caffe2's convolutions have biases, all zero as norms follow; others would be lost."""
-    for name in others:
-        if re.fullmatch(r"(conv1|res\d_\d+_branch\w+)_b", name) and bool(state[name].any()):
+    biases = {n: state[n] for n in others if re.fullmatch(r"(conv1|res\d_\d+_branch\w+)_b", n)}
+    for name, bias in biases.items():
+        if bool(bias.any()):
             raise WeightsError(f"{source}: {name} is a convolution's bias that is not zero")
+    return biases
 
 
 def _closest(state: Tensors) -> str:
@@ -269,7 +278,7 @@ def _with_resnet(name: str) -> str:
 
 
 def _with_backbone(name: str) -> str:
-    return f"backbone.{name}" if re.match(r"(stem\.\d|conv1|bn1|layer\d)\.", name) else name
+    return f"backbone.{name}" if re.match(r"(stem\.\d|conv1|bn1|gn1|layer\d)\.", name) else name
 
 
 # The order matters: the first mark that is found holds.
@@ -287,9 +296,25 @@ BACKBONES: dict[str, Layout] = {
         prepare=_nested,
     ),
     "mmpretrain-bare": Layout(
-        r"\.stem\.\d\.|\.conv_offset\.", backbones.OPENMMLAB, prepare=_with_backbone
+        r"\.stem\.\d\.|\.conv_offset\.|\.se_layer\.|\.gn\d\.",
+        backbones.MMPRETRAIN,
+        after=backbones.from_openmmlab,
+        before=backbones.to_mmpretrain,
+        prepare=_with_backbone,
     ),
-    "mmpretrain": Layout(r"^backbone\.layer\d\.", backbones.OPENMMLAB),
+    "mmpretrain": Layout(
+        r"^backbone\.layer\d\.",
+        backbones.MMPRETRAIN,
+        after=backbones.from_openmmlab,
+        before=backbones.to_mmpretrain,
+    ),
+    # Never told from mmpretrain's, whose table reads its names too.
+    "mmdet": Layout(
+        r"^backbone\.layer\d\.",
+        backbones.MMDET,
+        after=backbones.from_openmmlab,
+        before=backbones.to_mmdet,
+    ),
     "cifar": Layout(r"^linear\.|^layer\d\.\d+\.shortcut\.", backbones.CIFAR),
     "torchvision": Layout(r"^layer\d\.\d+\.|^conv1\.", backbones.OURS),
 }
@@ -302,7 +327,12 @@ DETECTORS: dict[str, Layout] = {
         writable=False,
         after=_caffe2_detector,
     ),
-    "mmdet": Layout(r"^rpn_head\.|^roi_head\.", detectors.MMDET),
+    "mmdet": Layout(
+        r"^rpn_head\.|^roi_head\.",
+        detectors.MMDET,
+        after=backbones.from_openmmlab,
+        before=backbones.to_mmdet,
+    ),
     "torchvision": Layout(
         r"^rpn\.head\.",
         detectors.TORCHVISION,

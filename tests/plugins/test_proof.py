@@ -10,7 +10,6 @@ from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.plugins import proof
-from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.stored import Stored
 
 STAGES = ["res2", "res3", "res4", "res5"]
@@ -88,7 +87,8 @@ def test_the_same_weights_give_the_same_numbers():
         ("resnet18", "nonsense", False, "layout 'nonsense' has no framework to compare with"),
         ("resnet20_cifar", "torchvision", False, "resnet20_cifar has no C2 to C5"),
         ("resnet18d", "torchvision", False, "torchvision has no resnet18d"),
-        ("resnet18", "torchvision", True, "torchvision has no resnet18"),
+        ("resnet50", "torchvision", True, "torchvision has no resnet50 that strides in the 1x1"),
+        ("wide_resnet50_2", "transformers", False, "transformers has no wide_resnet50_2"),
     ],
 )
 def test_reasons_why_there_is_nothing_to_compare_with(name, layout, stride, reason):
@@ -97,42 +97,20 @@ def test_reasons_why_there_is_nothing_to_compare_with(name, layout, stride, reas
 
 def test_timm_strides_in_the_3x3_alone():
     pytest.importorskip("timm")
-    assert prove("resnet18", "timm", stride_in_1x1=True) == "timm has no resnet18"
+    found = prove("resnet50", "timm", stride_in_1x1=True)
+    assert found == "timm has no resnet50 that strides in the 1x1 convolution"
     assert prove("plain18", "timm") == "timm has no plain18"
 
 
 def test_names_that_a_layout_lacks_are_a_reason():
     pytest.importorskip("detectron2", reason="detectron2 is not on PYTHONPATH, see README")
-    found = prove("seresnet18", "detectron2")
-    assert "no name for" in found and ".se." in found
-
-
-# --- which network ---
-
-
-def test_the_card_says_which_network_it_is():
-    weights = stored("resnet18", WeightsCard(arch="resnet34"))
-    assert proof.arch_of(weights) == "resnet34"
-
-
-def test_without_a_card_names_and_shapes_say_it():
-    assert proof.arch_of(stored("resnet18d")) == "resnet18d"
-    assert proof.arch_of(stored("resnet18d", WeightsCard())) == "resnet18d"
-
-
-def test_where_they_leave_a_choice_or_none_it_is_asked_for():
-    with pytest.raises(WeightsError, match=r"^mine\.pth: fits plain18 or resnet18_a; say whi"):
-        proof.arch_of(stored("plain18"))
-    weights = Stored("mine.pth", {"fc.weight": torch.ones(1)}, "ours", "backbone", None)
-    with pytest.raises(WeightsError, match="fits none of our networks; say which"):
-        proof.arch_of(weights)
+    assert prove("seresnet18", "detectron2") == "detectron2 has no seresnet18"
 
 
 # --- what a proof notices ---
 
 
-def test_the_proof_notices_a_difference(monkeypatch, source):
-    """Where ours computes something else, the numbers say so."""
+def test_another_function_is_an_error(monkeypatch, source):
     stored = proof_input(source)
     right = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
     assert max(right.differences.values()) < 1e-5
@@ -142,8 +120,32 @@ def test_the_proof_notices_a_difference(monkeypatch, source):
         return build(arch, state | {"conv1.weight": 1.01 * state["conv1.weight"]}, stride, eps)
 
     monkeypatch.setitem(proof._BUILDERS, "torchvision", wrong)
-    found = proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
-    assert min(found.differences.values()) > 1e-4
+    with pytest.raises(WeightsError, match="own resnet18 computes something else .* res2 "):
+        proof.prove(stored, "resnet18", stride_in_1x1=False, layout="torchvision")
+
+
+def test_names_that_the_frameworks_network_does_not_take_are_an_error(monkeypatch, source):
+    names = proof.from_ours
+
+    def wrong(tensors, layout, kind):
+        return {n.replace("bn1.", "norm1."): t for n, t in names(tensors, layout, kind).items()}
+
+    monkeypatch.setattr(proof, "from_ours", wrong)
+    with pytest.raises(WeightsError, match=r"own model does not match at bn1.weight"):
+        proof.prove(proof_input(source), "resnet18", stride_in_1x1=False, layout="torchvision")
+
+
+@pytest.mark.parametrize("options", [{"norm": "GN"}, {"deformable": ("res5",)}])
+def test_what_is_not_compared(options):
+    net = create_backbone("resnet18", **({"norm": "BN"} | options))
+    weights = Stored("mine.pth", net.state_dict(), "ours", "backbone", None)
+    found = proof.prove(weights, "resnet18", stride_in_1x1=False, layout="torchvision")
+    assert "are not compared" in found
+
+
+def test_a_network_that_returns_zeros_is_compared():
+    assert proof._difference(torch.zeros(2), torch.zeros(2)) == 0
+    assert proof._difference(torch.ones(2), torch.zeros(2)) == 1
 
 
 def proof_input(path):

@@ -12,7 +12,8 @@ from resnet_backbone.weights.backbone_names import (
     CIFAR,
     DETECTRON2,
     GROUP_NORM,
-    OPENMMLAB,
+    MMDET,
+    MMPRETRAIN,
     OURS,
     TIMM_V2,
     TRANSFORMERS,
@@ -43,13 +44,19 @@ def ours_of(theirs, table):
         (TIMM_V2, "stages.3.blocks.2.norm3.bias", "layer4.2.bn3.bias"),
         (TIMM_V2, "norm.running_mean", "norm.running_mean"),
         (TIMM_V2, "head.fc.weight", "fc.weight"),
-        # mmpretrain/models/backbones/resnet.py; the stem of the D networks is a Sequential
-        (OPENMMLAB, "backbone.conv1.weight", "conv1.weight"),
-        (OPENMMLAB, "backbone.stem.3.weight", "conv1.3.weight"),
-        (OPENMMLAB, "backbone.stem.7.running_var", "bn1.running_var"),
-        (OPENMMLAB, "backbone.layer3.1.conv2.conv_offset.weight", "layer3.1.conv2.offset.weight"),
-        (OPENMMLAB, "backbone.layer1.0.downsample.1.bias", "layer1.0.downsample.1.bias"),
-        (OPENMMLAB, "head.fc.bias", "fc.bias"),
+        # mmpretrain/models/backbones/resnet.py; the stem of the D networks is a Sequential of
+        # ConvModules, in mmdet/models/backbones/resnet.py of layers
+        (MMPRETRAIN, "backbone.conv1.weight", "conv1.weight"),
+        (MMPRETRAIN, "backbone.stem.1.conv.weight", "conv1.3.weight"),
+        (MMPRETRAIN, "backbone.stem.2.bn.running_var", "conv1.7.running_var"),
+        (MMPRETRAIN, "backbone.stem.0.gn.bias", f"conv1.1.{GROUP_NORM}bias"),
+        (MMPRETRAIN, "backbone.layer1.0.gn3.weight", f"layer1.0.bn3.{GROUP_NORM}weight"),
+        (MMPRETRAIN, "backbone.layer1.0.downsample.1.bias", "layer1.0.downsample.1.bias"),
+        (MMPRETRAIN, "backbone.layer2.1.se_layer.conv2.conv.bias", "layer2.1.se.fc2.bias"),
+        (MMPRETRAIN, "head.fc.bias", "fc.bias"),
+        (MMDET, "backbone.stem.3.weight", "conv1.3.weight"),
+        (MMDET, "backbone.stem.7.running_var", "conv1.7.running_var"),
+        (MMDET, "backbone.layer3.1.conv2.conv_offset.weight", "layer3.1.conv2.offset.weight"),
         # transformers/models/resnet/modeling_resnet.py
         (TRANSFORMERS, "resnet.embedder.embedder.convolution.weight", "conv1.weight"),
         (TRANSFORMERS, "resnet.embedder.embedder.normalization.bias", "bn1.bias"),
@@ -114,7 +121,8 @@ def test_all_names_of_every_network_are_in_our_own_table(network):
 COVERED = {
     "detectron2": (DETECTRON2, lambda v: v.stem == "7x7" and not v.pre_activation),
     "timm": (TIMM_V2, lambda v: v.pre_activation),
-    "openmmlab": (OPENMMLAB, lambda v: True),
+    "mmpretrain": (MMPRETRAIN, lambda v: not v.pre_activation),
+    "mmdet": (MMDET, lambda v: not v.pre_activation),
     "transformers": (TRANSFORMERS, lambda v: v.stem == "7x7" and not v.pre_activation),
     "cifar": (CIFAR, lambda v: v.stem == "cifar"),
 }

@@ -1,5 +1,7 @@
 """Weights written under the names of others, and folded for other pixels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +11,7 @@ from resnet_backbone.create import create_backbone
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import StorageError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.convert import fold, write_as
+from resnet_backbone.weights.convert import fold, without, write_as
 from resnet_backbone.weights.fold import fold_input
 from resnet_backbone.weights.presets import MSRA, TORCHVISION
 from resnet_backbone.weights.stored import Stored, read_weights
@@ -39,7 +41,7 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("layout", ["torchvision", "timm", "mmpretrain", "transformers"])
+@pytest.mark.parametrize("layout", ["torchvision", "timm", "mmpretrain", "mmdet", "transformers"])
 def test_what_is_written_reads_back(backbone, tmp_path, layout, suffix):
     path = tmp_path / f"w{suffix}"
     assert write_as(backbone, path, layout) == len(backbone.tensors)
@@ -109,7 +111,9 @@ def test_what_cannot_be_written_leaves_no_file(backbone, tmp_path, name, layout,
 def test_names_that_a_layout_lacks_are_an_error(tmp_path):
     state = create_classifier("resnet18d", num_classes=3).state_dict()
     stored = Stored("w", state, "ours", "backbone", None)
-    with pytest.raises(WeightsError, match="layout 'detectron2' has no name for .* conv1.0.weight"):
+    with pytest.raises(
+        WeightsError, match="w: cannot be written for detectron2:\n  it has no resn"
+    ):
         write_as(stored, tmp_path / "w.pth", "detectron2")
 
 
@@ -117,6 +121,38 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(backbone, tmp_path):
     for name in ("w.pth", "w.safetensors"):
         with pytest.raises(StorageError, match="cannot be written: No such file"):
             write_as(backbone, tmp_path / "no" / name, "torchvision")
+
+
+def test_a_framework_that_would_compute_something_else_gets_no_file(tmp_path):
+    net = create_backbone("resnet50", norm="BN", stride_in_1x1=True)
+    msra = Stored("R-50.pkl", net.state_dict(), "caffe2", "backbone", MSRA)
+    with pytest.raises(WeightsError, match="R-50.pkl: cannot be written for torchvision"):
+        write_as(msra, tmp_path / "w.pth", "torchvision")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- names without a place ---
+
+
+@pytest.mark.parametrize("kind", ["backbone", "detector"])
+@pytest.mark.parametrize("layout", ["safetensors", "detectron2"])
+def test_names_of_no_network_of_ours_are_refused_or_left_out(kind, layout, tmp_path, request):
+    stored = request.getfixturevalue(kind)
+    more = {"aux.weight": torch.ones(1), "aux.bias": torch.ones(1)}
+    extended = replace(stored, tensors=stored.tensors | more)
+    path = tmp_path / ("w.pth" if layout == "detectron2" else "w.safetensors")
+    with pytest.raises(WeightsError, match="has no name for 2 tensors: aux.weight, aux.bias"):
+        write_as(extended, path, layout)
+    with pytest.raises(WeightsError, match="has no name for 1 tensors: aux.bias"):
+        write_as(without(extended, ["aux.w*"]), path, layout)
+    assert_same(without(extended, ["aux.*"]).tensors, stored.tensors)
+    write_as(without(extended, ["aux.*"]), path, layout)
+    assert_same(read_weights(path).tensors, stored.tensors)
+
+
+def test_only_names_without_a_place_can_be_left_out(backbone):
+    with pytest.raises(WeightsError, match=r"'layer4\.\*' is like none of .*: there are none"):
+        without(backbone, ["layer4.*"])
 
 
 # --- folding ---

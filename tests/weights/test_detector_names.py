@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from framework_names import recorded
 
 from resnet_backbone.config.load import load_config
 from resnet_backbone.detection.build import build_detector
@@ -33,6 +34,8 @@ def assert_same(found, expected):
         ("coco_mrcnn_r50_c4", "detectron2"),
         ("coco_frcnn_r50_dc5", "detectron2"),
         ("coco_mrcnn_r50", "mmdet"),
+        ("coco_mrcnn_r50_c4", "mmdet"),
+        ("coco_frcnn_r50_dc5", "mmdet"),
         ("coco_mrcnn_r50", "torchvision"),
         ("coco_mrcnn_r50", "ours"),
     ],
@@ -43,6 +46,23 @@ def test_there_and_back_nothing_changes(states, name, layout):
     back = to_ours(theirs, "f")
     assert (back.layout, back.kind) == (layout, "detector")
     assert_same(back.tensors, state)
+
+
+RECORDED = [(layout, name) for layout, models in recorded("detectors").items() for name in models]
+
+
+@pytest.mark.parametrize(("layout", "name"), RECORDED)
+def test_every_detector_is_written_by_the_names_of_the_frameworks_own(layout, name):
+    """Names and shapes, with which a strict loading succeeds."""
+    keys = ["model.backbone.weights=null", "model.backbone.norm=BN", "model.backbone.freeze_at=0"]
+    cfg = load_config(name, keys)
+    with torch.device("meta"):
+        state = build_detector(cfg, 80).state_dict()
+    theirs = from_ours(state, layout, "detector")
+    found = {n: list(tensor.shape) for n, tensor in theirs.items()}
+    if layout == "detectron2":  # whose frozen norms do not count
+        found = {n: shape for n, shape in found.items() if "num_batches_tracked" not in n}
+    assert found == recorded("detectors")[layout][name]
 
 
 def test_torchvisions_names_and_background(states):
@@ -181,5 +201,8 @@ def test_what_detectron2_computes_is_ignored(states):
 def test_directions_that_do_not_exist(states):
     with pytest.raises(WeightsError, match="a detector cannot be written in layout 'timm'"):
         from_ours(states["coco_mrcnn_r50"], "timm", "detector")
-    with pytest.raises(WeightsError, match="layout 'mmdet' has no name for"):
-        from_ours(states["coco_mrcnn_r50_c4"], "mmdet", "detector")
+    with pytest.raises(WeightsError, match="layout 'torchvision' has no name for"):
+        from_ours(states["coco_mrcnn_r50_c4"], "torchvision", "detector")
+    fcs = {f"roi_heads.box_head.fcs.{i}.bias": torch.ones(1) for i in range(3)}
+    with pytest.raises(WeightsError, match=r"no name for 1 tensors: roi_heads.box_head.fcs.2.bias"):
+        from_ours(fcs, "torchvision", "detector")
