@@ -58,9 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     stored = _with_stated(read_weights(arguments.input, arguments.arch), arguments)
     if arguments.backbone:
-        stored = replace(stored, tensors=stored.backbone(), kind="backbone")
-    kept = without(stored, arguments.allow_extra)
-    lost, stored = len(stored.tensors) - len(kept.tensors), kept
+        stored = stored.as_backbone()
+    stored, lost = without(stored, arguments.allow_extra)
     arch = arguments.arch or arch_of(stored)
     if arguments.fold:
         target = MSRA if arguments.fold == "BGR" else TORCHVISION

@@ -32,13 +32,18 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from resnet_backbone.backbone.foreign import is_foreign, size_divisor
+from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.explain import describe
 from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, PixelConfig
 from resnet_backbone.create import RES5_OPTIONS, create_backbone, create_res5
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.weights.agreement import refuse_network_built_otherwise
+from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.embedded import EXTRA_STATE, card_of, card_tensor
 from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.stored import Stored, read_weights
 
 SECTION = "RESNET_BACKBONE"
 _PLACE = f"MODEL.{SECTION}"
@@ -67,13 +72,19 @@ def add_config(cfg: CfgNode) -> None:
 class Detectron2Backbone(Backbone):
     """A network of this package as a detectron2 `Backbone`.
 
+    Its state dict carries a card, so that checkpoints say what their weights need; where it is
+    loaded into a network that was built otherwise, that is an error.
+
     Args:
         net: The result of `create_backbone`.
+        card: What is known beside the network: of its pixels, for example.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, card: WeightsCard | None = None) -> None:
         super().__init__()
         self.net: Any = net
+        self.card = _with_network(card or WeightsCard(), net)
+        self.register_load_state_dict_pre_hook(_with_own_card)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Maps normalised images float[B, C, H, W] to the features named in `output_shape`."""
@@ -84,6 +95,21 @@ class Detectron2Backbone(Backbone):
         """What sides of images must be multiples of; detectron2 says 0 where any size will do."""
         divisor = size_divisor(self.net)
         return divisor if divisor > 1 else 0
+
+    def get_extra_state(self) -> Tensor:
+        """Returns the card, which becomes a tensor of the state dict."""
+        return card_tensor(self.card)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Compares the card of a checkpoint with the network; it changes nothing.
+
+        Raises:
+            WeightsError: the network was built otherwise.
+        """
+        card = card_of(state)
+        if card is not None and isinstance(self.net, ResNet):
+            stored = Stored("the checkpoint", {}, "ours", "backbone", card)
+            refuse_network_built_otherwise(stored, self.net.variant, self.net.options)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Returns the channels and stride of each feature."""
@@ -104,7 +130,27 @@ def create_detectron2_backbone(
     **options: Any,  # noqa: ANN401
 ) -> Detectron2Backbone:
     """Returns `create_backbone(name, **options)` as a detectron2 `Backbone`; use in LazyConfig."""
-    return Detectron2Backbone(create_backbone(name, **options))
+    card, weights = None, options.get("weights")
+    if weights is not None and not is_foreign(name):
+        options["weights"] = stored = read_weights(weights, name)
+        card = stored.card
+    return Detectron2Backbone(create_backbone(name, **options), card)
+
+
+def _with_network(card: WeightsCard, net: nn.Module) -> WeightsCard:
+    """Adds what the network itself knows."""
+    update: dict[str, Any] = {"layout": "ours", "source": None, "recipe": None, "top1": None}
+    if isinstance(net, ResNet):
+        stride, eps = net.options.stride_in_1x1, net.options.norm_eps
+        update |= {"arch": net.name, "stride_in_1x1": stride, "norm_eps": eps}
+    return card.model_copy(update=update)
+
+
+def _with_own_card(
+    module: Detectron2Backbone, state_dict: dict[str, Any], prefix: str, *_unused: object
+) -> None:
+    """Lets a state dict without a card be loaded strictly."""
+    state_dict.setdefault(f"{prefix}{EXTRA_STATE}", module.get_extra_state())
 
 
 @BACKBONE_REGISTRY.register()
@@ -119,7 +165,8 @@ def build_rb_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2
         ConfigError: a value is not allowed, or contradicts the weights' card.
         WeightsError: the weights do not fit the network.
     """
-    options = read_options(cfg)
+    model = _settled(cfg)
+    options = _options(model.backbone)
     if options["weights"] is not None and _has_their_res5(cfg):
         logger.warning(
             "MODEL.ROI_HEADS.NAME: Res5ROIHeads builds detectron2's own res5, which does not get"
@@ -133,7 +180,9 @@ def build_rb_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         **options,
     )
-    return Detectron2Backbone(net)
+    pixels = model.pixels
+    card = WeightsCard(channel_order=pixels.channel_order, mean=pixels.mean, std=pixels.std)
+    return Detectron2Backbone(net, card)
 
 
 @BACKBONE_REGISTRY.register()
@@ -171,6 +220,15 @@ def read_options(cfg: CfgNode) -> dict[str, Any]:
     Raises:
         ConfigError: the section has errors; the message lists them all, with detectron2's keys.
     """
+    return _options(_settled(cfg).backbone)
+
+
+def _options(backbone: BackboneConfig) -> dict[str, Any]:
+    return backbone.model_dump(exclude=set(_DETECTRON2_KEYS))
+
+
+def _settled(cfg: CfgNode) -> ModelConfig:
+    """Returns our settings of backbone and pixels, see `read_options`."""
     section = {key.lower(): _plain(value) for key, value in cfg.MODEL[SECTION].items()}
     try:
         backbone = BackboneConfig.model_validate(section)
@@ -198,7 +256,7 @@ def read_options(cfg: CfgNode) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(_in_their_words(str(error))) from error
     _refuse_contradictions(cfg, settled.model.backbone)
-    return settled.model.backbone.model_dump(exclude=set(_DETECTRON2_KEYS))
+    return settled.model
 
 
 def _refuse_contradictions(cfg: CfgNode, backbone: BackboneConfig) -> None:

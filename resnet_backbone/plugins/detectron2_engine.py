@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ from resnet_backbone.utils import distributed
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
 from resnet_backbone.utils.text import listing
+from resnet_backbone.weights.embedded import BESIDE
 from resnet_backbone.weights.stored import read_weights
 
 logger = logging.getLogger(__name__)
@@ -53,11 +56,14 @@ class Trainer(DefaultTrainer):
     Args:
         node: detectron2's configuration.
         cfg: Our configuration, from which `node` was converted.
+        classes: Metadata of checkpoints: the classes' names and category ids.
     """
 
-    def __init__(self, node: CfgNode, cfg: Config) -> None:
+    def __init__(self, node: CfgNode, cfg: Config, classes: Mapping[str, str]) -> None:
         self._ours = cfg  # first, because the base class's constructor calls the methods below
         super().__init__(node)
+        beside = {"config": cfg.model_dump_json(), **classes}
+        self.checkpointer.add_checkpointable(BESIDE, _Text(beside))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: Any = None) -> Any:  # noqa: ANN401
@@ -80,6 +86,19 @@ class Trainer(DefaultTrainer):
             elif isinstance(hook, PeriodicWriter):
                 hook._period = self._ours.log_period
         return hooks
+
+
+class _Text:
+    """Text for every checkpoint, from which our tools build the detector again."""
+
+    def __init__(self, text: Mapping[str, str]) -> None:
+        self._text = dict(text)
+
+    def state_dict(self) -> dict[str, str]:
+        return self._text
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        """Keeps this run's text: of a resumed run only what may change is different."""
 
 
 def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -120,11 +139,11 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
             logger.warning(warning)
         logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
         cfg = scale_to_batch(cfg, distributed.world_size())
-        node = _prepare(cfg, device.type)
+        node, classes = _prepare(cfg, device.type)
         if overwrite:  # only now, when nothing can prevent this run from starting
             distributed.on_main(lambda: detectron2_folder.discard_any_run(output))
         distributed.on_main(lambda: attempts.mark_as_begun(output))
-        _train(cfg, node, resume=resume)
+        _train(cfg, node, classes, resume=resume)
     logger.info("weights and results are in %s", output)
     return output
 
@@ -134,22 +153,28 @@ def _open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: boo
     detectron2_folder.claim_for_detectron2(output, resume=resume, overwrite=overwrite)
 
 
-def _prepare(cfg: Config, device: str) -> CfgNode:
-    """Registers the datasets, and returns detectron2's complete and frozen configuration."""
+def _prepare(cfg: Config, device: str) -> tuple[CfgNode, dict[str, str]]:
+    """Registers the datasets; returns detectron2's frozen configuration, and what classes it is of.
+
+    The classes are as `tasks.detection` stores them with weights.
+    """
     if cfg.data.shapes is not None:
         distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
     names, classes = _register(cfg)
-    node = to_detectron2(cfg, num_classes=classes, device=device)
+    node = to_detectron2(cfg, num_classes=len(classes.class_names), device=device)
     node.DATASETS.TRAIN, node.DATASETS.TEST = (names[0],), (names[1],)
     if cfg.model.mask and _has_bitmaps(names[0]):
         node.INPUT.MASK_FORMAT = "bitmask"
     node.freeze()
-    return node
+    return node, {
+        "class_names": json.dumps(classes.class_names),
+        "category_ids": json.dumps(classes.category_ids),
+    }
 
 
-def _train(cfg: Config, node: CfgNode, *, resume: bool) -> None:
+def _train(cfg: Config, node: CfgNode, classes: Mapping[str, str], *, resume: bool) -> None:
     default_setup(node, None)
-    trainer = Trainer(node, cfg)
+    trainer = Trainer(node, cfg, classes)
     trainer.resume_or_load(resume=resume)
     try:
         trainer.train()
@@ -182,8 +207,8 @@ def _with_backbone_weights(cfg: Config) -> Config:
     return cfg.model_copy(update={"model": model})
 
 
-def _register(cfg: Config) -> tuple[tuple[str, str], int]:
-    """Validates and registers both splits; returns their names and the number of classes."""
+def _register(cfg: Config) -> tuple[tuple[str, str], CocoDataset]:
+    """Validates and registers both splits; returns their names and the training images."""
     train, val = (
         build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
         for split in ("train", "val")
@@ -197,7 +222,7 @@ def _register(cfg: Config) -> tuple[tuple[str, str], int]:
         raise ConfigError(
             f"model.num_classes is {cfg.model.num_classes}, but the annotations have {classes}"
         )
-    return names, classes
+    return names, train
 
 
 def _refuse_other_classes(train: CocoDataset, val: CocoDataset) -> None:

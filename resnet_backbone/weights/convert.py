@@ -17,28 +17,41 @@ from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.fold import fold_input
-from resnet_backbone.weights.layouts import from_ours, unknown_names
+from resnet_backbone.weights.layouts import from_ours, is_computed, unknown_names
 from resnet_backbone.weights.stored import BACKBONE, Stored
 from resnet_backbone.weights.targets import TARGETS, arch_of, facts_of, refuse_inexpressible
 
 OURS = "safetensors"
 
 
-def without(stored: Stored, patterns: Sequence[str]) -> Stored:
-    """Returns `stored` without the tensors of no known name that the shell patterns allow to lose.
+def without(stored: Stored, patterns: Sequence[str]) -> tuple[Stored, int]:
+    """Returns `stored` without the tensors that none of our networks has, and how many these are.
+
+    Args:
+        stored: What `read_weights` returned.
+        patterns: Shell patterns of such names that may be left out.
 
     Raises:
-        WeightsError: no unknown name is like one of the patterns.
+        WeightsError: other tensors would be lost, or a pattern is like none of the names.
     """
-    unknown = unknown_names(stored.tensors, stored.kind)
+    zeros = {name for name, tensor in stored.ignored.items() if not bool(tensor.any())}
+    ignored = [name for name in stored.ignored if not (is_computed(name) or name in zeros)]
+    extra = [*unknown_names(stored.tensors, stored.kind), *ignored]
     for pattern in patterns:
-        if not fnmatch.filter(unknown, pattern):
+        if not fnmatch.filter(extra, pattern):
             raise WeightsError(
-                f"{stored.source}: {pattern!r} is like none of the names without a place here:"
-                f" {listing(unknown) or 'there are none'}"
+                f"{stored.source}: {pattern!r} is like none of the names without a place in our"
+                f" networks: {listing(extra) or 'there are none'}"
             )
-    lost = {name for pattern in patterns for name in fnmatch.filter(unknown, pattern)}
-    return replace(stored, tensors={n: t for n, t in stored.tensors.items() if n not in lost})
+    left = [name for name in extra if not any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+    if left:
+        raise WeightsError(
+            f"{stored.source}: {len(left)} tensors have no place in our networks and would be lost:"
+            f" {listing(left)}; leave them out by --allow-extra PATTERN, or take the backbone of a"
+            " detector alone by --backbone"
+        )
+    kept = {name: tensor for name, tensor in stored.tensors.items() if name not in extra}
+    return replace(stored, tensors=kept), len(extra)
 
 
 def fold(stored: Stored, channel_order: Literal["RGB", "BGR"], preset: WeightsCard) -> Stored:

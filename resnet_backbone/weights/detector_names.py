@@ -94,6 +94,15 @@ TORCHVISION = rules(
     ("roi_heads.mask_predictor.mask_fcn_logits.{x}", f"{_MASK}predictor.{{x}}"),
     *_below("backbone.body.", OURS),
 )
+# Of detectors in detectron2 on our backbones, which are a module's `net` there. RetinaNet's pyramid
+# has more levels than ours.
+PLUGIN_FPN = rules(
+    ("backbone.bottom_up.net.{r}", "backbone.{r}"),
+    ("backbone.top_block.{r}", "neck.top_block.{r}"),
+)
+PLUGIN_PLAIN = rules(
+    ("backbone.net.{r}", "backbone.{r}"), *_res5("layer{s}.", "roi_heads.res5.", OURS)
+)
 OURS_WHOLE = rules(
     *((ours, ours) for _, ours in _DETECTRON2_HEADS),
     *_res5("layer{s}.", _RES5, OURS),

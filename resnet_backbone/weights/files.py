@@ -17,6 +17,7 @@ from resnet_backbone.utils.storage import write_file
 from resnet_backbone.utils.tensors import is_finite, pack
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.embedded import text_in
 from resnet_backbone.weights.formats import read_content
 from resnet_backbone.weights.wrappers import notes_in, state_dict_in
 
@@ -57,7 +58,8 @@ class WeightFile:
 
     Attributes:
         tensors: As `read_state_dict` returns them.
-        text: As `read_metadata` returns it; empty for other formats than `.safetensors`.
+        text: As `read_metadata` returns it; of other formats than `.safetensors`,
+            checkpoints of ours alone have any.
         notes: Short texts that a checkpoint stores beside its weights, see `notes_in`.
     """
 
@@ -71,7 +73,8 @@ def read_weight_file(path: str | Path, *, strip: bool = True) -> WeightFile:
     path = _existing(path)
     content = _read(path, read_content)
     notes = notes_in(content.value) | notes_in(content.text)
-    return WeightFile(state_dict_in(content.value, str(path), strip=strip), content.text, notes)
+    text = content.text or text_in(content.value)
+    return WeightFile(state_dict_in(content.value, str(path), strip=strip), text, notes)
 
 
 def save_weights(

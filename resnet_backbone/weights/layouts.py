@@ -49,6 +49,7 @@ class Layout:
     Attributes:
         mark: Pattern of a name that tells the layout; the first layout that has one holds.
         table: Its names.
+        read_also: Names that are read but not written.
         writable: Whether files of it can be written.
         after: What to do to tensors that have come to our names.
         before: What to do to tensors that are about to leave them.
@@ -57,10 +58,16 @@ class Layout:
 
     mark: str
     table: Sequence[Rule]
+    read_also: Sequence[Rule] = ()
     writable: bool = True
     after: Callable[[Tensors], dict[str, Tensor]] = _unchanged
     before: Callable[[Tensors], dict[str, Tensor]] = _unchanged
     prepare: Callable[[str], str] = str
+
+    @property
+    def reading(self) -> Sequence[Rule]:
+        """The names that are read."""
+        return (*self.table, *self.read_also)
 
     def fits(self, names: Sequence[str]) -> bool:
         """Returns whether some of the names occur in this layout only."""
@@ -70,7 +77,7 @@ class Layout:
         """Returns whether the layout has a place for a name; our own has one for any backbone."""
         if not self.table:
             return name.startswith("backbone.")
-        return any(rule.to_ours(self.prepare(name)) is not None for rule in self.table)
+        return any(rule.to_ours(self.prepare(name)) is not None for rule in self.reading)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ def to_ours(state: Tensors, source: str) -> Converted:
         WeightsError: the names are of no layout that we know (the message says which is closest);
             or the file holds several networks.
     """
-    computed = {name: tensor for name, tensor in state.items() if name.startswith(_COMPUTED)}
+    computed = {name: tensor for name, tensor in state.items() if is_computed(name)}
     rest = with_stage_names({n: tensor for n, tensor in state.items() if n not in computed})
     anchors = anchors_in(rest)
     found = _fitting(rest, anchors.values(), _KINDS)
@@ -163,7 +170,7 @@ def _converted(state: Tensors, found: tuple[Kind, str], ignored: Tensors, source
     kind, name = found
     layout = dict(_KINDS)[kind][name]
     prepared = {layout.prepare(key): tensor for key, tensor in state.items()}
-    known, others = renamed_to_ours(prepared, layout.table)
+    known, others = renamed_to_ours(prepared, layout.reading)
     zeros = _zero_biases(prepared, others, source)
     own = layout.after(known) | {key: prepared[key] for key in others if key not in zeros}
     return Converted(name.partition("-")[0], kind, own, {**ignored, **zeros})
@@ -198,6 +205,11 @@ def unknown_names(tensors: Tensors, kind: Kind) -> tuple[str, ...]:
     return renamed_from_ours(tensors, table)[1]
 
 
+def is_computed(name: str) -> bool:
+    """Returns whether a name of theirs is of what detectron2 computes anyway."""
+    return name.startswith(_COMPUTED)
+
+
 def _writer(tensors: Tensors, layout: str, kind: Kind) -> Layout:
     layouts = DETECTORS if kind == "detector" else BACKBONES
     if kind == "detector" and layout == "detectron2" and not any("neck." in n for n in tensors):
@@ -226,7 +238,7 @@ def _closest(state: Tensors) -> str:
     unknown = {}
     for name, layout in (DETECTORS | BACKBONES).items():
         prepared = {layout.prepare(key): tensor for key, tensor in state.items()}
-        _, unknown[name.partition("-")[0]] = renamed_to_ours(prepared, layout.table)
+        _, unknown[name.partition("-")[0]] = renamed_to_ours(prepared, layout.reading)
     best = min(unknown, key=lambda name: len(unknown[name]))
     known = len(state) - len(unknown[best])
     if known == 0:
@@ -319,8 +331,10 @@ BACKBONES: dict[str, Layout] = {
     "torchvision": Layout(r"^layer\d\.\d+\.|^conv1\.", backbones.OURS),
 }
 DETECTORS: dict[str, Layout] = {
-    "detectron2": Layout(r"^backbone\.bottom_up\.", detectors.DETECTRON2_FPN),
-    "detectron2-c4": Layout(r"^proposal_generator\.", detectors.DETECTRON2_PLAIN),
+    "detectron2": Layout(r"^backbone\.bottom_up\.", detectors.DETECTRON2_FPN, detectors.PLUGIN_FPN),
+    "detectron2-c4": Layout(
+        r"^proposal_generator\.", detectors.DETECTRON2_PLAIN, detectors.PLUGIN_PLAIN
+    ),
     "caffe2": Layout(
         r"^conv_rpn_|^rpn_cls_logits_",
         detectors.CAFFE2_DETECTOR,

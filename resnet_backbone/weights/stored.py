@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -56,6 +56,10 @@ class Stored:
     def backbone(self) -> dict[str, Tensor]:
         """Returns the tensors of the backbone by its own names; see `backbone_in`."""
         return backbone_in(self.tensors, self.kind)
+
+    def as_backbone(self) -> Stored:
+        """Returns the backbone alone, of a detector's weights."""
+        return replace(self, kind="backbone", tensors=self.backbone(), ignored={})
 
 
 def read_weights(source: str | Path, arch: str | None = None) -> Stored:

@@ -75,6 +75,7 @@ class Target:
         group_norm: How it is told to have group norms; None: it has none.
         deformable: How it is told to deform the 3x3 convolutions of bottlenecks; None: it cannot.
         detectors: Which detectors it has.
+        of_bottlenecks: Those among them that it has only on networks of bottlenecks.
     """
 
     networks: tuple[str, ...]
@@ -85,6 +86,7 @@ class Target:
     group_norm: Setting | None = None
     deformable: Setting | None = None
     detectors: tuple[str, ...] = ()
+    of_bottlenecks: tuple[str, ...] = ()
 
 
 def arch_of(stored: Stored) -> str:
@@ -164,6 +166,8 @@ def _reasons(facts: Facts, layout: str) -> list[str]:
     target, reasons = TARGETS[layout], []
     if facts.kind != "backbone" and facts.kind not in target.detectors:
         reasons.append(f"it has no detector of architecture {facts.kind}")
+    elif facts.kind in target.of_bottlenecks and not facts.variant.has_bottlenecks:
+        reasons.append(f"it has no detector of architecture {facts.kind} on {facts.arch}")
     if facts.arch not in target.networks:
         reasons.append(f"it has no {facts.arch}")
     if facts.stride_in_1x1 and target.stride is None:
@@ -291,6 +295,7 @@ TARGETS = {
         group_norm=lambda _: "MODEL.RESNETS.NORM GN",
         deformable=_detectron2_deformable,
         detectors=("fpn", "c4", "dc5"),
+        of_bottlenecks=("c4", "dc5"),
     ),
     "mmpretrain": Target(
         # Its squeezed networks have bottlenecks.

@@ -13,6 +13,7 @@ from torch import Tensor
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.blanks import Blank
+from resnet_backbone.weights.embedded import EXTRA_STATE
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +150,14 @@ def _say_what_is_left_out(content: object, mapping: Mapping[Any, Any], source: s
 
 
 def _is_state(name: object, caffe2: bool) -> bool:
-    """Returns whether a tensor of that name belongs to the solver or an average."""
+    """Returns whether a tensor of that name belongs to the solver or an average, or is a card."""
     if not isinstance(name, str):
         return False
-    return name == _COUNT or (caffe2 and (name in _CAFFE2_STATE or name.endswith("_momentum")))
+    return (
+        name == _COUNT
+        or name.endswith(EXTRA_STATE)
+        or (caffe2 and (name in _CAFFE2_STATE or name.endswith("_momentum")))
+    )
 
 
 def _is_plain(value: object) -> bool:

@@ -13,6 +13,7 @@ import torch
 pytest.importorskip(
     "detectron2", reason="detectron2 is not on PYTHONPATH; it has no package, see README"
 )
+from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyCall, LazyConfig, get_cfg, instantiate
 from detectron2.engine import DefaultPredictor
 from detectron2.layers import ShapeSpec
@@ -21,13 +22,17 @@ from detectron2.modeling.backbone import Backbone, build_backbone
 from detectron2_numbers import CONFIGS, their_losses
 
 from resnet_backbone.backbone import variants
+from resnet_backbone.cli import convert as convert_command
 from resnet_backbone.create import create_backbone
-from resnet_backbone.errors import ConfigError
+from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.plugins.detectron2 import add_config, create_detectron2_backbone
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.convert import write_as
 from resnet_backbone.weights.files import save_weights
-from resnet_backbone.weights.layouts import to_ours
+from resnet_backbone.weights.layouts import to_ours, unknown_names
 from resnet_backbone.weights.presets import IMAGENET
+from resnet_backbone.weights.stored import read_weights
+from resnet_backbone.weights.targets import facts_of, settings_for
 
 OURS = Path(__file__).resolve().parents[2] / "configs" / "detectron2"
 FILES = sorted(path for path in OURS.glob("*.yaml") if not path.stem.startswith("base_"))
@@ -285,6 +290,101 @@ def test_detectron2s_lazy_model_on_our_backbone():
     found = instantiate(model).eval()
     with torch.no_grad():
         assert len(found(inputs(False))) == 2
+
+
+# --- the way back ---
+
+
+def saved(model, path):
+    """A checkpoint as detectron2's trainer writes it."""
+    DetectionCheckpointer(model, str(path.parent)).save(path.stem)
+    return path
+
+
+def config_of(name, *options):
+    network = ("MODEL.RESNET_BACKBONE.NAME", "resnet18")
+    # Its own C4 and DC5 need bottlenecks.
+    small = () if "_c4_" in name or "_dc5_" in name else network
+    return config(OURS / f"{name}.yaml", *small, *options)
+
+
+@pytest.mark.parametrize(
+    "name", ["mask_rcnn_r50_fpn_1x", "faster_rcnn_r50_c4_1x", "faster_rcnn_r50_dc5_1x"]
+)
+def test_a_checkpoint_on_our_backbone_gives_detectron2s_own_model_the_same_results(name, tmp_path):
+    """By way of our names, which it is read by, and of detectron2's, which they are written by."""
+    cfg = config_of(name, "MODEL.ROI_HEADS.NUM_CLASSES", 7)
+    torch.manual_seed(0)
+    ours = build_model(cfg).eval()
+    found = read_weights(saved(ours, tmp_path / "model_final.pth"))
+    assert (found.kind, found.layout) == ("detector", "detectron2")
+    assert unknown_names(found.tensors, "detector") == () and not found.ignored
+    card = found.card
+    assert card.arch == ("resnet18" if "fpn" in name else "resnet50")
+    assert (card.stride_in_1x1, card.channel_order, card.norm_eps) == (False, "RGB", 1e-5)
+    assert card.mean == pytest.approx(IMAGENET["mean"])
+    assert card.std == pytest.approx(IMAGENET["std"])
+
+    write_as(found, tmp_path / "stock.pth", "detectron2")
+    stock = cfg.clone()
+    stock.MODEL.BACKBONE.NAME = cfg.MODEL.BACKBONE.NAME.replace("rb_", "")
+    stock.MODEL.ROI_HEADS.NAME = cfg.MODEL.ROI_HEADS.NAME.removeprefix("RB")
+    keys = [line for line in settings_for(facts_of(found, card.arch), "detectron2")[:-1]]
+    stock.merge_from_list(" ".join(keys).split())
+    theirs = build_model(stock).eval()
+    result = DetectionCheckpointer(theirs).load(str(tmp_path / "stock.pth"))
+    assert not result.get("unexpected")
+    assert_same_detections(ours, theirs)
+
+
+def assert_same_detections(ours, theirs):
+    with torch.no_grad():
+        for model in (ours, theirs):  # of random weights no score is above detectron2's 0.05
+            model.roi_heads.box_predictor.test_score_thresh = 0.0
+        found, expected = (model(inputs(False))[0]["instances"] for model in (ours, theirs))
+    assert len(found) == len(expected) > 0
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+
+
+@pytest.mark.parametrize("name", ["retinanet_r50_fpn_1x", "cascade_mask_rcnn_r50_fpn_1x"])
+def test_of_detectors_that_our_engine_lacks_the_backbone_is_read(name, tmp_path):
+    model = build_model(config_of(name)).eval()
+    path = saved(model, tmp_path / "model_final.pth")
+    net = create_backbone("resnet18", weights=path).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = model.backbone.bottom_up(image)
+        for feature, tensor in net(image).items():
+            if feature in expected:
+                assert torch.equal(tensor, expected[feature])
+    with pytest.raises(WeightsError, match="tensors have no place in our networks and would be lo"):
+        convert_command.main([str(path), str(tmp_path / "a.safetensors"), "--to", "safetensors"])
+    assert not (tmp_path / "a.safetensors").exists()
+    target = tmp_path / "b.safetensors"
+    convert_command.main([str(path), str(target), "--to", "safetensors", "--backbone"])
+    assert read_weights(target).tensors.keys() == net.state_dict().keys()
+    assert read_weights(target).card.channel_order == "RGB"
+
+
+def test_a_checkpoint_of_a_network_that_was_built_otherwise_is_refused():
+    strides = [create_detectron2_backbone("resnet50", stride_in_1x1=s) for s in (True, False)]
+    state = strides[0].state_dict()
+    with pytest.raises(WeightsError, match="card says stride_in_1x1=True, but the network was bui"):
+        strides[1].load_state_dict(state)
+    del state["_extra_state"]
+    strides[1].load_state_dict(state)  # nobody knows
+
+
+def test_lazy_configurations_keep_what_is_known_of_the_weights(tmp_path):
+    path = tmp_path / "w.safetensors"
+    card = WeightsCard(**IMAGENET, licence="MIT", norm_eps=1e-3)
+    save_weights(create_backbone("resnet18", norm="BN"), path, card)
+    backbone = create_detectron2_backbone("resnet18", weights=path)
+    torch.save({"model": backbone.state_dict()}, tmp_path / "model.pth")
+    found = read_weights(tmp_path / "model.pth")
+    assert (found.card.licence, found.card.norm_eps, found.card.arch) == ("MIT", 1e-3, "resnet18")
+    assert (found.kind, found.card.mean) == ("backbone", card.mean)
 
 
 def test_lazy_configurations():

@@ -16,6 +16,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 
+from resnet_backbone.cli import evaluate as evaluate_command
 from resnet_backbone.cli import train as train_command
 from resnet_backbone.config.load import load_config
 from resnet_backbone.detection.settle import settle_detector
@@ -23,6 +24,7 @@ from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.errors import ConfigError, DataError, DivergedError, StorageError
 from resnet_backbone.plugins.detectron2_config import to_detectron2
 from resnet_backbone.plugins.detectron2_engine import Trainer, train_with_detectron2
+from resnet_backbone.tasks.detection.trained import load_trained
 
 TINY = (
     *("data.shapes.train_images=8", "data.shapes.val_images=2", "data.shapes.image_size=64"),
@@ -32,6 +34,7 @@ TINY = (
 )
 
 
+CLASSES = ("circle", "square", "triangle", "star")
 MULTISTEP = ["solver.milestones=[30,50]", "solver.warmup_iters=10"]
 
 
@@ -90,6 +93,30 @@ def test_its_checkpoint_loads_again(trained):
     model = build_model(cfg)
     unmatched = DetectionCheckpointer(model).load(str(folder / "model_final.pth"))
     assert "model" not in unmatched
+
+
+def test_its_checkpoint_is_one_of_our_own_tools_too(trained):
+    """Without a configuration: it stores its own, its classes, and the card."""
+    folder, places = trained
+    path = folder / "model_final.pth"
+    found = load_trained(path)
+    cfg = get_cfg()
+    cfg.merge_from_file(str(folder / "config.yaml"))
+    theirs = build_model(cfg).eval()
+    DetectionCheckpointer(theirs).load(str(path))
+    assert found.class_names == CLASSES and found.names_known
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    normalised = (image - theirs.pixel_mean) / theirs.pixel_std
+    with torch.no_grad():
+        expected = theirs.backbone(normalised[None])
+        levels = found.model.neck(found.model.backbone(normalised[None]))
+    for level, tensor in zip(levels, expected.values(), strict=True):
+        torch.testing.assert_close(level, tensor)
+
+    evaluate_command.main(["--config", "quickstart.yaml", "--weights", str(path), *TINY, places[0]])
+    more = ["solver.max_iter=1", f"model.weights={path}", f"output={folder.parent / 'fine'}"]
+    train_command.main(["--config", "quickstart.yaml", *TINY, places[0], *more])
+    assert (folder.parent / "fine" / "model.safetensors").is_file()
 
 
 def test_a_run_is_not_overwritten_unasked_and_can_be_resumed(trained):

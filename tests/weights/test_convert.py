@@ -135,19 +135,27 @@ def test_a_framework_that_would_compute_something_else_gets_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["backbone", "detector"])
-@pytest.mark.parametrize("layout", ["safetensors", "detectron2"])
-def test_names_of_no_network_of_ours_are_refused_or_left_out(kind, layout, tmp_path, request):
+def test_names_of_no_network_of_ours_are_refused_or_left_out(kind, tmp_path, request):
     stored = request.getfixturevalue(kind)
     more = {"aux.weight": torch.ones(1), "aux.bias": torch.ones(1)}
     extended = replace(stored, tensors=stored.tensors | more)
-    path = tmp_path / ("w.pth" if layout == "detectron2" else "w.safetensors")
-    with pytest.raises(WeightsError, match="has no name for 2 tensors: aux.weight, aux.bias"):
-        write_as(extended, path, layout)
-    with pytest.raises(WeightsError, match="has no name for 1 tensors: aux.bias"):
-        write_as(without(extended, ["aux.w*"]), path, layout)
-    assert_same(without(extended, ["aux.*"]).tensors, stored.tensors)
-    write_as(without(extended, ["aux.*"]), path, layout)
-    assert_same(read_weights(path).tensors, stored.tensors)
+    with pytest.raises(WeightsError, match="2 tensors have no place .* aux.weight, aux.bias; leav"):
+        without(extended, [])
+    with pytest.raises(WeightsError, match="1 tensors have no place .* aux.bias; leave them out"):
+        without(extended, ["aux.w*"])
+    kept, lost = without(extended, ["aux.w*", "*.bias"])
+    assert_same(kept.tensors, stored.tensors)
+    assert lost == 2
+    for layout, name in (("safetensors", "w.safetensors"), ("detectron2", "w.pth")):
+        with pytest.raises(WeightsError, match="has no name for 2 tensors: aux.weight, aux.bias"):
+            write_as(extended, tmp_path / name, layout)
+
+
+def test_what_was_ignored_at_reading_is_lost_too_unless_it_is_computed(detector):
+    computed = {"pixel_mean": torch.ones(3), "conv1_b": torch.zeros(3)}
+    assert without(replace(detector, ignored=computed), [])[1] == 0
+    with pytest.raises(WeightsError, match="1 tensors have no place .*: head.cls_score.weight"):
+        without(replace(detector, ignored=computed | {"head.cls_score.weight": torch.ones(1)}), [])
 
 
 def test_only_names_without_a_place_can_be_left_out(backbone):

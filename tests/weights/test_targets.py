@@ -99,6 +99,27 @@ def test_networks_that_it_lacks(name, layout, options, reason):
     assert reason in refusal(name, layout, **options)
 
 
+@pytest.mark.parametrize(
+    ("part", "layouts"),
+    [
+        ("neck.lateral.res2.bias", ["torchvision", "detectron2", "mmdet"]),
+        ("roi_heads.box_pooler.res5.0.conv1.weight", ["mmdet"]),
+        ("rpn.conv.bias", ["mmdet"]),  # dc5
+    ],
+)
+def test_detectors_that_it_lacks(part, layouts):
+    """Those of C4 and DC5 on basic blocks, as detectron2's builders assert."""
+    state = {f"backbone.{n}": t for n, t in stored("resnet18").tensors.items()}
+    weights = Stored("f", state | {part: torch.ones(1)}, "ours", "detector", TORCHVISION)
+    facts = facts_of(weights, "resnet18")
+    for layout in TARGETS:
+        if layout in layouts:
+            refuse_inexpressible(facts, layout, "f")
+        else:
+            with pytest.raises(WeightsError, match="it has no detector of architecture"):
+                refuse_inexpressible(facts, layout, "f")
+
+
 @pytest.mark.parametrize("layout", TARGETS)
 def test_another_epsilon_is_told_or_refused(layout):
     card = TORCHVISION.model_copy(update={"norm_eps": 1e-3})
