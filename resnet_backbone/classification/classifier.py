@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resnet_backbone.backbone.resnet import DEFAULTS, Options, ResNet
 from resnet_backbone.backbone.variants import Variant
+
+
+class GlobalAverage(nn.Module):
+    """The mean over all pixels, with torchvision's shape.
+
+    It is computed of [B, H * W, C], so that its gradient is channels_last like all others.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps float[B, C, H, W] to float[B, C, 1, 1]."""
+        return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)[:, :, None, None]
 
 
 class Classifier(ResNet):
@@ -29,8 +39,10 @@ class Classifier(ResNet):
         channels = self.feature_specs()[self.out_features[-1]].channels
         if variant.pre_activation:
             self.norm: nn.Module | None = self.style.make_norm(channels)
+            self.relu = nn.ReLU()
         else:
             self.norm = None
+        self.avgpool = GlobalAverage()
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # scores instead of features
@@ -44,6 +56,5 @@ class Classifier(ResNet):
     def head(self, x: Tensor) -> Tensor:
         """Maps the last feature map float[B, C, H, W] to logits float[B, K]."""
         if self.norm is not None:
-            x = F.relu(self.norm(x))
-        # Averaged as [B, H * W, C], so that the mean's gradient is channels_last like all others.
-        return self.fc(x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1))  # [B, C] -> [B, K]
+            x = self.relu(self.norm(x))
+        return self.fc(self.avgpool(x).flatten(1))  # [B, C] -> [B, K]

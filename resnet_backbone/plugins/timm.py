@@ -48,8 +48,8 @@ PREFIX = "rb_"
 class TimmResNet(Classifier):
     """A classifier with the methods and attributes of timm's models.
 
-    The stem's activation and pooling are modules here, since timm's feature extractor calls one
-    child after the other. Parameters keep their names.
+    Its children are those that timm's feature extractor calls one after the other. Parameters keep
+    their names.
 
     Args:
         name: The name of a registered network.
@@ -85,6 +85,7 @@ class TimmResNet(Classifier):
             options=Options(in_channels=in_chans, stochastic_depth=drop_path_rate, **options),
         )
         self.drop_rate = drop_rate
+        del self.avgpool  # `global_pool` is instead
         self.feature_info = self._describe()
         self.num_features = self.feature_info[-1]["num_chs"]
         self.reset_classifier(num_classes, global_pool)
@@ -158,7 +159,7 @@ class TimmResNet(Classifier):
         return {"stem": r"^(?:conv1|bn1)", "blocks": blocks}
 
     def _normalised(self, x: Tensor) -> Tensor:
-        return x if self.norm is None else F.relu(self.norm(x))
+        return x if self.norm is None else self.relu(self.norm(x))
 
     def _maps(self, x: Tensor) -> Iterator[Tensor]:
         wanted = [info["module"] for info in self.feature_info]

@@ -12,11 +12,14 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import inspect
+import logging
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 from torchvision.models._api import register_model  # public by its documentation only
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import (
     ExtraFPNBlock,
     FeaturePyramidNetwork,
@@ -32,17 +36,20 @@ from torchvision.ops.feature_pyramid_network import (
 )
 
 from resnet_backbone.backbone.foreign import is_foreign
+from resnet_backbone.backbone.resnet import Options
 from resnet_backbone.backbone.variants import get_variant, list_backbones
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
-from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.files import read_state_dict
+from resnet_backbone.weights.card import WeightsCard, card_in
+from resnet_backbone.weights.files import read_with_text
 from resnet_backbone.weights.fold import fold_input
 from resnet_backbone.weights.stored import Stored, read_weights
 
 PREFIX = "rb_"
 FPN_CHANNELS = 256
+
+logger = logging.getLogger(__name__)
 
 Weights: TypeAlias = str | Path | WeightsEnum | None
 
@@ -134,6 +141,7 @@ def torchvision_detector(
     weights_backbone: Weights = None,
     num_classes: int = 91,
     trainable_backbone_layers: int | None = None,
+    progress: bool = True,
     **settings: Any,  # noqa: ANN401
 ) -> nn.Module:
     """Builds a torchvision detector on one of our backbones with FPN.
@@ -143,32 +151,39 @@ def torchvision_detector(
     Args:
         kind: One of `DETECTORS`.
         name: The backbone's name, as for `create_backbone`.
-        weights: A file with the state dict of the whole detector, for example torchvision's own.
+        weights: A file with the state dict of the whole detector, for example torchvision's own. A
+            card in it determines `stride_in_1x1`, `norm_eps`, image_mean and image_std.
         weights_backbone: Weights of the backbone, as for `torchvision_fpn_backbone`.
         num_classes: Number of classes including the background, as torchvision counts.
         trainable_backbone_layers: As `trainable_layers` of `torchvision_fpn_backbone`; None: 3 with
             weights, 5 without. As in torchvision, norms are frozen with weights and "BN" without.
-        **settings: Arguments of torchvision's class. image_mean and image_std default to those of
-            the weights.
+        progress: Ignored: no bar is shown.
+        **settings: Arguments of torchvision's class, and options of `create_backbone` (norm,
+            deformable, stride_in_1x1 ...). image_mean and image_std default to those of the
+            weights.
 
     Raises:
-        ConfigError: an argument has a value that is not allowed.
+        ConfigError: an argument has a value that is not allowed, or there is no such argument.
         WeightsError: the weights cannot be read, or do not fit the network.
     """
+    detector, pyramid = DETECTORS[kind]
+    known = (*_BACKBONE_OPTIONS, *_arguments_of(detector))
+    _refuse_unknown(settings, known, f"{PREFIX}{kind}_{name}_fpn")
+    state, card = (None, None) if weights is None else _whole(str(weights))
     trained = weights is not None or weights_backbone is not None
     if trainable_backbone_layers is None:
         trainable_backbone_layers = 3 if trained else 5
-    detector, pyramid = DETECTORS[kind]
+    options = {key: settings.pop(key) for key in _BACKBONE_OPTIONS if key in settings}
     backbone = torchvision_fpn_backbone(
         name,
         weights=weights_backbone,
         trainable_layers=trainable_backbone_layers,
-        norm="FrozenBN" if trained else "BN",
         **pyramid(),
+        **({"norm": "FrozenBN" if trained else "BN"} | _facts(card) | options),
     )
-    model = detector(backbone, num_classes, **(backbone.pixels | settings))
-    if weights is not None:
-        _load_all(model, str(weights))
+    model = detector(backbone, num_classes, **(backbone.pixels | _pixels(card) | settings))
+    if state is not None:
+        _load_all(model, state, str(weights))
     return model
 
 
@@ -186,12 +201,56 @@ DETECTORS: dict[str, tuple[Callable[..., nn.Module], Callable[[], dict[str, Any]
 }
 
 
-def _load_all(model: nn.Module, source: str) -> None:
+# What torchvision's classes take by **kwargs, and pass on without looking at it.
+_TRANSFORM = (*inspect.signature(GeneralizedRCNNTransform.__init__).parameters, "_skip_resize")
+_BACKBONE_OPTIONS = tuple(
+    name
+    for name in inspect.signature(create_backbone).parameters
+    if name not in ("name", "weights", "out_features", "freeze_at")
+)
+
+
+def _arguments_of(detector: Callable[..., nn.Module]) -> tuple[str, ...]:
+    names = (*inspect.signature(detector).parameters, *_TRANSFORM)
+    return tuple(n for n in names if n not in ("self", "backbone", "num_classes", "kwargs"))
+
+
+def _refuse_unknown(given: Iterable[str], known: Sequence[str], caller: str) -> None:
+    """Raises ConfigError with the close names of arguments that nothing would look at."""
+    lines = []
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+            lines.append(f"{caller}: there is no argument {name!r}; {hint}")
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _whole(source: str) -> tuple[dict[str, Tensor], WeightsCard | None]:
+    """Reads a whole detector under torchvision's names, which has to be one for RGB."""
+    state, text = read_with_text(source)
+    card = card_in(text, source)
+    if card is not None and card.channel_order == "BGR":
+        raise WeightsError(
+            f"{source}: its card says BGR, but torchvision's detectors take RGB; convert it with"
+            " --to torchvision --fold RGB"
+        )
+    return state, card
+
+
+def _load_all(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
     try:
-        model.load_state_dict(read_state_dict(source))
+        model.load_state_dict(state)
     except RuntimeError as error:
         reasons = " ".join(str(error).split())
         raise WeightsError(f"{source}: does not fit the detector: {reasons:.500}") from error
+
+
+def _facts(card: WeightsCard | None) -> dict[str, Any]:
+    """Returns the options of the backbone that a card states."""
+    known = {} if card is None else card.model_dump(include={"stride_in_1x1", "norm_eps"})
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _body(
@@ -203,10 +262,15 @@ def _body(
 ) -> tuple[Any, WeightsCard | None]:
     if trainable_layers not in range(6):
         raise ConfigError(f"trainable_layers: got {trainable_layers!r}, expected 0 to 5")
+    _refuse_unknown(options, _BACKBONE_OPTIONS, name)
     source, card = _for_rgb(name, weights)
-    if card is not None:
-        known = {"stride_in_1x1": card.stride_in_1x1, "norm_eps": card.norm_eps}
-        options = {key: value for key, value in known.items() if value is not None} | options
+    if isinstance(source, Stored) and (card is None or card.mean is None or card.std is None):
+        logger.warning(
+            "%s: nothing is known about its pixels; torchvision's mean and deviation, and RGB, are"
+            " assumed: image_mean and image_std of the detector change that",
+            source.source,
+        )
+    options = _facts(card) | options
     stages = [f"res{layer + 1}" for layer in returned_layers]
     body = create_backbone(
         name,
@@ -247,11 +311,21 @@ def _pixels(card: WeightsCard | None) -> dict[str, list[float]]:
     return {"image_mean": mean, "image_std": std}
 
 
+_CLASSIFIER_OPTIONS = tuple(field.name for field in fields(Options))
+
+
 def _register(name: str) -> None:
     """Registers "rb_NAME" and, for networks with four stages, "rb_DETECTOR_NAME_fpn"."""
 
-    def classifier(*, weights: Weights = None, **options: Any) -> nn.Module:  # noqa: ANN401
-        return create_classifier(name, weights=_source(weights), **options)
+    def classifier(
+        *,
+        weights: Weights = None,
+        num_classes: int = 1000,
+        progress: bool = True,
+        **options: Any,  # noqa: ANN401
+    ) -> nn.Module:
+        _refuse_unknown(options, _CLASSIFIER_OPTIONS, f"{PREFIX}{name}")
+        return create_classifier(name, weights=_source(weights), num_classes=num_classes, **options)
 
     register_model(f"{PREFIX}{name}")(classifier)
     if len(get_variant(name).counts) == 4:

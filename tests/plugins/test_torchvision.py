@@ -1,18 +1,23 @@
 """Our networks in torchvision: its detectors' backbones, its `get_model`, its names of weights."""
 
+import functools
+
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+from resnet_backbone.backbone.deform import DeformConv2d
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.plugins.torchvision import (
     DETECTORS,
     torchvision_backbone,
+    torchvision_detector,
     torchvision_fpn_backbone,
 )
 from resnet_backbone.weights.card import WeightsCard
@@ -156,6 +161,113 @@ def test_a_detector_of_torchvisions_is_loaded_whole(kind, tmp_path):
 
     with pytest.raises(WeightsError, match=r"detector.safetensors: does not fit the detector: .*"):
         torchvision.models.get_model(f"rb_{kind}_resnet18_fpn", weights=file, num_classes=3)
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_options_of_the_backbone_reach_it_and_those_of_torchvision_the_detector(kind):
+    model = torchvision.models.get_model(
+        f"rb_{kind}_resnet50_fpn",
+        num_classes=3,
+        deformable=("res5",),
+        stride_in_1x1=True,
+        norm="GN",
+        progress=False,
+        min_size=70,
+        size_divisible=64,
+    )
+    body = model.backbone.body
+    assert isinstance(body.layer4[0].conv2, DeformConv2d)
+    assert body.layer2[0].conv1.stride == (2, 2)
+    assert isinstance(body.bn1, torch.nn.GroupNorm)
+    assert model.transform.min_size == (70,) and model.transform.size_divisible == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "hint"),
+    [
+        ("rb_fasterrcnn_resnet18_fpn", "deformabel", "did you mean deformable?"),
+        ("rb_maskrcnn_resnet18_fpn", "min_sizes", "did you mean min_size"),
+        ("rb_fcos_resnet18_fpn", "rpn_score_thresh", "did you mean score_thresh"),
+        ("rb_retinanet_resnet18_fpn", "x", "known: norm, norm_eps"),
+        ("rb_resnet18", "stride_in_1x11", "did you mean stride_in_1x1?"),
+        ("rb_resnet18", "replace_stride_with_dilation", "there is no argument"),
+    ],
+)
+def test_arguments_that_nothing_would_look_at_are_refused(name, argument, hint):
+    """torchvision's detectors drop them."""
+    with pytest.raises(ConfigError, match=rf"^{name}: there is no argument '{argument}'") as caught:
+        torchvision.models.get_model(name, **{argument: 1})
+    assert hint in str(caught.value)
+    with pytest.raises(
+        ConfigError, match="^resnet18: there is no argument 'norn'; did you mean nor"
+    ):
+        torchvision_fpn_backbone("resnet18", norn="BN")
+
+
+def test_what_an_unknown_file_needs_can_be_given(tmp_path, caplog):
+    torch.save(torchvision.models.resnet50().state_dict(), tmp_path / "mine.pth")
+    create = functools.partial(
+        torchvision.models.get_model,
+        "rb_fasterrcnn_resnet50_fpn",
+        weights_backbone=tmp_path / "mine.pth",
+    )
+    with pytest.raises(ConfigError, match="mine.pth: nothing is known .* set stride_in_1x1"):
+        create()
+    model = create(stride_in_1x1=False, image_mean=[0.5] * 3)
+    assert model.transform.image_mean == [0.5] * 3
+    assert "nothing is known about its pixels; torchvision's mean and deviation" in caplog.text
+
+
+def test_the_card_of_a_whole_detector_is_heeded(tmp_path):
+    state = torchvision_detector("fasterrcnn", "resnet50", num_classes=3).state_dict()
+    facts = {"mean": (127.5,) * 3, "std": (127.5,) * 3, "norm_eps": 1e-3, "stride_in_1x1": True}
+    for order in ("RGB", "BGR"):
+        path = tmp_path / f"{order}.safetensors"
+        save_weights(state, path, WeightsCard(channel_order=order, **facts))
+    create = functools.partial(torchvision_detector, "fasterrcnn", "resnet50", num_classes=3)
+    model = create(weights=tmp_path / "RGB.safetensors")
+    assert model.transform.image_mean == [0.5] * 3
+    assert model.backbone.body.bn1.eps == 1e-3
+    assert model.backbone.body.layer2[0].conv1.stride == (2, 2)
+    with pytest.raises(WeightsError, match=r"BGR.safetensors: its card says BGR, but .*--fold RGB"):
+        create(weights=tmp_path / "BGR.safetensors")
+
+
+# --- what others do with torchvision's networks ---
+
+
+def batch(size):
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18d", "resnetv2_18", "resnet20_cifar"])
+def test_children_one_after_the_other_compute_the_network(name):
+    """The commonest ways to take features of torchvision's networks."""
+    net = alive(torchvision.models.get_model(f"rb_{name}", num_classes=7))
+    *trunk, fc = net.children()
+    layers = {f"layer{i}": f"layer{i}" for i in range(1, len(net.out_features) + 1)}
+    with torch.no_grad():
+        pooled = torch.nn.Sequential(*trunk)(batch(33))
+        assert pooled.shape == (2, fc.in_features, 1, 1)
+        assert torch.equal(fc(pooled.flatten(1)), net(batch(33)))
+        found = IntermediateLayerGetter(net, layers)(batch(33))
+        for feature, tensor in zip(net.features(batch(33)).values(), found.values(), strict=True):
+            assert torch.equal(feature, tensor)
+
+
+def test_the_children_of_a_backbone_with_frozen_norms():
+    net = alive(create_backbone("resnet18"))
+    found = IntermediateLayerGetter(net, {"layer1": "res2", "layer4": "res5"})
+    with torch.no_grad():
+        expected, maps = net(batch(64)), found(batch(64))
+    for stage, tensor in maps.items():
+        assert_same(tensor, expected[stage])
+
+
+def test_the_children_are_torchvisions():
+    ours = torchvision.models.get_model("rb_resnet18")
+    theirs = torchvision.models.resnet18()
+    assert [name for name, _ in ours.named_children()] == [n for n, _ in theirs.named_children()]
 
 
 # --- weights and pixels ---

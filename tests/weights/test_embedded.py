@@ -27,9 +27,9 @@ def test_a_checkpoint_with_a_card(prefix, wrapped, tmp_path):
     content = {"model": state} if wrapped else state
     assert card_in(text_in(content), "f").channel_order == "BGR"
     torch.save(content, tmp_path / "f.pth")
-    tensors, text = read_weight_file(tmp_path / "f.pth", strip=False)
-    assert list(tensors) == [f"{prefix}conv1.weight"]
-    assert text == text_in(content)
+    file = read_weight_file(tmp_path / "f.pth", strip=False)
+    assert list(file.tensors) == [f"{prefix}conv1.weight"]
+    assert file.text == text_in(content)
 
 
 @pytest.mark.parametrize(
