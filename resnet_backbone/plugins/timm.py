@@ -34,13 +34,14 @@ from torch.nn import functional as F
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.backbone.resnet import Options
-from resnet_backbone.backbone.stage import Stage
+from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import get_variant, list_backbones
 from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.utils.text import listing
+from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.layouts import to_ours
-from resnet_backbone.weights.stored import read_card
+from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.stored import Stored, read_card, stored_card
 
 PREFIX = "rb_"
 
@@ -85,6 +86,8 @@ class TimmResNet(Classifier):
             options=Options(in_channels=in_chans, stochastic_depth=drop_path_rate, **options),
         )
         self.drop_rate = drop_rate
+        self.in_chans = in_chans
+        self.grad_checkpointing = bool(options.get("activation_checkpointing"))
         del self.avgpool  # `global_pool` is instead
         self.feature_info = self._describe()
         self.num_features = self.feature_info[-1]["num_chs"]
@@ -150,8 +153,43 @@ class TimmResNet(Classifier):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Switches activation checkpointing on or off, see `Stage`."""
+        self.grad_checkpointing = enable
         for layer in self._layers.values():
             cast(Stage, self.get_submodule(layer)).activation_checkpointing = enable
+
+    def init_weights(self, zero_init_last: bool = True) -> None:
+        """Draws the convolutions anew, see `backbone.stage.init_weights`.
+
+        Args:
+            zero_init_last: Whether to let every block start as its shortcut, where it has one.
+        """
+        zero = zero_init_last and self.variant.shortcut != "none"
+        init_weights(self, zero_init_residual=zero)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Removes what `forward_intermediates` does not need for the given indices.
+
+        Args:
+            indices: As for `forward_intermediates`.
+            prune_norm: Whether to remove the final norm of networks with pre-activation.
+            prune_head: Whether to remove pooling and classifier.
+
+        Returns:
+            The indices of the maps that are left.
+        """
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        for layer in list(self._layers.values())[last:]:
+            setattr(self, layer, nn.Sequential())
+        if prune_norm:
+            self.norm = None
+        if prune_head:
+            self.reset_classifier(0, "")
+        return taken
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Returns patterns that group parameters by depth, for layer-wise learning rate decay."""
@@ -219,20 +257,20 @@ def _build(name: str, pretrained: bool = False, **options: Any) -> nn.Module:  #
 
 
 def _our_names(state: Mapping[str, Tensor], model: TimmResNet) -> dict[str, Tensor]:
-    """Renames weights to our names, and checks that none is missing; timm would only log that."""
+    """Renames weights to our names, and checks and loads them as `load_weights` does.
+
+    timm then loads them again; on its own it would only log what is missing, or not even that.
+    """
     cfg = model.pretrained_cfg
     source = str(cfg.get("file") or cfg.get("url") or cfg.get("hf_hub_id") or "weights")
-    found = to_ours(state, source).tensors
-    first = cfg["first_conv"] + ".weight"  # timm adapts it to other numbers of input channels
-    missing = [
-        name
-        for name, own in model.named_parameters()
-        if not name.startswith("fc.")
-        and (name not in found or (found[name].shape != own.shape and name != first))
-    ]
-    if missing:
-        raise WeightsError(f"{source}: does not fit {model.name}; missing {listing(missing)}")
-    return found
+    # What timm distributes is of its own networks.
+    card = stored_card(source) if cfg.get("file") else WeightsCard(stride_in_1x1=False)
+    if card is not None and card.channel_order == "BGR":
+        raise WeightsError(f"{source}: its card says BGR, but timm's models take RGB")
+    found = to_ours(state, source)
+    stored = Stored(source, found.tensors, found.layout, found.kind, card)
+    load_weights(model, stored, allow_partial=("fc.*",))
+    return stored.backbone()
 
 
 def _cfgs(name: str) -> dict[str, PretrainedCfg]:
@@ -242,9 +280,11 @@ def _cfgs(name: str) -> dict[str, PretrainedCfg]:
         "first_conv": "conv1.0" if variant.stem == "deep" else "conv1",
         "classifier": "fc",
     }
+    size, strides = (32, 4) if variant.stem == "cifar" else (224, 32)
+    shape = {"input_size": (3, size, size), "pool_size": (size // strides,) * 2}
     theirs = get_arch_pretrained_cfgs(name) if is_model(name) else {}
     if not theirs:
-        return {f"{PREFIX}{name}": PretrainedCfg(**own)}
+        return {f"{PREFIX}{name}": PretrainedCfg(**own, **shape)}
     return {f"{PREFIX}{tagged}": replace(cfg, **own) for tagged, cfg in theirs.items()}
 
 

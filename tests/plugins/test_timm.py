@@ -157,6 +157,55 @@ def test_it_trains_with_timms_options():
     )
 
 
+@pytest.mark.parametrize("indices", [0, [0], [1, 2], 1, 2])
+def test_what_is_not_needed_is_pruned_as_in_timms(indices):
+    ours, theirs = timm.create_model("rb_resnet18"), timm.create_model("resnet18")
+    ours.load_state_dict(alive(theirs).state_dict())
+    indices = indices or [0]
+    assert ours.prune_intermediate_layers(indices) == theirs.prune_intermediate_layers(indices)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    with torch.no_grad():
+        options = {"indices": indices, "intermediates_only": True}
+        found, wanted = (m.eval().forward_intermediates(image(), **options) for m in (ours, theirs))
+    for our_map, their_map in pairs(found, wanted):
+        assert_same(our_map, their_map)
+
+
+def test_the_final_norm_can_be_pruned():
+    net = timm.create_model("rb_resnetv2_18")
+    net.prune_intermediate_layers(1, prune_norm=True, prune_head=False)
+    assert net.norm is None and net(image()).shape == (2, 1000)
+
+
+def test_weights_can_be_drawn_again():
+    net = alive(timm.create_model("rb_resnet18"))
+    theirs = timm.create_model("resnet18")
+    net.init_weights()
+    for name, tensor in net.state_dict().items():
+        if name.endswith("bn2.weight") or (tensor.dim() == 4 and tensor.numel() > 100_000):
+            torch.testing.assert_close(
+                tensor.std(), theirs.state_dict()[name].std(), rtol=0.02, atol=0
+            )
+    timm.create_model("rb_plain18").init_weights()  # where zeros would stay
+
+
+def test_timms_attributes():
+    for name in ("resnet18", "rb_resnet18"):
+        net = timm.create_model(name, in_chans=5)
+        assert (net.in_chans, net.grad_checkpointing) == (5, False)
+        net.set_grad_checkpointing()
+        assert net.grad_checkpointing
+
+
+def test_input_and_pooled_size_are_those_of_the_network():
+    for name in ("rb_resnet20_cifar", "rb_plain18", "rb_resnet18"):
+        net = timm.create_model(name, num_classes=0, global_pool="")
+        cfg = net.default_cfg
+        with torch.no_grad():
+            assert net(torch.zeros(1, *cfg["input_size"])).shape[2:] == cfg["pool_size"]
+    assert timm.get_pretrained_cfg("rb_resnet20_cifar").input_size == (3, 32, 32)
+
+
 # --- weights ---
 
 
@@ -191,8 +240,43 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, options):
     """timm itself says nothing about missing weights if only features are wanted."""
     theirs = timm.create_model("resnet18")
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match="does not fit resnet34; missing layer1.2.conv1.weight"):
+    with pytest.raises(WeightsError, match="holds resnet18, expected resnet34"):
         timm.create_model("rb_resnet34", **overlay(tmp_path / "model.safetensors"), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "resnet18",
+            lambda s: s.pop("layer2.0.bn1.running_var"),
+            "1 missing: layer2.0.bn1.running",
+        ),
+        ("resnet18", lambda s: s["layer1.0.bn1.running_mean"].fill_(float("nan")), "holds NaN"),
+        ("resnet34", lambda s: None, "holds resnet34, expected resnet18"),
+        ("resnet18d", lambda s: None, "holds resnet18d, expected resnet18"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"features_only": True}])
+def test_weights_that_would_leave_something_wrong_are_refused(
+    tmp_path, name, change, message, options
+):
+    state = dict(timm.create_model(name).state_dict())
+    change(state)
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match=message):
+        timm.create_model("rb_resnet18", **overlay(tmp_path / "model.pth"), **options)
+
+
+def test_weights_of_a_network_built_otherwise_are_refused(tmp_path):
+    net = create_backbone("resnet50", norm="BN")
+    cards = {"stride": {"stride_in_1x1": True}, "BGR": {"channel_order": "BGR"}}
+    for name, facts in cards.items():
+        save_weights(net, tmp_path / f"{name}.safetensors", WeightsCard(**facts))
+    with pytest.raises(WeightsError, match="card says stride_in_1x1=True, but the network was"):
+        timm.create_model("rb_resnet50", **overlay(tmp_path / "stride.safetensors"))
+    with pytest.raises(WeightsError, match="its card says BGR, but timm's models take RGB"):
+        timm.create_model("rb_resnet50", **overlay(tmp_path / "BGR.safetensors"))
 
 
 def test_the_card_becomes_the_pretrained_cfg(tmp_path):
