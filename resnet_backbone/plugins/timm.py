@@ -281,7 +281,7 @@ def _cfgs(name: str) -> dict[str, PretrainedCfg]:
         "classifier": "fc",
     }
     size, strides = (32, 4) if variant.stem == "cifar" else (224, 32)
-    shape = {"input_size": (3, size, size), "pool_size": (size // strides,) * 2}
+    shape: dict[str, Any] = {"input_size": (3, size, size), "pool_size": (size // strides,) * 2}
     theirs = get_arch_pretrained_cfgs(name) if is_model(name) else {}
     if not theirs:
         return {f"{PREFIX}{name}": PretrainedCfg(**own, **shape)}

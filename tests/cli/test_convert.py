@@ -124,6 +124,46 @@ def test_mistakes(run, source, tmp_path, monkeypatch, arguments, error, message)
         run([argument.format(source=source) for argument in arguments])
 
 
+def test_what_a_framework_has_to_be_told_is_printed(run, source, tmp_path, capsys):
+    convert(run, source, tmp_path / "d2.pth", "detectron2")
+    lines = capsys.readouterr().out.splitlines()
+    told = lines[lines.index("what detectron2 has to be told:") + 1 :]
+    assert told[0] == "  MODEL.RESNETS.DEPTH 18 MODEL.RESNETS.RES2_OUT_CHANNELS 64"
+    assert told[1].startswith("  INPUT.FORMAT RGB MODEL.PIXEL_MEAN [123.675, 116.28, 103.53]")
+
+
+def test_what_it_cannot_be_told_is_refused_before_anything_is_written(run, tmp_path):
+    net = rb.create_backbone("resnet50", norm="BN", stride_in_1x1=True)
+    rb.save_weights(net, tmp_path / "msra.safetensors", MSRA)
+    with pytest.raises(
+        WeightsError, match="cannot be written for torchvision:\n  stride_in_1x1 is t"
+    ):
+        convert(run, tmp_path / "msra.safetensors", tmp_path / "a.pth", "torchvision")
+    assert not (tmp_path / "a.pth").exists()
+
+
+def test_tensors_are_lost_only_where_that_is_said(run, source, tmp_path, capsys):
+    state = torch.load(source) | {"aux.weight": torch.ones(3)}
+    torch.save(state, source)
+    with pytest.raises(WeightsError, match="1 tensors have no place .* aux.weight; leave them out"):
+        convert(run, source, tmp_path / "a.safetensors", "safetensors")
+    convert(run, source, tmp_path / "a.safetensors", "safetensors", "--allow-extra", "aux.*")
+    assert "1 tensors were left out, as --allow-extra says" in capsys.readouterr().out
+    assert "aux.weight" not in load_file(tmp_path / "a.safetensors")
+
+
+def test_the_backbone_of_a_detector_alone(run, c4_detector, tmp_path):
+    target = convert(run, c4_detector, tmp_path / "r50.safetensors", "safetensors", "--backbone")
+    assert load_file(target).keys() == rb.create_backbone("resnet50").state_dict().keys()
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "timm", "transformers"])
+def test_classifiers_of_other_classes_are_converted(run, tmp_path, layout):
+    torch.save(torchvision.models.resnet18(num_classes=7).state_dict(), tmp_path / "mine.pth")
+    target = convert(run, tmp_path / "mine.pth", tmp_path / "there.pth", layout)
+    assert any(t.dim() == 2 and len(t) == 7 for t in torch.load(target).values())
+
+
 def test_ambiguous_networks_need_a_name(run, tmp_path):
     source = tmp_path / "plain.pth"
     torch.save(rb.create_classifier("plain18").state_dict(), source)
