@@ -22,6 +22,8 @@ _RECIPE_BATCH = 16  # images per step for which a card states the learning rate
 def read_initial_weights(model: ModelConfig) -> Stored | None:
     """Reads the weights that a detector starts from, all of them, once.
 
+    Of a whole detector, `model.backbone.weights` takes the backbone alone.
+
     Returns:
         The weights; None if there are none, or if timm loads its own.
 
@@ -32,7 +34,8 @@ def read_initial_weights(model: ModelConfig) -> Stored | None:
     source = model.weights or model.backbone.weights
     if source is None or (model.weights is None and weights_are_timms(source)):
         return None
-    return read_plain(source, name) if is_foreign(name) else read_weights(source, name)
+    stored = read_plain(source, name) if is_foreign(name) else read_weights(source, name)
+    return stored if model.weights is not None else stored.as_backbone()
 
 
 def settle_detector(cfg: Config, weights: Stored | str | Path | None = None) -> Config:

@@ -42,7 +42,7 @@ from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard, card_in
-from resnet_backbone.weights.files import read_with_text
+from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.fold import fold_input
 from resnet_backbone.weights.stored import Stored, read_weights
 
@@ -229,14 +229,14 @@ def _refuse_unknown(given: Iterable[str], known: Sequence[str], caller: str) -> 
 
 def _whole(source: str) -> tuple[dict[str, Tensor], WeightsCard | None]:
     """Reads a whole detector under torchvision's names, which has to be one for RGB."""
-    state, text = read_with_text(source)
-    card = card_in(text, source)
+    file = read_weight_file(source)
+    card = card_in(file.text, source)
     if card is not None and card.channel_order == "BGR":
         raise WeightsError(
             f"{source}: its card says BGR, but torchvision's detectors take RGB; convert it with"
             " --to torchvision --fold RGB"
         )
-    return state, card
+    return file.tensors, card
 
 
 def _load_all(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -23,7 +23,9 @@ from detectron2_numbers import CONFIGS, their_losses
 
 from resnet_backbone.backbone import variants
 from resnet_backbone.cli import convert as convert_command
+from resnet_backbone.config.load import load_config
 from resnet_backbone.create import create_backbone
+from resnet_backbone.detection.build import build_detector
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.plugins.detectron2 import add_config, create_detectron2_backbone
 from resnet_backbone.weights.card import WeightsCard
@@ -358,6 +360,12 @@ def test_of_detectors_that_our_engine_lacks_the_backbone_is_read(name, tmp_path)
         for feature, tensor in net(image).items():
             if feature in expected:
                 assert torch.equal(tensor, expected[feature])
+    detector = load_config("coco_frcnn_r50", ["model.backbone.name=resnet18"])
+    parts = {"backbone": detector.model.backbone.model_copy(update={"weights": str(path)})}
+    started = build_detector(
+        detector.model_copy(update={"model": detector.model.model_copy(update=parts)}), 3
+    )
+    assert torch.equal(started.backbone.conv1.weight, net.conv1.weight)
     with pytest.raises(WeightsError, match="tensors have no place in our networks and would be lo"):
         convert_command.main([str(path), str(tmp_path / "a.safetensors"), "--to", "safetensors"])
     assert not (tmp_path / "a.safetensors").exists()
