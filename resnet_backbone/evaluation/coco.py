@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -14,11 +14,17 @@ import numpy as np
 from resnet_backbone.errors import DataError
 from resnet_backbone.evaluation.average_precision import MAX_DETECTIONS, average_precision
 from resnet_backbone.evaluation.compact import CompactDetections, compact, join, take
-from resnet_backbone.evaluation.ground_truth import Truth, load_ground_truth, pack_truth
+from resnet_backbone.evaluation.ground_truth import (
+    Record,
+    Truth,
+    pack_truth,
+    select_ground_truth,
+)
 from resnet_backbone.evaluation.mistakes import break_down
 from resnet_backbone.evaluation.zero_ap import explain
 from resnet_backbone.structures import Detections
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +47,14 @@ class CocoEvaluator:
     neither right nor wrong. Objects without an outline count for boxes, but not for masks.
 
     Args:
-        annotations: The JSON file, validated by the data package.
+        annotations: The JSON file.
         category_ids: The COCO category id of each class; None for a class that the file does not
             have, whose detections are left out.
         class_names: The name of each class.
         image_ids: The images to evaluate on, over all ranks.
         tasks: "bbox", "segm" or both.
-        leave_out: Ids of annotations that validation rejected, see `load_ground_truth`.
+        checked: Returns what the data package accepted of that file, in COCO format; called once, on
+            the main rank. None reads the file as it is: C code gets what is in it.
         max_detections: Number of detections per image and class that count, those with the highest
             scores; 100 or more. COCO's official metrics count 100.
 
@@ -67,7 +74,7 @@ class CocoEvaluator:
         class_names: Sequence[str],
         image_ids: Sequence[int],
         tasks: Sequence[str] = ("bbox", "segm"),
-        leave_out: Collection[int] = (),
+        checked: Callable[[], Record] | None = None,
         max_detections: int = MAX_DETECTIONS,
     ) -> None:
         if max_detections < MAX_DETECTIONS:
@@ -79,7 +86,7 @@ class CocoEvaluator:
         self.class_names = distinct_names(class_names, category_ids)
         self.image_ids = frozenset(image_ids)
         self.tasks = tuple(tasks)
-        self.leave_out = frozenset(leave_out)
+        self._checked = checked or (lambda: read_json(annotations))
         self.max_detections = max_detections
         self._truth: Truth | None = None
         self.reset()
@@ -143,11 +150,10 @@ class CocoEvaluator:
 
     def _load_truth(self) -> Truth:
         if self._truth is None:
-            content = load_ground_truth(
-                self.annotations,
+            content = select_ground_truth(
+                self._checked(),
                 categories=self._categories(),
                 image_ids=self.image_ids,
-                leave_out=self.leave_out,
             )
             self._truth = pack_truth(content, with_masks="segm" in self.tasks)
             self._warn_of_crowded_images(self._truth)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +69,7 @@ class Truth:
 
 
 def pack_truth(content: Record, *, with_masks: bool) -> Truth:
-    """Returns the result of `load_ground_truth` as arrays; classes have the categories' order."""
+    """Returns selected ground truth as arrays; classes have the categories' order."""
     images = sorted(content["images"], key=lambda image: image["id"])
     number_of = {image["id"]: number for number, image in enumerate(images)}
     class_of = {category["id"]: number for number, category in enumerate(content["categories"])}
@@ -97,14 +95,10 @@ def pack_truth(content: Record, *, with_masks: bool) -> Truth:
     )
 
 
-def load_ground_truth(
-    annotations: Path,
-    *,
-    categories: Mapping[int, str],
-    image_ids: Collection[int],
-    leave_out: Collection[int] = (),
+def select_ground_truth(
+    source: Record, *, categories: Mapping[int, str], image_ids: Collection[int]
 ) -> Record:
-    """Reads an annotation file that the data package has validated.
+    """Returns the annotations to evaluate on, of those that the data package has checked.
 
     The meaning of official COCO files is unchanged, so that AP equals pycocotools'. In other files
 
@@ -114,23 +108,19 @@ def load_ground_truth(
     * instances are renumbered from 1, because for COCO's matching id 0 means "no match".
 
     Args:
-        annotations: JSON in COCO format.
+        source: Annotations in COCO format; C code gets what is in them.
         categories: COCO id and name of each class; instances of other categories are left out.
         image_ids: The images to evaluate on.
-        leave_out: Ids of annotations that validation rejected and that C code must not get.
 
     Returns:
-        `images`, `annotations` and `categories` as in the file, restricted to those requested.
+        `images`, `annotations` and `categories` as in `source`, restricted to those requested.
     """
-    source = json.loads(annotations.read_text(encoding="utf-8"))
-    wanted, rejected = set(image_ids), set(leave_out)
+    wanted = set(image_ids)
     images = {image["id"]: image for image in source["images"] if image["id"] in wanted}
     instances = [
         _instance(annotation, images[annotation["image_id"]])
         for annotation in source["annotations"]
-        if annotation["id"] not in rejected  # checked first, as these may lack any other key
-        and annotation["image_id"] in images
-        and annotation["category_id"] in categories
+        if annotation["image_id"] in images and annotation["category_id"] in categories
     ]
     for number, instance in enumerate(instances, start=1):
         instance["id"] = number

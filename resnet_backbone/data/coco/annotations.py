@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from resnet_backbone.data.coco.defects import DefectReport
+from resnet_backbone.data.coco.defects import DefectReport, counts
 from resnet_backbone.data.coco.image_files import ImageFiles
-from resnet_backbone.data.coco.validate import ImageRecord, Instance, Validator
+from resnet_backbone.data.coco.records import ImageRecord, Instance
+from resnet_backbone.data.coco.validate import Validator
 from resnet_backbone.errors import DataError
+from resnet_backbone.utils.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,12 @@ class Annotations:
         images: The images in ascending order of id.
         first: int64[I + 1], index of each image's first instance.
         boxes: float32[N, 4], xyxy in pixels, clipped to the image.
+        raw_boxes: float64[N, 4], COCO's (x, y, width, height), as in the file.
+        areas: float64[N], in pixels, as in the file.
         classes: int64[N].
         crowd: bool[N].
+        trainable: bool[N]; the others are crowds, or lack an area or the mask that is needed. The
+            evaluation sees all.
         corners: float64[K, 2], (x, y) vertices of all polygons, one polygon after the other.
         polygon_ends: int64[Q], index after each polygon's last vertex.
         instance_polygons: int64[N + 1], index of each instance's first polygon.
@@ -42,8 +48,11 @@ class Annotations:
     images: tuple[ImageRecord, ...]
     first: np.ndarray
     boxes: np.ndarray
+    raw_boxes: np.ndarray
+    areas: np.ndarray
     classes: np.ndarray
     crowd: np.ndarray
+    trainable: np.ndarray
     corners: np.ndarray
     polygon_ends: np.ndarray
     instance_polygons: np.ndarray
@@ -51,9 +60,9 @@ class Annotations:
     report: DefectReport
 
     def instances(self, image: int) -> np.ndarray:
-        """Returns the indices, int64[n], of the instances of an image that are not crowds."""
+        """Returns the indices, int64[n], of the instances of an image to train on."""
         numbers = np.arange(self.first[image], self.first[image + 1])
-        return numbers[~self.crowd[numbers]]
+        return numbers[self.trainable[numbers]]
 
     def segmentation(self, instance: int) -> list[np.ndarray] | dict[str, Any]:
         """Returns the polygons of an instance, each float64[V, 2], or its compressed RLE."""
@@ -65,6 +74,39 @@ class Annotations:
             self.corners[start : self.polygon_ends[p]]
             for start, p in zip(starts, polygons, strict=True)
         ]
+
+    def to_coco(self, images: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+        """Returns the content of a COCO-format file with these images, given by their indices.
+
+        It holds what validation has accepted and nothing else: what the evaluation is to see.
+        """
+        records = [self.images[number] for number in images]
+        return {
+            "images": [vars(record) for record in records],
+            "annotations": [
+                self._to_coco(number, record.id)
+                for index, record in zip(images, records, strict=True)
+                for number in range(self.first[index], self.first[index + 1])
+            ],
+            "categories": [
+                {"id": key, "name": name}
+                for key, name in zip(self.category_ids, self.class_names, strict=True)
+            ],
+        }
+
+    def _to_coco(self, instance: int, image_id: int) -> dict[str, Any]:
+        outline = self.segmentation(instance)
+        if not isinstance(outline, dict):
+            outline = [polygon.ravel().tolist() for polygon in outline]
+        return {
+            "id": instance + 1,
+            "image_id": image_id,
+            "category_id": self.category_ids[self.classes[instance]],
+            "bbox": self.raw_boxes[instance].tolist(),
+            "area": float(self.areas[instance]),
+            "iscrowd": int(self.crowd[instance]),
+            "segmentation": outline,
+        }
 
 
 def load_annotations(
@@ -85,27 +127,21 @@ def load_annotations(
     source = _read(file)
     folder = ImageFiles(images)
     validator = Validator(file, folder, with_masks=with_masks, skip=skip_bad_samples)
-    categories = validator.categories(source["categories"])
+    categories = validator.categories(source["categories"], source["annotations"])
     records = validator.images(source["images"])
     instances = validator.instances(source["annotations"], records, categories)
+    if suspicion := validator.formats.suspicion():
+        validator.report.fatal.insert(0, suspicion)  # first: it explains many of the others
     validator.report.raise_if_fatal()
     if not records:
-        raise DataError(f"{file}: contains no usable image")
+        reasons = counts(validator.report.dropped)
+        raise DataError(f"{file}: contains no usable image; left out: {reasons}")
     names = dict(sorted(categories.items()))
     return _pack(names, sorted(records.values(), key=lambda r: r.id), instances, validator.report)
 
 
 def _read(file: Path) -> dict[str, list[Any]]:
-    try:
-        source = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such annotation file; check data.root") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise DataError(f"{file}: nested too deeply for COCO annotations") from None
-    except ValueError as error:  # not JSON, or not text
-        raise DataError(f"{file}: not valid JSON, or truncated: {error}") from None
+    source = read_json(file)
     keys = ("images", "annotations", "categories")
     missing = [
         key for key in keys if not isinstance(source, dict) or not isinstance(source.get(key), list)
@@ -134,8 +170,11 @@ def _pack(
         images=tuple(images),
         first=_ends([len(group) for group in per_image], leading_zero=True),
         boxes=np.array([i.box for i in flat], dtype=np.float32).reshape(-1, 4),
+        raw_boxes=np.array([i.raw_box for i in flat], dtype=np.float64).reshape(-1, 4),
+        areas=np.array([i.area for i in flat], dtype=np.float64),
         classes=np.array([class_of[i.category_id] for i in flat], dtype=np.int64),
         crowd=np.array([i.crowd for i in flat], dtype=bool),
+        trainable=np.array([i.trainable for i in flat], dtype=bool),
         corners=np.concatenate([*polygons, np.empty((0, 2))]),
         polygon_ends=_ends([len(polygon) for polygon in polygons]),
         instance_polygons=_ends([len(i.polygons) for i in flat], leading_zero=True),

@@ -74,8 +74,8 @@ def build_dataset(
         empty,
         treatment,
     )
-    if summary := annotations.report.summary():
-        logger.warning(summary)
+    for line in annotations.report.lines():
+        logger.warning(line)
     return dataset
 
 

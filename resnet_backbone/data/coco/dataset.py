@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class CocoDataset:
         self.class_names = annotations.class_names
         self.category_ids: tuple[int | None, ...] = annotations.category_ids
         self.defects = annotations.report
-        self._annotations = annotations
+        self._annotations = self._as_in_file = annotations  # the former with other classes
         self._records = [annotations.images[number] for number in selected]
         self._numbers = list(selected)
         self.image_ids = tuple(record.id for record in self._records)
@@ -116,6 +117,10 @@ class CocoDataset:
         classes = np.array(places, dtype=np.int64)[self._annotations.classes]
         changed._annotations = replace(self._annotations, classes=classes)
         return changed
+
+    def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns what the evaluation judges by, as the content of a COCO-format file."""
+        return self._as_in_file.to_coco(self._numbers)
 
     def training_sample(self, index: int, epoch: int, position: int) -> Sample:
         """Returns image `index`, augmented; depends only on the arguments and the seed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,32 +38,39 @@ class DefectReport:
         file: The annotation file.
         fatal: Defects that make the file unusable.
         dropped: Harmless defects; the image, annotation or box was left out or clipped.
-        rejected: Ids of invalid annotations that were left out because invalid ones are skipped.
-            They must not be passed to C code.
+        notes: Lines on what was read in another way than it is written.
     """
 
     file: Path
     fatal: list[Defect] = field(default_factory=list)
     dropped: list[Defect] = field(default_factory=list)
-    rejected: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def refuse(self, kind: str, where: str, detail: str) -> None:
+        """Adds a defect that makes the file unusable."""
+        self.fatal.append(Defect(kind, where, detail))
+
+    def drop(self, kind: str, where: str, detail: str) -> None:
+        """Adds a harmless defect."""
+        self.dropped.append(Defect(kind, where, detail))
 
     def raise_if_fatal(self) -> None:
         """Raises one DataError that lists the fatal defects; does nothing if there are none."""
         if not self.fatal:
             return
-        lines = [f"{self.file}: {len(self.fatal)} defects ({_counts(self.fatal)})"]
+        lines = [f"{self.file}: {len(self.fatal)} defects ({counts(self.fatal)})"]
         lines += [f"  {defect}" for defect in self.fatal[:SHOWN]]
         if len(self.fatal) > SHOWN:
             lines.append(f"  ... and {len(self.fatal) - SHOWN} more")
         raise DataError("\n".join(lines))
 
-    def summary(self) -> str:
-        """Returns one line for the log; empty if nothing was dropped."""
-        if not self.dropped:
-            return ""
-        return f"{self.file}: left out or clipped {_counts(self.dropped)}"
+    def lines(self) -> list[str]:
+        """Returns lines for the log on what was dropped, or read in another way."""
+        dropped = [f"left out or clipped {counts(self.dropped)}"] if self.dropped else []
+        return [f"{self.file}: {line}" for line in (*dropped, *self.notes)]
 
 
-def _counts(defects: list[Defect]) -> str:
-    counts = Counter(defect.kind for defect in defects)
-    return ", ".join(f"{count} x {kind}" for kind, count in counts.most_common())
+def counts(defects: Iterable[Defect]) -> str:
+    """Returns how many defects there are of each kind, as in "3 x negative box"."""
+    numbers = Counter(defect.kind for defect in defects)
+    return ", ".join(f"{count} x {kind}" for kind, count in numbers.most_common())

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath, PureWindowsPath
+import unicodedata
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
 
+from resnet_backbone.data.loading.folders import Walk
 from resnet_backbone.errors import DataError
+
+
+class UnusableName(ValueError):
+    """A file name that cannot be opened; holds the kind and the detail of the defect."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
 
 
 class ImageFiles:
@@ -23,46 +34,104 @@ class ImageFiles:
             raise DataError(f"{folder}: no such image folder; check data.root")
         self.folder = folder
         self._root = folder.resolve()
-        try:
-            self._files = _regular_files(self._root)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be listed: {error}") from error
+        walk = Walk(str(self._root))
+        self._files = {
+            os.path.relpath(entry.path, self._root)
+            for entry in walk.files()
+            if not entry.is_symlink() or self._is_inside(entry.path)
+        }
+        self._unreadable = {
+            os.path.relpath(path, self._root): why for path, why in walk.unreadable.items()
+        }
+        if "." in self._unreadable:
+            raise DataError(f"{folder}: cannot be listed: {self._unreadable['.']}")
 
-    def refusal(self, name: object) -> tuple[str, str] | None:
-        """Returns why `name` cannot be read, as kind and detail of a defect; None if it can."""
-        if not isinstance(name, str) or not _stays_inside(name):
+    def find(self, name: object) -> str:
+        """Returns the path of an image relative to the folder.
+
+        It may be spelled as on another system: with backslashes, with accents composed (NFC) where
+        the file's are not (NFD) or the reverse, or as an absolute path into the folder.
+
+        Raises:
+            UnusableName: there is no such file, or it must not be opened.
+        """
+        if not isinstance(name, str) or not name or "\0" in name:
+            detail = f"got {name!r:.80}, expected a path relative to the image folder"
+            raise UnusableName("bad file name", detail)
+        for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+            relative = self._relative(spelling)
+            if relative in self._files or (relative and self._is_behind_a_link(relative)):
+                return relative
+            if relative and (composed := self._composed.get(_compose(relative))):
+                return composed
+        raise self._refusal(name)
+
+    def _relative(self, name: str) -> str | None:
+        """Returns a path that stays in the folder, on any operating system; None for others."""
+        if os.path.isabs(name):
+            for root in (os.path.abspath(self.folder), self._root):
+                if Path(os.path.normpath(name)).is_relative_to(root):
+                    return os.path.relpath(name, root)
+            return None
+        path = os.path.normpath(name)
+        outside = path.split(os.sep)[0] == ".." or PureWindowsPath(name).drive or name[0] == "\\"
+        return None if outside else path
+
+    def _is_inside(self, path: str) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+    def _is_behind_a_link(self, relative: str) -> bool:
+        """Returns whether a path leads to a file through a linked folder, which no walk enters."""
+        path = os.path.join(self.folder, relative)
+        return os.path.isfile(path) and self._is_inside(path)
+
+    @cached_property
+    def _composed(self) -> dict[str, str]:
+        return {_compose(path): path for path in self._files}
+
+    @cached_property
+    def _by_last_part(self) -> dict[str, str]:
+        return {_loose(path): path for path in sorted(self._files, reverse=True)}
+
+    def _refusal(self, name: str) -> UnusableName:
+        relative = self._relative(name.replace("\\", "/"))
+        if relative is None and (os.path.isabs(name) or PureWindowsPath(name).is_absolute()):
+            detail = f"got {name!r}, expected a path relative to {self.folder}{self._hint(name)}"
+            return UnusableName("file name is an absolute path", detail)
+        if relative is None:
             detail = f"got {name!r}, expected a relative path inside the image folder"
-            return "file name leaves the image folder", detail
-        if os.path.normpath(name) in self._files:
-            return None
-        path = self.folder / name
-        if not os.path.lexists(path):
-            return "missing image file", f"{path} does not exist"
-        if path.exists() and not Path(os.path.realpath(path)).is_relative_to(self._root):
-            return "file name leaves the image folder", f"{path} is a link to outside the folder"
-        if path.is_file():  # below a link to a folder, which the walk does not follow
-            return None
-        return "missing image file", f"{path} is not a regular file"
+            return UnusableName("file name leaves the image folder", detail)
+        path = self.folder / relative
+        if os.path.exists(path) and not self._is_inside(str(path)):
+            detail = (
+                f"{path} is a link to outside the folder, {os.path.realpath(path)}; let data.train "
+                "and data.val name the folder that holds the files, or copy them here"
+            )
+            return UnusableName("link out of the image folder", detail)
+        return UnusableName("missing image file", f"{path} {self._what_is_there(relative)}")
+
+    def _what_is_there(self, relative: str) -> str:
+        path = os.path.join(self.folder, relative)
+        for folder, why in self._unreadable.items():
+            if Path(relative).is_relative_to(folder):
+                return f"cannot be looked for: {self.folder / folder}: {why}"
+        if os.path.isdir(path):
+            return "is a folder"
+        if os.path.exists(path):
+            return "is not a regular file"
+        if os.path.islink(path):
+            return f"is a link to {os.readlink(path)}, which does not exist"
+        return f"does not exist{self._hint(relative)}"
+
+    def _hint(self, name: str) -> str:
+        """Names the file that may be meant: in another folder, or with other capital letters."""
+        found = self._by_last_part.get(_loose(name))
+        return f"; did you mean {self.folder / found}?" if found else ""
 
 
-def _stays_inside(name: str) -> bool:
-    """Returns whether a file name stays inside the image folder, on any operating system."""
-    if not name or "\0" in name or "\\" in name:
-        return False
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and not PureWindowsPath(name).drive
+def _compose(path: str) -> str:
+    return unicodedata.normalize("NFC", path)
 
 
-def _regular_files(root: Path) -> set[str]:
-    """Returns relative paths; leaves out pipes, for example, since opening one blocks for ever."""
-    found: set[str] = set()
-    folders = [root]
-    while folders:
-        for entry in os.scandir(folders.pop()):
-            if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(root):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry.path))
-            elif entry.is_file():
-                found.add(os.path.relpath(entry.path, root))
-    return found
+def _loose(path: str) -> str:
+    return _compose(path.replace("\\", "/").rpartition("/")[2]).casefold()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,18 @@ def decode_counts(text: str) -> list[int]:
     if shift:
         raise BadSegmentation("RLE text ends within a number")
     return runs
+
+
+def bounding_box(
+    polygons: Sequence[np.ndarray], rle: dict[str, Any] | None
+) -> tuple[float, float, float, float]:
+    """Returns (x, y, width, height) of polygons, float64[V, 2] each, or of a compressed RLE."""
+    if rle is not None:
+        x, y, width, height = (float(number) for number in coco_mask.toBbox(rle))
+        return x, y, width, height
+    corners = np.concatenate(polygons)
+    (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return x0, y0, x1 - x0, y1 - y0
 
 
 def finite_numbers(values: object) -> bool:

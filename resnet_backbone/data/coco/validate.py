@@ -7,63 +7,37 @@ boxes without width, boxes that cross the border, polygons with fewer than three
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from resnet_backbone.data.coco.defects import Defect, DefectReport
-from resnet_backbone.data.coco.image_files import ImageFiles
+from resnet_backbone.data.coco.box_formats import BORDER_TOLERANCE, BoxFormats
+from resnet_backbone.data.coco.categories import read_categories, settle_names
+from resnet_backbone.data.coco.defects import DefectReport
+from resnet_backbone.data.coco.identifiers import Identifiers, as_id
+from resnet_backbone.data.coco.image_files import ImageFiles, UnusableName
+from resnet_backbone.data.coco.records import (
+    Box,
+    ImageRecord,
+    Instance,
+    Record,
+    Rejected,
+    get,
+    required,
+)
 from resnet_backbone.data.coco.segmentation import (
     MAX_OVERSHOOT,
     BadSegmentation,
+    bounding_box,
     finite_numbers,
     parse_polygons,
     parse_rle,
 )
 
-Record = Mapping[str, Any]
-Box = tuple[float, float, float, float]
-
-# COCO rounds to two decimals, so its boxes cross the border by less than a pixel. Boxes that cross
-# it by more are clipped too, but also listed.
-BORDER_TOLERANCE = 1.0
-# A wrong box format is not obvious from one box. If most boxes cross the border it is likely, given
-# at least this many boxes.
-ENOUGH_BOXES = 10
 MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
-MAX_ID = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image of the file: id, file name relative to the image folder, and size in pixels."""
-
-    id: int
-    file_name: str
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One annotation: its box in xyxy pixels, and its polygons or RLE if it has any."""
-
-    box: Box
-    category_id: int
-    crowd: bool
-    polygons: list[np.ndarray]
-    rle: dict[str, Any] | None
-
-
-class Rejected(Exception):
-    """Raised by a check to reject one record; holds the defect's kind and detail."""
-
-    def __init__(self, kind: str, detail: str, *, harmless: bool = False) -> None:
-        super().__init__(kind, detail)
-        self.kind, self.detail, self.harmless = kind, detail, harmless
 
 
 class Validator:
@@ -72,66 +46,69 @@ class Validator:
     Args:
         file: The annotation file, for messages.
         folder: The files in the image folder.
-        with_masks: Whether to drop instances without polygons or RLE.
+        with_masks: Whether instances without polygons or RLE cannot be trained on.
         skip: Whether to drop single invalid images and annotations instead of raising an error.
             Duplicate ids and invalid categories are always errors, since no single record is at
             fault.
+
+    Attributes:
+        report: What was found.
+        formats: What the boxes look like.
+        ids: How ids are written.
     """
 
     def __init__(self, file: Path, folder: ImageFiles, *, with_masks: bool, skip: bool) -> None:
         self.report = DefectReport(file)
+        self.formats = BoxFormats()
+        self.ids = Identifiers()
         self.folder = folder
         self.with_masks = with_masks
         self.skip = skip
         # Unusable images (None) are included, so that their annotations have a known image id.
         self._images: dict[int, ImageRecord | None] = {}
-        self._boxes = self._overrunning = 0
+        self._without_box = 0
 
-    def categories(self, records: Iterable[Record]) -> dict[int, str]:
-        """Returns the name of each category id."""
-        names: dict[int, str] = {}
-        for number, record in enumerate(records):
-            where = f"categories[{number}]"
-            key, name = _get(record, "id"), _get(record, "name")
-            if not _is_id(key) or not isinstance(name, str):
-                detail = f"got {record!r:.80}, expected an integer id of at least 0 and a name"
-                self._fatal("bad category", where, detail)
-            elif key in names:
-                self._fatal("duplicate category id", where, f"{key} is {names[key]!r} and {name!r}")
-            elif name in names.values():
-                self._fatal("duplicate category name", where, f"{name!r} already has another id")
-            else:
-                names[key] = name
-        if not names:
-            self._fatal("no categories", "categories", "the list contains no valid category")
-        return names
+    def categories(
+        self, records: Iterable[Record], annotations: Iterable[Record]
+    ) -> dict[int, str]:
+        """Returns the name of each category id, a different one for each."""
+        names = read_categories(records, self.ids, self.report)
+        self._refuse_text("categories")
+        return settle_names(names, annotations, self.report)
 
     def images(self, records: Iterable[Record]) -> dict[int, ImageRecord]:
         """Returns the usable images by id."""
         usable: dict[int, ImageRecord] = {}
         names: dict[int, object] = {}
         for number, record in enumerate(records):
-            key, name = _get(record, "id"), _get(record, "file_name")
-            where = f"image {key} ({name})"
-            if not _is_id(key):
-                detail = f"got {key!r}, expected an integer of at least 0"
-                self._fatal("bad image id", f"images[{number}]", detail)
+            raw, name = get(record, "id"), get(record, "file_name")
+            where = f"image {raw!s:.60} ({name!s:.200})"
+            key = self.ids.read(raw, "images")
+            if key is None:
+                if not isinstance(raw, str):
+                    detail = f"got {raw!r:.80}, expected an integer of at least 0"
+                    self.report.refuse("bad image id", f"images[{number}]", detail)
                 continue
             if key in names:
-                self._fatal("duplicate image id", where, f"it is also the id of {names[key]}")
+                self.report.refuse(
+                    "duplicate image id", where, f"it is also the id of {names[key]}"
+                )
                 continue
             names[key] = name
             self._images[key] = None
             try:
                 self._images[key] = image = _image(key, record)
-                self._check_file(image)
-            except Rejected as rejected:
-                self._reject(rejected, where)
-            else:
-                usable[key] = image
-        if not names:
-            self._fatal("no images", "images", "the list contains no valid image")
+                usable[key] = replace(image, file_name=self.folder.find(image.file_name))
+            except (Rejected, UnusableName) as refused:
+                self._reject(refused, where)
+        self._refuse_text("images")
+        if not names and not self.ids.text["images"]:
+            self.report.refuse("no images", "images", "the list contains no valid image")
         return usable
+
+    def resize(self, images: Mapping[int, ImageRecord]) -> None:
+        """Replaces images, by id, by others of another size, to check annotations against it."""
+        self._images |= images
 
     def instances(
         self,
@@ -141,74 +118,106 @@ class Validator:
     ) -> dict[int, list[Instance]]:
         """Returns the valid instances of `images`, by image id, in the order of the file."""
         found: dict[int, list[Instance]] = {}
-        seen: dict[int, object] = {}
+        seen: dict[int | str, object] = {}
         for number, record in enumerate(records):
-            key, image_id = _get(record, "id"), _get(record, "image_id")
-            where = f"annotation {key} of image {image_id}"
-            if not _is_id(key):
-                detail = f"got {key!r}, expected an integer of at least 0"
-                self._fatal("bad annotation id", f"annotations[{number}]", detail)
+            raw, image_id = get(record, "id"), get(record, "image_id")
+            where = f"annotation {raw!s:.60} of image {image_id!s:.60}"
+            # Other text than numbers tells annotations apart just as well; nothing else needs it.
+            key = raw if isinstance(raw, str) and raw else self.ids.read(raw, "annotations")
+            if key is None:
+                detail = f"got {raw!r:.80}, expected an integer of at least 0"
+                self.report.refuse("bad annotation id", f"annotations[{number}]", detail)
                 continue
             if key in seen:
                 detail = f"an annotation of image {seen[key]} has the same id"
-                self._fatal("duplicate annotation id", where, detail)
+                self.report.refuse("duplicate annotation id", where, detail)
                 continue
             seen[key] = image_id
             try:
                 instance = self._instance(record, categories, where)
             except Rejected as rejected:
-                if not rejected.harmless:
-                    self.report.rejected.add(key)
                 self._reject(rejected, where)
-            else:
-                if instance is not None and image_id in images:
-                    found.setdefault(record["image_id"], []).append(instance)
-        self._suspect_format()
+                continue
+            owner = as_id(image_id)
+            if instance is not None and owner is not None and owner in images:
+                found.setdefault(owner, []).append(instance)
+        self._refuse_text("image_id")
+        self._refuse_text("category_id")
+        self._note()
         return found
-
-    def _check_file(self, image: ImageRecord) -> None:
-        if refusal := self.folder.refusal(image.file_name):
-            raise Rejected(*refusal)
 
     def _instance(
         self, record: Record, categories: Mapping[int, str], where: str
     ) -> Instance | None:
-        image_id, category = _required(record, "image_id"), _required(record, "category_id")
-        if not _is_id(image_id) or image_id not in self._images:
-            raise Rejected("unknown image", f"image_id {image_id!r} is not in images")
-        if not _is_id(category) or category not in categories:
-            raise Rejected("unknown category", f"category_id {category!r} is not in categories")
+        owner, category = required(record, "image_id"), required(record, "category_id")
+        image_id = self.ids.read(owner, "image_id")
+        category_id = self.ids.read(category, "category_id")
+        for value, key in ((owner, image_id), (category, category_id)):
+            if isinstance(value, str) and key is None:
+                return None  # reported once, with all others
+        if image_id is None or image_id not in self._images:
+            raise Rejected("unknown image", f"image_id {owner!r:.80} is not in images")
+        if category_id is None or category_id not in categories:
+            raise Rejected("unknown category", f"category_id {category!r:.80} is not in categories")
         image = self._images[image_id]
         if image is None:
             return None  # without a size there is nothing to check; the image itself is reported
+        return self._checked(record, image, category_id, where)
+
+    def _checked(
+        self, record: Record, image: ImageRecord, category_id: int, where: str
+    ) -> Instance | None:
         crowd = record.get("iscrowd", 0)
         if crowd not in (0, 1):
-            raise Rejected("bad iscrowd", f"got {crowd!r}, expected 0 or 1")
+            raise Rejected("bad iscrowd", f"got {crowd!r:.80}, expected 0 or 1")
         area = record.get("area", 0)
         if not finite_numbers([area]) or area < 0:
-            raise Rejected("bad area", f"got {area!r}, expected a number of at least 0")
-        box = self._box(_required(record, "bbox"), image, where)
+            raise Rejected("bad area", f"got {area!r:.80}, expected a number of at least 0")
+        # Before the box, which may have no area: COCO's evaluation sees such an instance, too.
         try:
             polygons, rle = self._outline(record.get("segmentation"), image, where)
         except BadSegmentation as error:
             raise Rejected("bad segmentation", str(error)) from error
-        if self.with_masks and not crowd and rle is None and not polygons:
-            raise Rejected("no outline", "there is no usable polygon or RLE", harmless=True)
-        return Instance(box, category, bool(crowd), polygons, rle)
+        raw_box = self._raw_box(record, polygons, rle)
+        box = self._box(raw_box, image, where)
+        trainable = True
+        if box[2] <= box[0] or box[3] <= box[1]:
+            self.report.drop("box without area", where, _describe(raw_box, image))
+            trainable = False
+        elif self.with_masks and not crowd and rle is None and not polygons:
+            self.report.drop("no outline", where, "there is no usable polygon or RLE")
+            trainable = False
+        width, height = raw_box[2:]
+        area = float(record.get("area", width * height))
+        return Instance(
+            box, raw_box, area, category_id, bool(crowd), trainable and not crowd, polygons, rle
+        )
 
-    def _box(self, numbers: list[float], image: ImageRecord, where: str) -> Box:
-        """Converts COCO's (x, y, width, height) to (x0, y0, x1, y1), clipped to the image."""
+    def _raw_box(
+        self, record: Record, polygons: Sequence[np.ndarray], rle: dict[str, Any] | None
+    ) -> Box:
+        """Returns COCO's (x, y, width, height), that of the outline where there is no other."""
+        numbers: Any = record.get("bbox")
+        if (numbers is None or numbers == []) and (polygons or rle is not None):
+            self._without_box += 1
+            return bounding_box(polygons, rle)
+        if "bbox" not in record:
+            raise Rejected("missing key", "there is no key 'bbox', and no outline to take it from")
         if not finite_numbers(numbers) or len(numbers) != 4:
             detail = f"got {numbers!r:.80}, expected four finite numbers x, y, width, height"
             raise Rejected("bad box", detail)
         x, y, width, height = numbers
-        found = f"(x, y, width, height) = {numbers} in an image of {image.width} x {image.height}"
+        return x, y, width, height
+
+    def _box(self, raw_box: Box, image: ImageRecord, where: str) -> Box:
+        """Converts COCO's (x, y, width, height) to (x0, y0, x1, y1), clipped to the image."""
+        x, y, width, height = raw_box
+        found = _describe(raw_box, image)
         if width < 0 or height < 0:
             raise Rejected("negative box", found)
+        self.formats.add(raw_box, image.width, image.height)
         right, bottom = x + width, y + height
         overshoot = max(-x, -y, right - image.width, bottom - image.height)
-        self._boxes += 1
-        self._overrunning += overshoot > BORDER_TOLERANCE
         if overshoot > BORDER_TOLERANCE:
             if x >= image.width or y >= image.height or right <= 0 or bottom <= 0:
                 raise Rejected("box outside its image", found)
@@ -216,10 +225,9 @@ class Validator:
                 raise Rejected("huge box", found)
         x0, y0 = max(x, 0), max(y, 0)
         x1, y1 = min(right, image.width), min(bottom, image.height)
-        if x1 <= x0 or y1 <= y0:
-            raise Rejected("box without area", found, harmless=True)
-        if overshoot > BORDER_TOLERANCE:
-            self.report.dropped.append(Defect("box clipped", where, found))
+        # Boxes that cross the border by more than COCO's rounding are clipped too, but also listed.
+        if overshoot > BORDER_TOLERANCE and x0 < x1 and y0 < y1:
+            self.report.drop("box clipped", where, found)
         return x0, y0, x1, y1
 
     def _outline(
@@ -233,47 +241,48 @@ class Validator:
             raise BadSegmentation(f"got {segmentation!r:.60}, expected polygons or an RLE")
         polygons, short = parse_polygons(segmentation, image.height, image.width)
         if short:
-            detail = f"{short} with fewer than 6 numbers"
-            self.report.dropped.append(Defect("short polygon", where, detail))
+            self.report.drop("short polygon", where, f"{short} with fewer than 6 numbers")
         return polygons, None
 
-    def _suspect_format(self) -> None:
-        if self._boxes < ENOUGH_BOXES or 2 * self._overrunning <= self._boxes:
-            return
-        detail = (
-            f"{self._overrunning} of {self._boxes} boxes; are they in the format (x0, y0, x1, y1)?"
-            " COCO's format is (x, y, width, height)"
-        )
-        # Inserted first, because it explains many of the other defects.
-        self.report.fatal.insert(0, Defect("boxes cross the border", "annotations", detail))
+    def _refuse_text(self, part: str) -> None:
+        """Reports ids that are text but no numbers, all at once."""
+        if count := self.ids.text[part]:
+            detail = (
+                f"{count} ids, such as {self.ids.example[part]!r:.60}; expected integers: number "
+                "the images and categories, and refer to these numbers in image_id and category_id"
+            )
+            self.report.refuse("ids that are text", part, detail)
 
-    def _fatal(self, kind: str, where: str, detail: str) -> None:
-        self.report.fatal.append(Defect(kind, where, detail))
+    def _note(self) -> None:
+        if self.ids.converted:
+            parts = ", ".join(f"{count} in {part}" for part, count in self.ids.converted.items())
+            self.report.notes.append(
+                f"ids written as text or floats were read as integers: {parts}"
+            )
+        if self._without_box:
+            self.report.notes.append(
+                f"{self._without_box} annotations have no box; that of their outline was taken"
+            )
 
-    def _reject(self, rejected: Rejected, where: str) -> None:
-        harmless = rejected.harmless or self.skip
-        defects = self.report.dropped if harmless else self.report.fatal
-        defects.append(Defect(rejected.kind, where, rejected.detail))
+    def _reject(self, refused: Rejected | UnusableName, where: str) -> None:
+        tell = self.report.drop if self.skip else self.report.refuse
+        tell(refused.kind, where, refused.detail)
 
 
 def _image(key: int, record: Record) -> ImageRecord:
-    name, height, width = (_required(record, field) for field in ("file_name", "height", "width"))
-    sizes_fit = type(height) is int and type(width) is int and height > 0 and width > 0
-    if not sizes_fit or height * width >= MAX_PIXELS:
-        detail = f"got width {width!r} and height {height!r}, expected positive numbers of pixels"
+    name, height, width = (required(record, field) for field in ("file_name", "height", "width"))
+    whole = _is_whole(height) and _is_whole(width)
+    if not whole or min(height, width) <= 0 or height * width >= MAX_PIXELS:
+        found = f"got width {width!r:.40} and height {height!r:.40}"
+        detail = f"{found}, expected positive numbers of pixels"
         raise Rejected("bad image size", detail)
-    return ImageRecord(key, name, height, width)
+    return ImageRecord(key, name, int(height), int(width))
 
 
-def _get(record: object, key: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
-    return record.get(key) if isinstance(record, dict) else None
+def _describe(box: Box, image: ImageRecord) -> str:
+    size = f"{image.width} x {image.height}"
+    return f"(x, y, width, height) = {list(box)} in an image of {size}"
 
 
-def _required(record: Record, key: str) -> Any:  # noqa: ANN401 - anything that JSON can hold
-    if key not in record:
-        raise Rejected("missing key", f"there is no key {key!r}")
-    return record[key]
-
-
-def _is_id(value: object) -> bool:
-    return type(value) is int and 0 <= value <= MAX_ID
+def _is_whole(value: object) -> bool:
+    return type(value) is int or (isinstance(value, float) and value.is_integer())

@@ -31,7 +31,7 @@ def make_evaluator(cfg: Config, dataset: CocoDataset) -> CocoEvaluator:
         class_names=dataset.class_names,
         image_ids=dataset.image_ids,
         tasks=("bbox", "segm") if cfg.model.mask else ("bbox",),
-        leave_out=dataset.defects.rejected,
+        checked=dataset.ground_truth,
         max_detections=cfg.evaluation.max_detections,
     )
 

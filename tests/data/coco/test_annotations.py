@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 from coco_files import SQUARE, good, write
+from pycocotools import mask as coco_mask
 
 from resnet_backbone.data.coco.annotations import load_annotations
 
@@ -58,3 +61,41 @@ def test_real_coco_is_read_whole(coco_mini, split, images, instances, crowds):
     assert (packed.class_names[0], packed.category_ids[79]) == ("person", 90)
     assert packed.report.fatal == packed.report.dropped == []
     assert (packed.boxes[:, 2:] > packed.boxes[:, :2]).all()
+
+
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_what_the_evaluation_is_to_see_is_what_the_file_says(coco_mini, split):
+    """Every number, and every outline pixel for pixel; in the order of the file."""
+    file = coco_mini / "annotations" / f"instances_{split}.json"
+    packed = load_annotations(file, coco_mini / split, with_masks=False)
+    found = packed.to_coco(range(len(packed.images)))
+    expected = json.loads(file.read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in expected["images"]}
+    assert {image["id"]: (image["height"], image["width"]) for image in found["images"]} == sizes
+    names = {category["id"]: category["name"] for category in expected["categories"]}
+    assert {category["id"]: category["name"] for category in found["categories"]} == names
+    expected["annotations"].sort(key=lambda annotation: annotation["image_id"])
+    keys = ("image_id", "category_id", "bbox", "area", "iscrowd")
+    for ours, theirs in zip(found["annotations"], expected["annotations"], strict=True):
+        assert [ours[key] for key in keys] == [theirs[key] for key in keys]
+        masks = [
+            coco_mask.decode(rle(record["segmentation"], *sizes[record["image_id"]]))
+            for record in (ours, theirs)
+        ]
+        assert np.array_equal(*masks)
+
+
+def rle(outline, height, width):
+    """pycocotools' own conversion (COCO.annToRLE)."""
+    if isinstance(outline, list):
+        return coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
+    if isinstance(outline["counts"], list):
+        return coco_mask.frPyObjects(outline, height, width)
+    return outline
+
+
+def test_only_the_images_asked_for_are_told(packed):
+    content = packed.to_coco([1])
+    assert [image["id"] for image in content["images"]] == [2]
+    (annotation,) = content["annotations"]
+    assert annotation["image_id"] == 2 and annotation["segmentation"] == [SQUARE]

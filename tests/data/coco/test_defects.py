@@ -21,13 +21,17 @@ def test_a_defect_reads_place_kind_detail():
 def test_without_defects_nothing_happens():
     report = DefectReport(FILE)
     report.raise_if_fatal()
-    assert report.summary() == ""
+    assert report.lines() == []
 
 
 def test_what_was_left_out_is_no_error_but_one_line():
     report = DefectReport(FILE, dropped=[Defect("short polygon", "annotation 1", "of 4 numbers")])
     report.raise_if_fatal()
-    assert report.summary() == "instances.json: left out or clipped 1 x short polygon"
+    report.notes.append("ids were floats")
+    assert report.lines() == [
+        "instances.json: left out or clipped 1 x short polygon",
+        "instances.json: ids were floats",
+    ]
 
 
 @given(DEFECTS.filter(bool))
@@ -62,7 +66,7 @@ def test_more_than_are_shown():
 
 @given(DEFECTS)
 def test_the_summary_counts_what_was_dropped(defects):
-    text = DefectReport(FILE, dropped=defects).summary()
+    text = "".join(DefectReport(FILE, dropped=defects).lines())
     for kind in {defect.kind for defect in defects}:
         count = sum(defect.kind == kind for defect in defects)
         assert f"{count} x {kind}" in text

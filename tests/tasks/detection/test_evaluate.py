@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import socket
 
+import numpy as np
 import pytest
 import torch
 from evaluate_on_ranks import IMAGE_IDS, batches, coco_evaluator, evaluate_share
@@ -127,6 +128,37 @@ def test_the_judge_counts_as_many_detections_as_configured(tmp_path):
     dataset = build_dataset(data, "val", with_masks=True, seed=0)
     metrics = make_evaluator(cfg, dataset).evaluate()
     assert "AR300" in metrics["segm"] and "AR100" not in metrics["segm"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_annotation_file_is_judged_as_it_was_trained_on(tmp_path, encoding):
+    """In every encoding, with ids and sizes as pandas writes them, and outlines behind no box."""
+    section = write_tiny_dataset(tmp_path / "data")
+    data = DataConfig.model_validate_json(json.dumps(section | {"on_bad_sample": "skip"}))
+    cfg = tiny_config().model_copy(update={"data": data})
+    path = tmp_path / "data" / "annotations" / "val.json"
+    content = json.loads(path.read_text())
+
+    def truth():
+        evaluator = make_evaluator(cfg, build_dataset(data, "val", with_masks=True, seed=0))
+        return evaluator._load_truth()
+
+    expected = truth()
+    hostile = content["annotations"][0] | {
+        "bbox": [5, 5, 0, 5],
+        "segmentation": {"size": [64, 64], "counts": [1_000_000]},
+    }
+    content["annotations"] += [hostile | {"id": 900}]
+    for image in content["images"]:
+        image |= {"id": float(image["id"]), "height": float(image["height"])}
+    for annotation in content["annotations"]:
+        annotation["image_id"] = float(annotation["image_id"])
+    path.write_text(json.dumps(content), encoding=encoding)
+    found = truth()
+    assert found.image_ids == expected.image_ids and found.sizes == expected.sizes
+    for field in ("images", "classes", "boxes", "areas", "crowd"):
+        assert np.array_equal(getattr(found, field), getattr(expected, field))
+    assert found.masks == expected.masks
 
 
 def test_undefined_numbers_are_null_in_json():
