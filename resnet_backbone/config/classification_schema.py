@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from resnet_backbone.config.run_schema import (
+    BitDepth,
     CheckpointConfig,
     Fraction,
     JudgingConfig,
@@ -77,8 +78,16 @@ class ImageDataConfig(Section):
         "error",
         description="error: stop at an image that cannot be read; skip: leave it out and log it",
     )
+    check_images: bool = Field(
+        True, description="read the headers of all image files before training"
+    )
+    bit_depth: BitDepth = Field(
+        "auto",
+        description="bits that images of 16 bits use, 12 makes 4095 white; auto: by the largest "
+        "value of all training images, or 16 if check_images is off",
+    )
     max_pixels: Positive = Field(
-        100_000_000, description="images with more pixels are rejected without decoding them"
+        50_000_000, description="images with more pixels are rejected without decoding them"
     )
     crop: Literal["scale_jitter", "random_resized", "pad"] = Field(
         "scale_jitter",

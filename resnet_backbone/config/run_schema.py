@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+def _bit_depth(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= 16):
+        return value
+    raise ValueError(f"found {value!r}, expected auto, or an integer from 1 to 16")
+
+
+# Checked as a whole: an error of a union would name each of its types.
+BitDepth = Annotated[int | Literal["auto"], PlainValidator(_bit_depth)]
 
 
 class Section(BaseModel):

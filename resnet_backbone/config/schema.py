@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from resnet_backbone.config.run_schema import (
+    BitDepth,
     Fraction,
     JudgingConfig,
     NonNegative,
@@ -78,17 +79,25 @@ class DataConfig(Section):
     workers: NonNegative = Field(
         2, description="data loader processes per rank; 0 loads in the main process"
     )
+    check_images: bool = Field(
+        True, description="read the headers of all images before training, and check their sizes"
+    )
     exif: Literal["auto", "apply", "ignore"] = Field(
         "auto",
         description="EXIF orientation; auto: apply it, unless only the stored image has the "
-        "annotated size",
+        "annotated size; apply: always, boxes are on the upright picture; ignore: never",
+    )
+    bit_depth: BitDepth = Field(
+        "auto",
+        description="bits that images of 16 bits use, 12 makes 4095 white; auto: by the largest "
+        "value of all images, or 16 if check_images is off",
     )
     on_bad_sample: Literal["error", "skip"] = Field(
         "error",
         description="error: stop at an image that cannot be read; skip: leave it out and log it",
     )
     max_pixels: Positive = Field(
-        100_000_000, description="images with more pixels are rejected without decoding them"
+        50_000_000, description="images with more pixels are rejected without decoding them"
     )
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from resnet_backbone.data.coco.defects import DefectReport, counts
+from resnet_backbone.data.coco.defects import Defect, DefectReport, counts
 from resnet_backbone.data.coco.image_files import ImageFiles
+from resnet_backbone.data.coco.image_sizes import count_swapped, find_upright
 from resnet_backbone.data.coco.records import ImageRecord, Instance
 from resnet_backbone.data.coco.validate import Validator
+from resnet_backbone.data.loading.decoding import MAX_PIXELS
+from resnet_backbone.data.loading.headers import ExifPolicy
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils.json_files import read_json
 
@@ -110,7 +113,13 @@ class Annotations:
 
 
 def load_annotations(
-    file: Path, images: Path, *, with_masks: bool, skip_bad_samples: bool = False
+    file: Path,
+    images: Path,
+    *,
+    with_masks: bool,
+    skip_bad_samples: bool = False,
+    exif: ExifPolicy = "auto",
+    max_pixels: int = MAX_PIXELS,
 ) -> Annotations:
     """Reads, validates and packs an annotation file.
 
@@ -120,6 +129,9 @@ def load_annotations(
         with_masks: Whether every instance needs a mask; instances without one are dropped.
         skip_bad_samples: Leave out (and count and list) single images and annotations that are
             invalid, instead of raising an error.
+        exif: How to treat the EXIF orientation, see `read_image`. With "apply", annotations are of
+            the upright pictures even if the file has the size as stored.
+        max_pixels: Headers of images with more pixels are not looked at.
 
     Raises:
         DataError: the file has defects; the message lists them together.
@@ -129,8 +141,12 @@ def load_annotations(
     validator = Validator(file, folder, with_masks=with_masks, skip=skip_bad_samples)
     categories = validator.categories(source["categories"], source["annotations"])
     records = validator.images(source["images"])
+    if exif == "apply":
+        upright = find_upright(images, list(records.values()), max_pixels=max_pixels)
+        validator.resize(upright)
+        records |= upright
     instances = validator.instances(source["annotations"], records, categories)
-    if suspicion := validator.formats.suspicion():
+    if suspicion := _suspicion(validator, images, list(records.values()), max_pixels):
         validator.report.fatal.insert(0, suspicion)  # first: it explains many of the others
     validator.report.raise_if_fatal()
     if not records:
@@ -152,6 +168,19 @@ def _read(file: Path) -> dict[str, list[Any]]:
             f" missing: {', '.join(missing)}"
         )
     return source
+
+
+def _suspicion(
+    validator: Validator, folder: Path, images: Sequence[ImageRecord], max_pixels: int
+) -> Defect | None:
+    """Returns why many boxes may be wrong: the sizes of the images, or the format of the boxes."""
+    formats = validator.formats
+    if formats.crossing and (formats.mostly_cross or validator.report.fatal):
+        swapped = count_swapped(folder, images, max_pixels=max_pixels)
+        if swapped:
+            detail = f"in {swapped} images looked at, the files have them the other way round"
+            return Defect("width and height swapped", "images", detail)
+    return formats.suspicion()
 
 
 def _pack(

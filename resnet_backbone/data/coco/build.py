@@ -12,6 +12,7 @@ import numpy as np
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.data.coco.annotations import Annotations, load_annotations
 from resnet_backbone.data.coco.batch import collate_samples
+from resnet_backbone.data.coco.check_images import UNCHECKED, check_images, nothing_left
 from resnet_backbone.data.coco.dataset import Augmentation, CocoDataset
 from resnet_backbone.data.loading.loader import (
     BatchLoader,
@@ -23,6 +24,7 @@ from resnet_backbone.data.loading.order import TrainingOrder, shares
 from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset
 from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.structures import Batch
+from resnet_backbone.utils import distributed
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +40,33 @@ def build_dataset(
         with_masks: Whether samples have masks.
         seed: The seed for augmentation.
 
+    Every rank must call it; the main rank reads the headers of the images.
+
     Raises:
-        DataError: the annotation file has defects (the message lists them together), or no image is
-            left.
+        DataError: the annotation file has defects (the message lists them together), images cannot
+            be used, or there is nothing to train on.
     """
     paths = cfg.train if split == "train" else cfg.val
     root = Path(cfg.root)
     file, folder = root / paths.annotations, root / paths.images
+    skip = cfg.on_bad_sample == "skip"
     annotations = load_annotations(
-        file, folder, with_masks=with_masks, skip_bad_samples=cfg.on_bad_sample == "skip"
+        file,
+        folder,
+        with_masks=with_masks,
+        skip_bad_samples=skip,
+        exif=cfg.exif,
+        max_pixels=cfg.max_pixels,
     )
     selected, empty = _select(annotations, paths.limit, split == "val" or cfg.keep_empty)
-    if not selected:
-        raise DataError(
-            f"{file}: no image has a box; set data.keep_empty=true to train on images without boxes"
-        )
+    if split == "train" and not any(len(annotations.instances(number)) for number in selected):
+        what = f"{file}: no image has an instance to train on"
+        if annotations.trainable.any():
+            raise DataError(f"{what} among the first {paths.limit}; raise data.train.limit")
+        raise DataError(what + nothing_left(annotations, with_masks))
+    if split == "val" and not len(annotations.boxes):
+        reasons = nothing_left(annotations, with_masks)
+        logger.warning("%s: no image has an instance to evaluate by%s", file, reasons)
     dataset = CocoDataset(
         file,
         folder,
@@ -76,6 +90,19 @@ def build_dataset(
     )
     for line in annotations.report.lines():
         logger.warning(line)
+    checked = distributed.on_main(
+        lambda: (
+            check_images(
+                file, folder, dataset.images, exif=cfg.exif, max_pixels=cfg.max_pixels, skip=skip
+            )
+            if cfg.check_images
+            else UNCHECKED
+        )
+    )
+    for line in checked.notes:
+        logger.warning("%s: %s", file, line)
+    dataset.skipped += checked.skipped
+    dataset.bit_depth = checked.bit_depth if cfg.bit_depth == "auto" else cfg.bit_depth
     return dataset
 
 

@@ -13,8 +13,11 @@ import torch
 from pycocotools import mask as coco_mask
 
 from resnet_backbone.data.coco.annotations import Annotations
+from resnet_backbone.data.coco.records import ImageRecord
 from resnet_backbone.data.coco.transforms import Annotated, augment, resize_sample
-from resnet_backbone.data.loading.images import ExifPolicy, read_image
+from resnet_backbone.data.loading.decoding import MAX_PIXELS, BitDepth
+from resnet_backbone.data.loading.headers import ExifPolicy
+from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.structures import InstanceMask, Sample
 
 
@@ -41,6 +44,10 @@ class CocoDataset:
         seed: The seed for augmentation.
         exif: How to treat the EXIF orientation, see `images.read_image`.
         max_pixels: Images with more pixels are rejected without decoding them.
+
+    Attributes:
+        skipped: One line per image that cannot be read and is left out.
+        bit_depth: The range of channels of more than 8 bits, see `images.read_image`.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class CocoDataset:
         test_size: tuple[int, int],
         seed: int,
         exif: ExifPolicy = "auto",
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.annotations = annotations_file
         self.folder = folder
@@ -70,7 +77,8 @@ class CocoDataset:
         self._augmentation = augmentation
         self._test_size = test_size
         self._seed = seed
-        self.skipped: list[str] = []  # one line per image that could not be read
+        self.skipped: list[str] = []
+        self.bit_depth: BitDepth = "auto"
         self._exif = exif
         self._max_pixels = max_pixels
 
@@ -88,8 +96,13 @@ class CocoDataset:
         return np.array([record.width > record.height for record in self._records], dtype=bool)
 
     @property
+    def images(self) -> list[ImageRecord]:
+        """The record of each image."""
+        return self._records
+
+    @property
     def object_counts(self) -> np.ndarray:
-        """int64[len(self)]: how many instances, crowds aside, each image has."""
+        """int64[len(self)]: how many instances to train on each image has."""
         counts = [len(self._annotations.instances(number)) for number in self._numbers]
         return np.array(counts, dtype=np.int64)
 
@@ -155,6 +168,7 @@ class CocoDataset:
             size=(record.height, record.width),
             exif=self._exif,
             max_pixels=self._max_pixels,
+            bit_depth=self.bit_depth,
         )
         instances = self._annotations.instances(self._numbers[index])
         masks = [self._mask(instance) for instance in instances] if self._with_masks else ()

@@ -107,8 +107,13 @@ class Validator:
         return usable
 
     def resize(self, images: Mapping[int, ImageRecord]) -> None:
-        """Replaces images, by id, by others of another size, to check annotations against it."""
+        """Gives images, by id, the size of the upright picture, which their boxes are on."""
         self._images |= images
+        if images:
+            self.report.notes.append(
+                f"{len(images)} images are turned by their EXIF orientation (data.exif=apply), and "
+                "their size in the annotations with them"
+            )
 
     def instances(
         self,

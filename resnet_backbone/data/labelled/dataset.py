@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from resnet_backbone.data.labelled.crops import RegionCrop, Transform
+from resnet_backbone.data.loading.decoding import MAX_PIXELS
 from resnet_backbone.data.loading.jpeg import EncodedImage
 from resnet_backbone.structures import ImageBatch
 
@@ -97,7 +98,7 @@ class ClassificationDataset:
         training: Sequence[tuple[int, Sequence[Transform]]] = ((0, ()),),
         testing: Sequence[Transform] = (),
         seed: int = 0,
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.source = source
         self.training = tuple(training)

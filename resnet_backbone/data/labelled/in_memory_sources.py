@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resnet_backbone.data.labelled.image_folder import SUFFIXES, checked_classes, is_image
 from resnet_backbone.data.labelled.in_memory import InMemoryImages
+from resnet_backbone.data.loading.decoding import MAX_PIXELS
 from resnet_backbone.data.loading.jpeg import decode_image
 from resnet_backbone.data.loading.loader import OnBadSample
 from resnet_backbone.errors import DataError
@@ -28,7 +29,7 @@ def read_class_folders(
     *,
     class_names: Sequence[str] | None = None,
     on_bad_sample: OnBadSample = "error",
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
 ) -> InMemoryImages:
     """Reads all images of folders and zip files into memory; their folder's name is their class.
 

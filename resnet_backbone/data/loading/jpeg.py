@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnet_backbone.data.loading.decoding import (
+    MAX_PIXELS,
+    BitDepth,
     open_image,
     pillow_errors,
     refuse_too_large,
@@ -32,6 +34,7 @@ class EncodedImage:
         data: The content of the file.
         name: The image's name in messages.
         max_pixels: Images with more pixels are rejected without decoding them.
+        bit_depth: The range of channels of more than 8 bits, see `read_image`.
 
     Attributes:
         height: Height in pixels.
@@ -41,14 +44,25 @@ class EncodedImage:
         DataError: the file is not an image, damaged, or too large.
     """
 
-    def __init__(self, data: bytes, name: str, *, max_pixels: int = 100_000_000) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        name: str,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        bit_depth: BitDepth = "auto",
+    ) -> None:
         self._data, self._name = data, name
+        self._max_pixels, self._bit_depth = max_pixels, bit_depth
         self._header = read_header(data)
+        # Others, and files that are too short, are Pillow's, which says what is wrong with them.
+        if self._header is not None and len(data) < self._header.least_bytes:
+            self._header = None
         if self._header is not None:
             self.height, self.width = self._header.height, self._header.width
+            refuse_too_large(self.width, self.height, max_pixels, name)
         else:
             self.width, self.height = self._by_pillow(lambda image: image.size)
-        refuse_too_large(self.width, self.height, max_pixels, name)
 
     def pixels(self, rows: int | None = None) -> Tensor:
         """Returns uint8[3, H, W], RGB, stored as [H, W, 3].
@@ -64,14 +78,21 @@ class EncodedImage:
             found = _decode_jpeg(self._data, self._header, rows or self.height)
             if found is not None:
                 return found
-        return self._by_pillow(lambda image: torch.from_numpy(to_rgb(image)).permute(2, 0, 1))
+        return self._by_pillow(self._decoded)
+
+    def _decoded(self, image: Image.Image) -> Tensor:
+        return torch.from_numpy(to_rgb(image, self._bit_depth)).permute(2, 0, 1)
 
     def _by_pillow(self, read: Callable[[Image.Image], T]) -> T:
-        with pillow_errors(self._name), open_image(io.BytesIO(self._data)) as image:
+        stream, limit = io.BytesIO(self._data), self._max_pixels
+        with (
+            pillow_errors(self._name),
+            open_image(stream, self._name, max_pixels=limit) as image,
+        ):
             return read(image)
 
 
-def decode_image(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> Tensor:
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Returns the whole image as uint8[3, H, W], RGB, see `EncodedImage`.
 
     Raises:

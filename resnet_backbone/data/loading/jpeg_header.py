@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"  # SOI and EOI markers
@@ -14,6 +15,20 @@ _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA), 0xFF)
 _BLOCK = 8  # side of a DCT block, in samples
 
 
+def least_bytes(width: int, height: int, factors: Sequence[tuple[int, int]]) -> int:
+    """Returns a lower bound of the size of a JPEG in bytes.
+
+    Each block of each component has a coefficient of its own, DC, which takes a bit or more.
+
+    Args:
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        factors: Each component's horizontal and vertical sampling factor.
+    """
+    units = width * height // (_BLOCK**2 * max(h for h, _ in factors) * max(v for _, v in factors))
+    return units * sum(h * v for h, v in factors) // 8
+
+
 @dataclass(frozen=True)
 class JpegHeader:
     """The header of a JPEG with 8 bits per sample and 1 (grey) or 3 (colour) components.
@@ -22,6 +37,7 @@ class JpegHeader:
         height: Height in pixels.
         width: Width in pixels.
         unit: Number of pixel rows that are coded together (the height of an MCU).
+        least_bytes: The file has at least so many bytes, see `least_bytes`.
         place: Offset of the frame header in the file, in bytes.
         scan: Offset of the first scan header in the file, in bytes.
     """
@@ -29,6 +45,7 @@ class JpegHeader:
     height: int
     width: int
     unit: int
+    least_bytes: int
     place: int
     scan: int
 
@@ -72,12 +89,14 @@ def read_header(data: bytes) -> JpegHeader | None:
         return None
 
 
-def _read_frame(data: bytes, place: int) -> tuple[int, int, int, int] | None:
-    """Returns (height, width, unit, place)."""
+def _read_frame(data: bytes, place: int) -> tuple[int, int, int, int, int] | None:
+    """Returns (height, width, unit, least_bytes, place)."""
     bits, height, width, components = struct.unpack_from(">BHHB", data, place + 4)
     if bits != 8 or components not in (1, 3) or not height or not width:
         return None
-    factors = [
-        struct.unpack_from(">B", data, place + 11 + 3 * c)[0] & 15 for c in range(components)
-    ]
-    return height, width, _BLOCK * max(factors), place
+    packed = [struct.unpack_from(">B", data, place + 11 + 3 * c)[0] for c in range(components)]
+    factors = [(byte >> 4, byte & 15) for byte in packed]
+    if 0 in (factor for pair in factors for factor in pair):
+        return None
+    least = least_bytes(width, height, factors)
+    return height, width, _BLOCK * max(v for _, v in factors), least, place

@@ -13,7 +13,14 @@ from torch import Tensor
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.transforms import resize_image, target_size
-from resnet_backbone.data.loading.decoding import to_rgb
+from resnet_backbone.data.loading.decoding import (
+    FORMATS,
+    BitDepth,
+    pillow_errors,
+    refuse_too_large,
+    to_rgb,
+)
+from resnet_backbone.data.loading.headers import ExifPolicy
 from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.errors import DataError
 from resnet_backbone.report.draw import draw_detections
@@ -85,11 +92,11 @@ class Predictor:
             DataError: the image cannot be read, or is none of these.
         """
         data = self.cfg.data
+        options = {"exif": data.exif, "max_pixels": data.max_pixels, "bit_depth": data.bit_depth}
         if isinstance(image, str | Path):
-            return read_image(Path(image), exif=data.exif, max_pixels=data.max_pixels)
+            return read_image(Path(image), **options)
         if isinstance(image, Image.Image):
-            upright = image if data.exif == "ignore" else ImageOps.exif_transpose(image)
-            return torch.from_numpy(to_rgb(upright)).permute(2, 0, 1)
+            return read_picture(image, **options)
         if isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype == np.uint8:
             # Copied, since tensors support neither read-only arrays nor negative strides.
             return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)
@@ -121,6 +128,23 @@ class Predictor:
         )
         batch = collate_samples([sample], size_divisor=self.model.size_divisor)
         return replace(batch, targets=None)
+
+
+def read_picture(
+    image: Image.Image, *, exif: ExifPolicy, max_pixels: int, bit_depth: BitDepth
+) -> Tensor:
+    """Returns a PIL image as `read_image` would return its file.
+
+    Raises:
+        DataError: it is damaged, too large, or was opened from a format that is not read here.
+    """
+    name = str(getattr(image, "filename", "") or "the image")
+    if image.format not in (None, "MPO", *FORMATS):
+        raise DataError(f"{name}: not an image in one of the formats {', '.join(FORMATS)}")
+    refuse_too_large(image.width, image.height, max_pixels, name)
+    with pillow_errors(name):
+        upright = image if exif == "ignore" else ImageOps.exif_transpose(image)
+        return torch.from_numpy(to_rgb(upright, bit_depth)).permute(2, 0, 1)
 
 
 def _checked(image: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:

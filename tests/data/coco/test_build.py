@@ -1,7 +1,9 @@
 import logging
 
+import numpy as np
 import pytest
 from coco_files import good, write, write_many
+from PIL import Image
 
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.data.coco.build import (
@@ -50,10 +52,83 @@ def test_crowds_are_no_boxes(tmp_path):
     assert batch.targets.valid.tolist() == [[True], [False]]
 
 
-def test_nothing_left_to_train_on(tmp_path):
+NOTHING = {
+    "boxes only": (
+        {"segmentation": []},
+        {},
+        "2 x no outline; model.mask=false trains on boxes alone",
+    ),
+    "crowds": ({"iscrowd": 1}, {}, "left out were 2 x crowd region$"),
+    "no width": ({"bbox": [5, 5, 0, 5]}, {}, "left out were 2 x box without area$"),
+    "rejected": ({"bbox": [5, 5, -5, 5]}, {"on_bad_sample": "skip"}, "were 2 x negative box$"),
+    "a mixture": ({"segmentation": [[5, 5, 9, 9]]}, {}, "2 x no outline; model.mask=false"),
+}
+
+
+@pytest.mark.parametrize("keep_empty", [False, True])
+@pytest.mark.parametrize("name", NOTHING)
+def test_nothing_left_to_train_on_for_reasons_with_counts(tmp_path, name, keep_empty):
+    """Keeping images without boxes would train on nothing."""
+    changes, options, expected = NOTHING[name]
+    content = good()
+    for annotation in content["annotations"]:
+        annotation |= changes
+    write(tmp_path, content)
+    cfg = config(tmp_path, keep_empty=keep_empty, **options)
+    with pytest.raises(DataError, match=f"no image has an instance to train on; .*{expected}"):
+        build_dataset(cfg, "train", with_masks=True, seed=0)
+
+
+def test_nothing_to_train_on_from_the_start(tmp_path):
     write(tmp_path, good() | {"annotations": []})
-    with pytest.raises(DataError, match="no image has a box; set data.keep_empty=true"):
+    with pytest.raises(DataError, match="train on: the file has no annotations of its images"):
         build_dataset(config(tmp_path), "train", with_masks=True, seed=0)
+    content = good()
+    del content["annotations"][0]
+    write(tmp_path, content)
+    split = {"images": "images", "annotations": "annotations.json", "limit": 1}
+    with pytest.raises(DataError, match="among the first 1; raise data.train.limit"):
+        build_dataset(config(tmp_path, train=split, keep_empty=True), "train", with_masks=1, seed=0)
+
+
+def test_nothing_to_evaluate_by_is_said(tmp_path, caplog):
+    content = good()
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [5, 5, -5, 5]
+    write(tmp_path, content)
+    cfg = config(tmp_path, on_bad_sample="skip")
+    build_dataset(cfg, "val", with_masks=True, seed=0)
+    assert "no image has an instance to evaluate by; left out were 2 x negative box" in caplog.text
+
+
+def test_the_headers_of_the_images_in_use_are_read_unless_turned_off(tmp_path, caplog):
+    file, folder = write(tmp_path, good())
+    (folder / "b.png").write_bytes(b"x")
+    for split in ("train", "val"):
+        with pytest.raises(DataError, match="1 of 2 images cannot be used; .*skip") as caught:
+            build_dataset(config(tmp_path), split, with_masks=True, seed=0)
+        assert f"  {folder}/b.png: not an image" in str(caught.value)
+    limited = {"images": "images", "annotations": "annotations.json", "limit": 1}
+    build_dataset(config(tmp_path, train=limited), "train", with_masks=True, seed=0)
+    build_dataset(config(tmp_path, check_images=False), "val", with_masks=True, seed=0)
+    assert "cannot be read" not in caplog.text
+    lenient = build_dataset(config(tmp_path, on_bad_sample="skip"), "val", with_masks=True, seed=0)
+    assert "1 of 2 images cannot be read and are left out" in caplog.text
+    # Its place in the order stays: turning the check off does not change what is trained on.
+    assert len(lenient) == 2 and "b.png: not an image" in lenient.skipped[0]
+
+
+@pytest.mark.parametrize("bit_depth", ["auto", 16])
+def test_images_of_twelve_bits_are_not_black(tmp_path, caplog, bit_depth):
+    _, folder = write(tmp_path, good())
+    values = np.zeros((30, 40), dtype=np.uint16)
+    for name, largest in (("a.png", 4095), ("b.png", 600)):
+        values[0, 0] = largest
+        Image.fromarray(values).save(folder / name)
+    dataset = build_dataset(config(tmp_path, bit_depth=bit_depth), "val", with_masks=True, seed=0)
+    found = [int(dataset._read(index).image.max()) for index in (0, 1)]
+    assert found == ([255, 37] if bit_depth == "auto" else [16, 2])
+    assert "their largest value is 4095, so 12 bits are taken" in caplog.text
 
 
 def test_a_limit_takes_the_first_images_by_id(tmp_path):

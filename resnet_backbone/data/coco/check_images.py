@@ -1,0 +1,145 @@
+"""Looks at the headers of all images before training, and says what they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_backbone.data.coco.annotations import Annotations
+from resnet_backbone.data.coco.image_sizes import count_swapped
+from resnet_backbone.data.coco.records import ImageRecord
+from resnet_backbone.data.loading.bit_depth import find_bit_depth
+from resnet_backbone.data.loading.decoding import BitDepth
+from resnet_backbone.data.loading.headers import (
+    ExifPolicy,
+    ImageHeader,
+    read_all,
+    read_file_header,
+    refuse_other_size,
+)
+from resnet_backbone.errors import DataError
+from resnet_backbone.utils.text import refuse_all
+
+# Defects that leave an annotation as it is, or nearly so.
+NO_LOSS = ("box clipped", "short polygon", "unused category")
+
+
+@dataclass(frozen=True)
+class CheckedImages:
+    """What the headers of a split's images say.
+
+    Attributes:
+        skipped: One line per image that cannot be used.
+        notes: Lines for the log.
+        bit_depth: How many bits of 16 are used.
+    """
+
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    bit_depth: BitDepth = "auto"
+
+
+# Without the headers, images of 16 bits are taken by the range of their type, all alike.
+UNCHECKED = CheckedImages(bit_depth=16)
+
+
+def check_images(
+    file: Path,
+    folder: Path,
+    records: Sequence[ImageRecord],
+    *,
+    exif: ExifPolicy,
+    max_pixels: int,
+    skip: bool,
+) -> CheckedImages:
+    """Reads the header of each image, and compares its size with the annotations.
+
+    What is refused here is what `read_image` would refuse later, in the same words.
+
+    Args:
+        file: The annotation file, for messages.
+        folder: The folder of the images.
+        records: The images.
+        exif: See `read_image`.
+        max_pixels: Images with more pixels are refused.
+        skip: Whether to list images that cannot be used instead of raising an error.
+
+    Raises:
+        DataError: images cannot be used and `skip` is false, or none can be used.
+    """
+
+    def read(index: int) -> ImageHeader:
+        record = records[index]
+        path, size = folder / record.file_name, (record.height, record.width)
+        header = read_file_header(path, max_pixels=max_pixels)
+        try:
+            refuse_other_size(header, exif, size, str(path))
+        except DataError:
+            if path.suffix.lower() != ".png":
+                raise
+            # The EXIF block of a PNG may follow its pixels.
+            header = read_file_header(path, max_pixels=max_pixels, quick=False)
+            refuse_other_size(header, exif, size, str(path))
+        return header
+
+    found = read_all(len(records), read, f"headers of {file.name}")
+    errors = [str(header) for header in found if isinstance(header, DataError)]
+    if errors and (not skip or len(errors) == len(records)):
+        swapped = count_swapped(folder, records, max_pixels=max_pixels)
+        advice = "data.on_bad_sample=skip leaves unreadable images out"
+        if swapped:
+            advice = f"in {swapped} images, the annotations have width and height swapped"
+        raise DataError(refuse_all(str(file), errors, len(records), "images", advice))
+    headers = [None if isinstance(header, DataError) else header for header in found]
+    wide = [
+        folder / record.file_name
+        for record, header in zip(records, headers, strict=True)
+        if header is not None and header.wide
+    ]
+    depth, notes = find_bit_depth(wide, len(records), max_pixels=max_pixels)
+    notes += _notes(records, headers, exif)
+    if errors:
+        notes.append(f"{len(errors)} of {len(records)} images cannot be read and are left out")
+    return CheckedImages(tuple(errors), tuple(notes), depth)
+
+
+def nothing_left(annotations: Annotations, with_masks: bool) -> str:
+    """Returns the end of a sentence: why there are no instances, with counts and what to do."""
+    reasons = Counter(defect.kind for defect in annotations.report.dropped)
+    reasons = Counter({kind: n for kind, n in reasons.items() if kind not in NO_LOSS})
+    if crowds := int(annotations.crowd.sum()):
+        reasons["crowd region"] = crowds
+    if not reasons:
+        return ": the file has no annotations of its images"
+    counts = ", ".join(f"{count} x {kind}" for kind, count in reasons.most_common())
+    needs_outlines = with_masks and reasons["no outline"]
+    advice = "; model.mask=false trains on boxes alone" if needs_outlines else ""
+    return f"; left out were {counts}{advice}"
+
+
+def _notes(
+    records: Sequence[ImageRecord], headers: Sequence[ImageHeader | None], exif: ExifPolicy
+) -> list[str]:
+    pairs = [(r, h) for r, h in zip(records, headers, strict=True) if h is not None]
+    stored = sum(
+        header.transposes
+        and header.width != header.height
+        and header.stored == (record.height, record.width)
+        for record, header in pairs
+    )
+    notes = []
+    if stored and exif == "auto":
+        notes.append(
+            f"{stored} of {len(records)} images are to be turned by their EXIF orientation, but "
+            "the annotations have their size as stored, and so they are not turned. If the boxes "
+            "were drawn on the upright pictures, as most tools show them, set data.exif=apply; "
+            "data.exif=ignore says that they were not"
+        )
+    if deep := sum(header.deep for _, header in pairs):
+        notes.append(
+            f"{deep} of {len(records)} colour images have 16 bits per channel, of which the upper "
+            "8 are read; if they use fewer bits they look black: convert them to 8 bits"
+        )
+    return notes
