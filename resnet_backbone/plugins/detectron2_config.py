@@ -17,6 +17,7 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "solver.epochs": (None,),
     "data.exif": ("auto", "apply"),  # it applies the orientation, then checks the annotated size
     "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own limit is similar
+    "data.bit_depth": ("auto",),  # it scales by the range of the type
     "data.on_bad_sample": ("error",),
     "solver.optimizer": ("sgd",),
     "solver.schedule": tuple(_SCHEDULES),
@@ -31,7 +32,12 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "model.class_layers": ("auto",),
 }
 # Features of our engine only; they do not affect the training itself, so they are ignored.
-OURS_ALONE = ("evaluation.loss", "evaluation.pictures", "evaluation.batch_size")
+OURS_ALONE = (
+    "data.check_images",
+    "evaluation.loss",
+    "evaluation.pictures",
+    "evaluation.batch_size",
+)
 
 
 def to_detectron2(cfg: Config, *, num_classes: int, device: str) -> CfgNode:

@@ -7,32 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from resnet_backbone.report.colors import Color, class_color, text_color
+from resnet_backbone.report.fonts import font_for
 from resnet_backbone.report.labels import Rectangle, place_labels
 from resnet_backbone.structures import Detections
 
 # Images with a shorter short side are enlarged first, so that labels are legible.
 MIN_SIDE = 400
 MASK_OPACITY = 0.45
+MEASURED = "\u00c5g"  # as high and as low as letters get
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
 class _Style:
-    """Line width and font, in pixels, that suit the size of an image."""
+    """Width of lines and size of the font, in pixels, that suit the size of an image."""
 
     line: int
-    font: Font
+    font_size: int
 
     @staticmethod
     def of(picture: Image.Image) -> _Style:
         short = min(picture.size)
-        return _Style(line=max(1, round(short / 320)), font=_font(max(11, round(short / 40))))
+        return _Style(line=max(1, round(short / 320)), font_size=max(11, round(short / 40)))
 
 
 def draw_detections(
@@ -189,31 +189,32 @@ def _draw_labels(
 ) -> None:
     canvas = ImageDraw.Draw(picture)
     pad = max(2, style.line)
-    # Measured from the baseline, so that all labels of an image have the same height.
-    _, top, _, bottom = canvas.textbbox((0, 0), "Åg", font=style.font, anchor="ls")
-    height = math.ceil(bottom - top) + 2 * pad
+    fonts = [font_for(label, style.font_size) for label in labels]
+    # Measured from the baseline, so that all labels in one font have the same height.
+    bounds = [canvas.textbbox((0, 0), MEASURED, font=font, anchor="ls") for font in fonts]
     sizes = [
-        (math.ceil(canvas.textlength(label, font=style.font)) + 2 * pad, height) for label in labels
+        (
+            math.ceil(canvas.textlength(label, font=font)) + 2 * pad,
+            math.ceil(bottom - top) + 2 * pad,
+        )
+        for label, font, (_, top, _, bottom) in zip(labels, fonts, bounds, strict=True)
     ]
     places = place_labels(boxes, sizes, picture.size)
-    for place, label, color in reversed(list(zip(places, labels, colors, strict=True))):
+    drawn = list(zip(places, labels, colors, fonts, bounds, strict=True))
+    for place, label, color, font, (_, top, _, _) in reversed(drawn):
         canvas.rectangle(place, fill=color)
         start = (place[0] + pad, place[1] + pad - top)
-        canvas.text(start, label, fill=text_color(color), font=style.font, anchor="ls")
+        canvas.text(start, label, fill=text_color(color), font=font, anchor="ls")
 
 
 def _titled(picture: Image.Image, title: str) -> Image.Image:
     """Adds a white strip with a title above the image; the font shrinks to fit its width."""
     size = max(12, round(min(picture.size) / 26))
-    width = ImageDraw.Draw(picture).textlength(title, font=_font(size))
-    font = _font(max(8, min(size, int(size * 0.98 * picture.width / width))))
+    width = ImageDraw.Draw(picture).textlength(title, font=font_for(title, size))
+    font = font_for(title, max(8, min(size, int(size * 0.98 * picture.width / width))))
     strip = round(size * 1.7)
     framed = Image.new("RGB", (picture.width, picture.height + strip), WHITE)
     framed.paste(picture, (0, strip))
     middle = (picture.width / 2, strip / 2)
     ImageDraw.Draw(framed).text(middle, title, fill=BLACK, font=font, anchor="mm")
     return framed
-
-
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)

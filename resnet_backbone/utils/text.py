@@ -1,8 +1,10 @@
-"""Formats text for messages."""
+"""Formats text for messages, and reads text files."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 SHOWN = 20  # lines of a message that lists everything that is wrong
 
@@ -20,3 +22,15 @@ def refuse_all(where: str, errors: Sequence[str], total: int, what: str, advice:
     if len(errors) > SHOWN:
         lines.append(f"  ... and {len(errors) - SHOWN} more")
     return "\n".join(lines)
+
+
+def read_any_text(file: Path) -> str:
+    """Returns the content of a text file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeError: it is in another encoding.
+    """
+    content = file.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")

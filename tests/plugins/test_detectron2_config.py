@@ -101,6 +101,7 @@ OTHER = {
     "model.rpn.iou_thresholds": (0.2, 0.6),
     "model.roi.box_weights": (1.0, 2.0, 3.0, 4.0),
     "data.exif": "ignore",
+    "data.bit_depth": 12,
     "data.on_bad_sample": "skip",
     "data.flip": 0.3,
     "solver.epochs": 3.0,

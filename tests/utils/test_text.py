@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import SHOWN, listing, read_any_text, refuse_all
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,22 @@ from resnet_backbone.utils.text import listing
 )
 def test_beyond_the_limit_names_are_counted(names, expected):
     assert listing(names, 3) == expected
+
+
+def test_everything_that_is_wrong_is_listed_up_to_a_screen():
+    lines = refuse_all("a.json", ["x: bad", "y: bad"], 9, "images", "mend them").splitlines()
+    assert lines == ["a.json: 2 of 9 images cannot be used; mend them", "  x: bad", "  y: bad"]
+    many = refuse_all("a.json", ["bad"] * 23, 30, "images", "mend them").splitlines()
+    assert len(many) == SHOWN + 2 and many[-1] == "  ... and 3 more"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_files_of_any_editor(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("caf\u00e9\r\n".encode(encoding))
+    assert read_any_text(tmp_path / "a.txt") == "caf\u00e9\r\n"
+
+
+def test_other_encodings_are_errors(tmp_path):
+    (tmp_path / "a.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    with pytest.raises(UnicodeError):
+        read_any_text(tmp_path / "a.txt")

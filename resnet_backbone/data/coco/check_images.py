@@ -94,11 +94,13 @@ def check_images(
         raise DataError(refuse_all(str(file), errors, len(records), "images", advice))
     headers = [None if isinstance(header, DataError) else header for header in found]
     wide = [
-        folder / record.file_name
+        str(folder / record.file_name)
         for record, header in zip(records, headers, strict=True)
         if header is not None and header.wide
     ]
-    depth, notes = find_bit_depth(wide, len(records), max_pixels=max_pixels)
+    depth, notes = find_bit_depth(
+        wide, lambda index: open(wide[index], "rb"), len(records), max_pixels=max_pixels
+    )
     notes += _notes(records, headers, exif)
     if errors:
         notes.append(f"{len(errors)} of {len(records)} images cannot be read and are left out")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from resnet_backbone.config.classification_schema import ImageDataConfig
 from resnet_backbone.data.labelled.auto_augment import RandomErase, make_auto_augment
+from resnet_backbone.data.labelled.check_headers import check_headers
 from resnet_backbone.data.labelled.color import PCAColor
 from resnet_backbone.data.labelled.crops import (
     CentreCrop,
@@ -30,7 +31,9 @@ from resnet_backbone.data.labelled.labelled_images import (
 )
 from resnet_backbone.data.labelled.shards import Shards
 from resnet_backbone.data.labelled.splits import held_out, hold_out
+from resnet_backbone.data.loading.decoding import BitDepth
 from resnet_backbone.errors import DataError
+from resnet_backbone.utils import distributed
 
 Split = Literal["train", "val"]
 
@@ -62,7 +65,8 @@ def build_images(
         stages.insert(0, (0, cfg.size))
     training = [(first, _training(cfg, size, fill or (0, 0, 0))) for first, size in stages]
     centre = CentreCrop(cfg.test_resize, cfg.test_size, cfg.interpolation)
-    dataset = partial(ClassificationDataset, seed=seed, max_pixels=cfg.max_pixels)
+    depth = _bit_depth(cfg, sources)
+    dataset = partial(ClassificationDataset, seed=seed, max_pixels=cfg.max_pixels, bit_depth=depth)
     return FileData(
         dataset(sources[0], training=training),
         dataset(sources[1], testing=(centre,)),
@@ -82,7 +86,10 @@ def training_images(cfg: ImageDataConfig) -> ClassificationDataset:
     """
     centre = CentreCrop(max(cfg.size, cfg.test_resize), cfg.size, cfg.interpolation)
     source = _files(cfg, "train")
-    return ClassificationDataset(source, testing=(centre,), max_pixels=cfg.max_pixels)
+    depth = _bit_depth(cfg, [source])
+    return ClassificationDataset(
+        source, testing=(centre,), max_pixels=cfg.max_pixels, bit_depth=depth
+    )
 
 
 def _check_classes(names: Sequence[str], cfg: ImageDataConfig) -> None:
@@ -91,6 +98,17 @@ def _check_classes(names: Sequence[str], cfg: ImageDataConfig) -> None:
             f"{cfg.root}: found only one class, {', '.join(names)}; data.root must hold the folders"
             " of data.train and data.val, and each of these must hold one folder per class"
         )
+
+
+def _bit_depth(cfg: ImageDataConfig, sources: Sequence[Source]) -> BitDepth:
+    """Checks the headers of the images, on the main rank; returns the depth of those of 16 bits."""
+    found: BitDepth = 16  # without the headers, the range of their type
+    if cfg.check_images:
+        skip = cfg.on_bad_sample == "skip"
+        found = distributed.on_main(
+            lambda: check_headers(sources, max_pixels=cfg.max_pixels, skip=skip)
+        )
+    return found if cfg.bit_depth == "auto" else cfg.bit_depth
 
 
 def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:
@@ -151,5 +169,6 @@ def _read(
             class_names=classes,
             on_bad_sample=cfg.on_bad_sample,
             max_pixels=cfg.max_pixels,
+            bit_depth=cfg.bit_depth,
         )
     return read_cifar(root, split, 10 if cfg.format == "cifar10" else 100)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnet_backbone.data.labelled.crops import RegionCrop, Transform
-from resnet_backbone.data.loading.decoding import MAX_PIXELS
+from resnet_backbone.data.loading.decoding import MAX_PIXELS, BitDepth
 from resnet_backbone.data.loading.jpeg import EncodedImage
 from resnet_backbone.structures import ImageBatch
 
@@ -36,6 +36,9 @@ class Source(Protocol):
     def read(self, index: int) -> bytes:
         """Returns the content of an image file."""
 
+    def open(self, index: int) -> BinaryIO:
+        """Returns an image file, to read its header."""
+
 
 class Subset:
     """Some of the images of a source.
@@ -57,6 +60,10 @@ class Subset:
     def read(self, index: int) -> bytes:
         """Returns the content of an image file."""
         return self._source.read(int(self._indices[index]))
+
+    def open(self, index: int) -> BinaryIO:
+        """Returns an image file, to read its header."""
+        return self._source.open(int(self._indices[index]))
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class ClassificationDataset:
         testing: Transforms for testing; without any, images stay whole.
         seed: The seed for augmentation.
         max_pixels: Images with more pixels are rejected without decoding them.
+        bit_depth: The range of channels of more than 8 bits, see `read_image`.
 
     Attributes:
         skipped: One line per image that was left out, see `BatchLoader`.
@@ -99,12 +107,14 @@ class ClassificationDataset:
         testing: Sequence[Transform] = (),
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
+        bit_depth: BitDepth = "auto",
     ) -> None:
         self.source = source
         self.training = tuple(training)
         self.testing = tuple(testing)
         self.seed = seed
         self.max_pixels = max_pixels
+        self.bit_depth = bit_depth
         self.skipped: list[str] = []
 
     def __len__(self) -> int:
@@ -138,7 +148,9 @@ class ClassificationDataset:
         self, index: int, transforms: Sequence[Transform], rng: np.random.Generator, key: int
     ) -> LabelledImage:
         name = self.source.names[index]
-        encoded = EncodedImage(self.source.read(index), name, max_pixels=self.max_pixels)
+        encoded = EncodedImage(
+            self.source.read(index), name, max_pixels=self.max_pixels, bit_depth=self.bit_depth
+        )
         image = _transformed(encoded, transforms, rng)
         return LabelledImage(image, self.source.labels[index], key, name)
 

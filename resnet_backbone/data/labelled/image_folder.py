@@ -5,14 +5,22 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import BinaryIO
 
+from resnet_backbone.data.loading.decoding import SUFFIXES
+from resnet_backbone.data.loading.folders import Walk, is_file, is_folder, is_hidden
 from resnet_backbone.errors import DataError
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import listing, read_any_text
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 SHOWN = 3  # number of names in a message
+FLAT_TRAINING = "data.train needs a folder for each class, with its images inside"
+FLAT_TESTING = "set data.val_labels to a file with their classes"
+# Names of a dataset's splits, which are no names of classes.
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "images"})
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +52,9 @@ class ImageFolder:
         labels: Path | None = None,
     ) -> None:
         known = None if labels is None else _read_labels(labels)
-        pairs = [pair for source in sources for pair in _pairs(source, known)]
+        left_out: Counter[str] = Counter()
+        flat = FLAT_TRAINING if class_names is None else FLAT_TESTING
+        pairs = [pair for source in sources for pair in _pairs(source, known, flat, left_out)]
         where = ", ".join(map(str, sources))
         if not pairs:
             raise DataError(f"{where}: no images ({', '.join(SUFFIXES)}) in class folders")
@@ -54,6 +64,7 @@ class ImageFolder:
         numbers = {name: label for label, name in enumerate(self.class_names)}
         self.names = [file for file, _ in pairs]
         self.labels = [numbers[name] for _, name in pairs]
+        say_what_was_found(where, len(self.names), len(self.class_names), left_out)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,9 +75,17 @@ class ImageFolder:
         Raises:
             DataError: it cannot be read.
         """
+        with self.open(index) as file:
+            return file.read()
+
+    def open(self, index: int) -> BinaryIO:
+        """Returns an image file, to read its header.
+
+        Raises:
+            DataError: it cannot be opened.
+        """
         try:
-            with open(self.names[index], "rb") as file:
-                return file.read()
+            return open(self.names[index], "rb")
         except OSError as error:
             raise DataError(f"{self.names[index]}: cannot be read: {error.strerror}") from error
 
@@ -94,48 +113,105 @@ def checked_classes(found: set[str], expected: Sequence[str] | None, where: str)
     return tuple(expected)
 
 
-def _pairs(source: Path, known: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    """Returns (file, class) of each image, sorted."""
+def say_what_was_found(where: str, images: int, classes: int, left_out: Mapping[str, int]) -> None:
+    """Logs the numbers of images and classes, and what was left out, by kind."""
+    if left_out:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(left_out.items()))
+        message = "%s: %d images, %d classes; left out %s"
+        logger.warning(message, where, images, classes, kinds)
+    else:
+        logger.info("%s: %d images, %d classes", where, images, classes)
+
+
+def is_image(name: str) -> bool:
+    """Returns whether a file is an image; excludes the "._name" files that macOS creates."""
+    return name.lower().endswith(SUFFIXES) and not is_hidden(name)
+
+
+def kind_of(name: str) -> str:
+    """Returns what a file that is no image is called in the count of those."""
+    suffix = os.path.splitext(name)[1].lower()
+    return "hidden file" if is_hidden(name) else f"{suffix or 'no suffix'} file"
+
+
+def _pairs(
+    source: Path, known: Mapping[str, str] | None, flat: str, left_out: Counter[str]
+) -> list[tuple[str, str]]:
+    """Returns (file, class) of each image, sorted; counts what is left out, by kind."""
     if not source.is_dir():
         raise DataError(
             f"{source}: no such folder; data.train and data.val name folders below data.root "
             "(with data.hold_out, data.val is not needed)"
         )
+    folders, files = _entries(source)
     if known is not None:
-        return _labelled(source, known)
-    folders = sorted(entry.path for entry in os.scandir(source) if entry.is_dir())
-    if not folders and any(_images(str(source))):
-        raise DataError(
-            f"{source}: contains images but no class folders; set data.val_labels to a file with "
-            "their classes"
-        )
-    found, empty = [], []
+        return _labelled(source, _sorted_out(files, left_out), known)
+    loose = _sorted_out(files, left_out)
+    if not folders and loose:
+        raise DataError(f"{source}: contains images but no class folders; {flat}")
+    found: list[tuple[str, str]] = []
+    empty = []
     for folder in folders:
-        files = sorted(_images(folder))
-        found += [(file, os.path.basename(folder)) for file in files]
-        if not files:
-            empty.append(os.path.basename(folder))
-    if empty:
-        deeper = "; are the class folders one level deeper?" if not found else ""
+        name = os.path.basename(folder)
+        if is_hidden(name):
+            left_out["hidden folder"] += 1
+            continue
+        images = _images(folder, left_out)
+        found += [(file, unicodedata.normalize("NFC", name)) for file in images]
+        if not images:
+            empty.append(name)
+    classes = {name for _, name in found}
+    if classes and {name.lower() for name in classes} <= SPLITS:
         raise DataError(
-            f"{source}: {len(empty)} class folders without images: {listing(empty, SHOWN)}{deeper}"
+            f"{source}: the classes would be {listing(sorted(classes), SHOWN)}; are the class "
+            "folders one level deeper? data.train and data.val name the folders that hold them"
         )
+    if empty:
+        raise DataError(
+            f"{source}: {len(empty)} class folders without images: {listing(empty, SHOWN)}"
+        )
+    if loose:
+        left_out["image outside of the class folders"] += len(loose)
     return found
 
 
-def _images(folder: str) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if is_image(entry.name):
-            yield entry.path
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Returns the folders and the files in a folder, sorted."""
+    try:
+        with os.scandir(folder) as listing_:
+            entries = sorted(listing_, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
+    folders = [entry.path for entry in entries if is_folder(entry)]
+    return folders, [entry.path for entry in entries if is_file(entry)]
 
 
-def is_image(name: str) -> bool:
-    """Returns whether a file is an image; excludes the "._name" files that macOS creates."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def _images(folder: str, left_out: Counter[str]) -> list[str]:
+    """Returns the images below a class folder, in torchvision's order."""
+    walk = Walk(folder, follow=True, hidden=False)
+    files = [entry.path for entry in walk.files()]
+    for path, reason in walk.unreadable.items():
+        raise DataError(f"{path}: cannot be listed: {reason}; its images would be missing")
+    if walk.passed_over:
+        left_out["hidden folder"] += len(walk.passed_over)
+    return sorted(_sorted_out(files, left_out), key=os.path.split)
 
 
-def _labelled(folder: Path, known: Mapping[str, str]) -> list[tuple[str, str]]:
-    files = sorted(_images(str(folder)))
+def _sorted_out(files: Iterable[str], left_out: Counter[str]) -> list[str]:
+    """Returns the images among files; counts the others."""
+    images = []
+    for file in files:
+        name = os.path.basename(file)
+        if is_image(name):
+            images.append(file)
+        else:
+            left_out[kind_of(name)] += 1
+    return images
+
+
+def _labelled(
+    folder: Path, files: Sequence[str], known: Mapping[str, str]
+) -> list[tuple[str, str]]:
     unknown = [file for file in files if _stem(file) not in known]
     if unknown:
         raise DataError(
@@ -148,8 +224,8 @@ def _labelled(folder: Path, known: Mapping[str, str]) -> list[tuple[str, str]]:
 def _read_labels(file: Path) -> dict[str, str]:
     """Returns the class name of each image, by file name without suffix."""
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_any_text(file)
+    except (OSError, UnicodeError) as error:
         raise DataError(f"{file}: cannot read the labels: {error}") from error
     classes: dict[str, str] = {}
     for number, line in enumerate(csv.reader(text.splitlines()), 1):
@@ -177,4 +253,6 @@ def _warn_of_absent(stems: Set[str], where: str) -> None:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(os.path.basename(name))[0]
+    """Returns what a label refers to an image by, however its accents and its path are written."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    return unicodedata.normalize("NFC", os.path.splitext(base)[0])

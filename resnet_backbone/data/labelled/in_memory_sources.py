@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -13,12 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_backbone.data.labelled.image_folder import SUFFIXES, checked_classes, is_image
+from resnet_backbone.data.labelled.image_folder import (
+    checked_classes,
+    is_image,
+    kind_of,
+    say_what_was_found,
+)
 from resnet_backbone.data.labelled.in_memory import InMemoryImages
-from resnet_backbone.data.loading.decoding import MAX_PIXELS
-from resnet_backbone.data.loading.jpeg import decode_image
+from resnet_backbone.data.loading.bit_depth import describe_depth
+from resnet_backbone.data.loading.decoding import MAX_PIXELS, SUFFIXES, BitDepth, depth_of
+from resnet_backbone.data.loading.folders import Walk, is_hidden
+from resnet_backbone.data.loading.jpeg import EncodedImage
 from resnet_backbone.data.loading.loader import OnBadSample
 from resnet_backbone.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 # Larger files in a zip are rejected before unpacking, since a zip may claim any size.
 MAX_BYTES = 64 * 2**20
@@ -30,6 +42,7 @@ def read_class_folders(
     class_names: Sequence[str] | None = None,
     on_bad_sample: OnBadSample = "error",
     max_pixels: int = MAX_PIXELS,
+    bit_depth: BitDepth = "auto",
 ) -> InMemoryImages:
     """Reads all images of folders and zip files into memory; their folder's name is their class.
 
@@ -38,6 +51,7 @@ def read_class_folders(
         class_names: The expected name of each class; None takes the classes found, sorted by name.
         on_bad_sample: "skip" leaves out images that cannot be read, and lists them.
         max_pixels: Images with more pixels are rejected without decoding them.
+        bit_depth: The range of channels of more than 8 bits; "auto" is that of all images.
 
     Raises:
         DataError: there are no images, the classes are not as expected, the images differ in size,
@@ -45,29 +59,39 @@ def read_class_folders(
     """
     images: list[Tensor] = []
     found: list[tuple[str, str]] = []  # class and name
-    skipped: list[str] = []
-    for source in sources:
-        for name, read in _files(source):
-            if PurePosixPath(name).parent == PurePosixPath(source):
-                raise DataError(f"{name}: not in a class folder; its class would be unknown")
-            try:
-                image = decode_image(_content(name, read), name, max_pixels=max_pixels)
-            except DataError as error:
-                if on_bad_sample == "error":
-                    raise
-                skipped.append(str(error))
-                continue
-            if images and image.shape != images[0].shape:
-                raise DataError(
-                    f"{name}: {_size(image)} pixels, but {found[0][1]} has {_size(images[0])}; "
-                    "images in memory must have the same size (use data.format=folders otherwise)"
-                )
-            images.append(image)
-            found.append((PurePosixPath(name).parent.name, name))
-    if not images:
-        raise DataError(f"{', '.join(map(str, sources))}: no images ({', '.join(SUFFIXES)})")
+    wide: dict[int, bytes] = {}  # content of images of more than 8 bits, by their place
+    largest, skipped = 0, list[str]()
+    left_out: Counter[str] = Counter()
     where = ", ".join(map(str, sources))
+    for label, name, read in (file for source in sources for file in _files(source, left_out)):
+        try:
+            content = _content(name, read)
+            encoded = EncodedImage(content, name, max_pixels=max_pixels, bit_depth=bit_depth)
+            image, value = encoded.pixels(), encoded.largest_value()
+        except DataError as error:
+            if on_bad_sample == "error":
+                raise
+            skipped.append(str(error))
+            continue
+        if images and image.shape != images[0].shape:
+            raise DataError(
+                f"{name}: {_size(image)} pixels, but {found[0][1]} has {_size(images[0])}; "
+                "images in memory must have the same size (use data.format=folders otherwise)"
+            )
+        if value is not None and bit_depth == "auto":
+            wide[len(images)], largest = content, max(largest, value)
+        images.append(image)
+        found.append((label, name))
+    if not images:
+        unreadable = f" that can be read; {len(skipped)} cannot: {skipped[0]}" if skipped else ""
+        raise DataError(f"{where}: no images ({', '.join(SUFFIXES)}){unreadable}")
+    for place, content in wide.items():  # by the range of all of them
+        encoded = EncodedImage(content, found[place][1], bit_depth=depth_of(largest))
+        images[place] = encoded.pixels()
+    if wide:
+        logger.warning("%s: %s", where, describe_depth(len(wide), len(images), largest))
     names = checked_classes({label for label, _ in found}, class_names, where)
+    say_what_was_found(where, len(images), len(names), left_out)
     numbers = {name: number for number, name in enumerate(names)}
     return InMemoryImages(
         images=torch.stack(images),
@@ -106,12 +130,20 @@ def read_cifar(
     )
 
 
-def _files(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yields the name of each image, sorted, and a function that reads its content."""
+def _files(source: Path, left_out: Counter[str]) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    """Yields the class and name of each image, sorted, and a function that reads its content.
+
+    Class folders lie as deep as the image that is the least deep; what lies in folders inside them
+    is of the same class.
+    """
     if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if is_image(path.name):
-                yield str(path), path.read_bytes
+        walk = Walk(str(source), follow=True, hidden=False)
+        files = {entry.path: Path(entry.path).read_bytes for entry in walk.files()}
+        for path, reason in walk.unreadable.items():
+            raise DataError(f"{path}: cannot be listed: {reason}; its images would be missing")
+        if walk.passed_over:
+            left_out["hidden folder"] += len(walk.passed_over)
+        yield from _with_classes(source, files, left_out)
         return
     if not source.is_file():
         raise DataError(f"{source}: no such folder or zip file")
@@ -120,9 +152,33 @@ def _files(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{source}: not a zip file, or damaged: {error}") from error
     with archive:
-        for member in sorted(archive.infolist(), key=lambda member: member.filename):
-            if is_image(PurePosixPath(member.filename).name):
-                yield f"{source}/{member.filename}", partial(_unpack, archive, member)
+        members = {
+            f"{source}/{member.filename}": partial(_unpack, archive, member)
+            for member in archive.infolist()
+            if not member.is_dir()
+        }
+        yield from _with_classes(source, members, left_out)
+
+
+def _with_classes(
+    source: Path, files: Mapping[str, Callable[[], bytes]], left_out: Counter[str]
+) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    above = len(PurePosixPath(source).parts)
+    images: dict[str, tuple[str, ...]] = {}
+    for name in sorted(files):
+        *folders, base = PurePosixPath(name).parts[above:]
+        if is_image(base) and not any(map(is_hidden, folders)):
+            images[name] = tuple(folders)
+        else:
+            left_out["file in a hidden folder" if is_image(base) else kind_of(base)] += 1
+    depth = min(map(len, images.values()), default=0)
+    for name, parts in images.items():
+        if not depth:
+            raise DataError(
+                f"{min(images, key=lambda each: len(images[each]))}: not in a class folder; its "
+                "class would be unknown"
+            )
+        yield unicodedata.normalize("NFC", parts[depth - 1]), name, files[name]
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -13,10 +13,13 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from resnet_backbone.data.labelled.image_folder import SUFFIXES
+from PIL.ContainerIO import ContainerIO
+
+from resnet_backbone.data.loading.decoding import SUFFIXES
 from resnet_backbone.errors import ConfigError, DataError
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import listing, read_any_text
 
 LABEL = ".cls"
 NAMES = "classes.txt"  # next to the shards, one class name per line; optional
@@ -100,6 +103,19 @@ class Shards:
             raise DataError(f"{self.names[index]}: the shard is truncated")
         return content
 
+    def open(self, index: int) -> BinaryIO:
+        """Returns an image file, to read its header.
+
+        Raises:
+            DataError: it cannot be opened.
+        """
+        member = self._members[index]
+        try:
+            shard = self._files[member.shard].open("rb")
+        except OSError as error:
+            raise DataError(f"{self.names[index]}: cannot be read: {error.strerror}") from error
+        return cast(BinaryIO, ContainerIO(shard, member.offset, member.size))
+
     def _index(self, number: int, file: Path) -> None:
         images: dict[str, _Member] = {}
         labels: dict[str, int] = {}
@@ -164,5 +180,5 @@ def _label(archive: tarfile.TarFile, entry: tarfile.TarInfo, file: Path) -> int:
 def _class_names(root: Path, count: int) -> list[str]:
     file = root / NAMES
     if file.is_file():
-        return file.read_text(encoding="utf-8").splitlines()
+        return read_any_text(file).splitlines()
     return [str(number) for number in range(count)]

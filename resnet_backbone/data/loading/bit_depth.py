@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 from resnet_backbone.data.loading.decoding import BitDepth, depth_of
 from resnet_backbone.data.loading.headers import read_all, read_largest_value
 
 
 def find_bit_depth(
-    files: Sequence[Path], total: int, *, max_pixels: int
+    names: Sequence[str], open_file: Callable[[int], BinaryIO], total: int, *, max_pixels: int
 ) -> tuple[BitDepth, list[str]]:
     """Returns the depth for `read_image`, one for all images, and lines for the log.
 
@@ -18,25 +18,30 @@ def find_bit_depth(
     be nearly black.
 
     Args:
-        files: The images whose single channel has more than 8 bits; their pixels are read.
+        names: The images whose single channel has more than 8 bits; their pixels are read.
+        open_file: Opens one of them.
         total: The number of all images, for the message.
         max_pixels: Images with more pixels do not count, as those that cannot be read.
     """
-    if not files:
+    if not names:
         return "auto", []
 
     def read(index: int) -> int | None:
-        with files[index].open("rb") as stream:
-            return read_largest_value(stream, str(files[index]), max_pixels=max_pixels)
+        with open_file(index) as stream:
+            return read_largest_value(stream, names[index], max_pixels=max_pixels)
 
-    found = read_all(len(files), read, "values of 16 bits")
+    found = read_all(len(names), read, "values of 16 bits")
     values = [value for value in found if isinstance(value, int)]
-    note = f"{len(files)} of {total} images have more than 8 bits per pixel"
     if not values:
+        note = f"{len(names)} of {total} images have more than 8 bits per pixel"
         return "auto", [f"{note} and are scaled by the range of values in each image"]
-    largest = max(values)
-    depth = depth_of(largest)
-    return depth, [
-        f"{note}: their largest value is {largest}, so {depth} bits are taken as the range from "
-        "black to white; data.bit_depth sets it"
-    ]
+    return depth_of(max(values)), [describe_depth(len(names), total, max(values))]
+
+
+def describe_depth(count: int, total: int, largest: int) -> str:
+    """Returns a line for the log on images of 16 bits, and the range that was taken for them."""
+    return (
+        f"{count} of {total} images have more than 8 bits per pixel: their largest value is "
+        f"{largest}, so {depth_of(largest)} bits are taken as the range from black to white; "
+        "data.bit_depth sets it"
+    )

@@ -64,7 +64,8 @@ def refuse_too_short(image: Image.Image, stream: BinaryIO, name: str) -> None:
     number of equal pixels in a few bytes, as WebP can, are not checked.
     """
     place = stream.tell()
-    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0, os.SEEK_END)
+    size = stream.tell()
     stream.seek(place)
     least = _least_bytes(image)
     if size < least:
@@ -76,8 +77,8 @@ def refuse_too_short(image: Image.Image, stream: BinaryIO, name: str) -> None:
 
 def _least_bytes(image: Image.Image) -> int:
     """Returns a lower bound of the size of a file, from what its header says."""
-    tiles = getattr(image, "tile", None)
-    codec = tiles[0][0] if tiles else None
+    tiles = getattr(image, "tile", None) or [("",)]
+    codec: str = tiles[0][0]
     pixels, channels = image.width * image.height, len(image.getbands())
     bits = 1 if channels == 1 else 8 * channels  # bilevel images and palettes may have one
     if codec == "jpeg" and (layers := getattr(image, "layer", None)):
@@ -148,8 +149,9 @@ def largest_value(image: Image.Image) -> int | None:
     """Returns the largest value of a wide image; None if it has no range of 16 bits."""
     if not is_wide(image) or image.mode == "F":
         return None
-    low, high = image.getextrema()
-    return int(high) if low >= 0 and high < 2 ** DEPTHS[-1] else None
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    return high if low >= 0 and high < 2 ** DEPTHS[-1] else None
 
 
 def _narrowed(image: Image.Image, bit_depth: BitDepth) -> np.ndarray:

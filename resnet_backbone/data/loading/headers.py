@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import BinaryIO, Literal, NoReturn, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
@@ -79,8 +79,8 @@ def header_of(image: Image.Image, *, quick: bool = False) -> ImageHeader:
     width, height = image.size
     if image.format == "TIFF" and orientation in TRANSPOSING:  # Pillow gives the upright size
         width, height = height, width
-    tiles = getattr(image, "tile", None)
-    deep = bool(tiles) and len(image.getbands()) > 1 and ";16" in str(tiles[0][3])
+    # The names of raw modes, as "RGB;16B", are among the decoder's arguments.
+    deep = len(image.getbands()) > 1 and ";16" in str(getattr(image, "tile", ""))
     return ImageHeader(height, width, orientation, is_wide(image), deep)
 
 
@@ -169,8 +169,10 @@ def _attempt(read: Callable[[int], T], index: int) -> T | DataError:
         return read(index)
     except DataError as error:
         return error
+    except OSError as error:  # the file has gone meanwhile, or its disk fails
+        return DataError(f"cannot be read: {error}")
 
 
-def _bar(count: int, description: str) -> tqdm[None]:
+def _bar(count: int, description: str) -> tqdm[NoReturn]:
     hidden = not sys.stderr.isatty()
     return tqdm(total=count, desc=description, unit="image", delay=1, disable=hidden)

@@ -13,6 +13,7 @@ from torch import Tensor
 from resnet_backbone.data.loading.decoding import (
     MAX_PIXELS,
     BitDepth,
+    largest_value,
     open_image,
     pillow_errors,
     refuse_too_large,
@@ -79,6 +80,14 @@ class EncodedImage:
             if found is not None:
                 return found
         return self._by_pillow(self._decoded)
+
+    def largest_value(self) -> int | None:
+        """Returns the largest value of an image of 16 bits, None for others.
+
+        Raises:
+            DataError: the image is damaged or truncated.
+        """
+        return None if self._header is not None else self._by_pillow(largest_value)
 
     def _decoded(self, image: Image.Image) -> Tensor:
         return torch.from_numpy(to_rgb(image, self._bit_depth)).permute(2, 0, 1)

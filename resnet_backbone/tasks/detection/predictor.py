@@ -92,11 +92,11 @@ class Predictor:
             DataError: the image cannot be read, or is none of these.
         """
         data = self.cfg.data
-        options = {"exif": data.exif, "max_pixels": data.max_pixels, "bit_depth": data.bit_depth}
+        exif, limit, depth = data.exif, data.max_pixels, data.bit_depth
         if isinstance(image, str | Path):
-            return read_image(Path(image), **options)
+            return read_image(Path(image), exif=exif, max_pixels=limit, bit_depth=depth)
         if isinstance(image, Image.Image):
-            return read_picture(image, **options)
+            return read_picture(image, exif=exif, max_pixels=limit, bit_depth=depth)
         if isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype == np.uint8:
             # Copied, since tensors support neither read-only arrays nor negative strides.
             return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)

@@ -1,3 +1,6 @@
+import logging
+import os
+
 import pytest
 
 from resnet_backbone.data.labelled.image_folder import ImageFolder
@@ -23,9 +26,11 @@ def test_classes_are_folders_in_the_order_of_their_names(tmp_path):
 
 
 def test_labels_are_torchvisions(tmp_path):
+    """Of all kinds of files, and with folders inside of class folders."""
     from torchvision.datasets import ImageFolder as Theirs
 
-    write(tmp_path, {"z": ["1.jpg"], "a": ["2.jpg", "3.JPEG"], "M": ["4.png"]})
+    write(tmp_path, {"z": ["1.jpg", "5.bmp", "6.tif"], "a": ["2.jpg", "3.JPEG"], "M": ["4.png"]})
+    write(tmp_path, {"a/sub": ["1.png", "7.ppm"], "a/sub/deep": ["8.webp"], "a/1": ["9.TIFF"]})
     ours, theirs = ImageFolder([tmp_path]), Theirs(str(tmp_path))
     assert list(ours.class_names) == theirs.classes
     assert list(zip(ours.names, ours.labels, strict=True)) == theirs.samples
@@ -64,9 +69,13 @@ def test_what_is_wrong_is_named(tmp_path):
         ({"sources": [tmp_path / "train"]}, "2 class folders without images: b, c$"),
         (
             {"sources": [tmp_path / "deep"]},
-            "without images: train; are the class folders one level deeper",
+            "the classes would be train; are the class folders one level deeper",
         ),
-        ({"sources": [tmp_path / "val"]}, "no class folders; set data.val_labels to a file"),
+        ({"sources": [tmp_path / "val"]}, "no class folders; data.train needs a folder for each"),
+        (
+            {"sources": [tmp_path / "val"], "class_names": ("a",)},
+            "no class folders; set data.val_labels to a file",
+        ),
         (
             {"sources": [tmp_path / "val"], "labels": tmp_path / "absent"},
             "absent: cannot read the labels",
@@ -102,9 +111,70 @@ def test_labelled_images_that_are_not_there_are_counted(tmp_path, caplog):
     write(tmp_path, {"one": ["v_1.JPEG"], "two": ["v_2.JPEG"]})
     (tmp_path / "labels").write_text("v_1 a\nv_2 b\n")
     ImageFolder([tmp_path / "one", tmp_path / "two"], labels=tmp_path / "labels")
-    assert not caplog.messages
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     ImageFolder([tmp_path / "one"], labels=tmp_path / "labels")
-    assert caplog.messages == [f"{tmp_path / 'one'}: 1 images of data.val_labels do not exist: v_2"]
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"{tmp_path / 'one'}: 1 images of data.val_labels do not exist: v_2"]
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    write(tmp_path, {"a": ["1.jpg", "2.heic", "3.heic", "._1.jpg", "README"], "b/c": ["4.bmp"]})
+    ImageFolder([tmp_path / "a" / "..", tmp_path], class_names=("a", "b"))
+    assert "4 images, 2 classes; left out 4 x .heic file, 2 x hidden file" in caplog.text
+    write(tmp_path, {".ipynb_checkpoints": ["5.jpg"], "__MACOSX/b": ["6.jpg"], "b/.git": []})
+    (tmp_path / "loose.png").write_bytes(b"x")
+    caplog.clear()
+    found = ImageFolder([tmp_path])
+    assert found.class_names == ("a", "b") and len(found) == 2
+    assert caplog.messages == [
+        f"{tmp_path}: 2 images, 2 classes; left out 2 x .heic file, 1 x hidden file, 3 x hidden "
+        "folder, 1 x image outside of the class folders, 1 x no suffix file"
+    ]
+    caplog.clear()
+    ImageFolder([write(tmp_path / "clean", {"a": ["1.jpg"], "b": ["2.jpg"]})])
+    assert caplog.messages == [f"{tmp_path / 'clean'}: 2 images, 2 classes"]
+    assert caplog.records[0].levelname == "INFO"
+
+
+def test_links_in_a_circle_and_unreadable_folders(tmp_path, monkeypatch):
+    write(tmp_path, {"a": ["1.jpg"], "b": ["2.jpg"], "lost+found": []})
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "a" / "up").symlink_to("..")
+    (tmp_path / "a" / "3.jpg").symlink_to("3.jpg")
+    scandir = os.scandir
+    refused = "lost+found"
+
+    def refuse(path):  # permissions do not stop whoever is root
+        if str(path).endswith(refused):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = ImageFolder([tmp_path])
+    assert found.class_names == ("a", "b")
+    refused = f"{tmp_path.name}/b"
+    with pytest.raises(DataError, match="b: cannot be listed: Permission denied; its images would"):
+        ImageFolder([tmp_path])
+    refused = tmp_path.name
+    with pytest.raises(DataError, match="cannot be listed: Permission denied"):
+        ImageFolder([tmp_path])
+
+
+def test_class_names_are_composed(tmp_path):
+    """macOS writes accents apart; both splits have the same classes however they were copied."""
+    write(tmp_path, {"train/cafe\u0301": ["1.jpg"], "val/caf\u00e9": ["2.jpg"]})
+    names = ImageFolder([tmp_path / "train"]).class_names
+    assert ImageFolder([tmp_path / "val"], class_names=names).class_names == ("caf\u00e9",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_labels_may_be_written_on_windows(tmp_path, encoding):
+    write(tmp_path, {"val": ["caf\u00e9_1.JPEG"]})
+    text = "val\\cafe\u0301_1.JPEG n02\r\n"
+    (tmp_path / "labels").write_bytes(text.encode(encoding))
+    folder = ImageFolder([tmp_path / "val"], labels=tmp_path / "labels")
+    assert folder.class_names == ("n02",)
 
 
 def test_hidden_files_are_no_images(tmp_path):

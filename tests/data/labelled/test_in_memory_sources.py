@@ -120,8 +120,46 @@ def test_a_zip_cannot_unpack_to_gigabytes(tmp_path):
 def test_nothing_to_read_is_said(tmp_path):
     with pytest.raises(DataError, match="no such folder or zip"):
         read_class_folders([tmp_path / "absent"])
-    with pytest.raises(DataError, match=r"no images \(.jpeg, .jpg"):
+    with pytest.raises(DataError, match=r"no images \(.bmp, .gif"):
         read_class_folders([tmp_path])
+
+
+def test_all_that_cannot_be_read_is_the_reason(tmp_path):
+    fill(tmp_path, count=1)
+    for file in tmp_path.rglob("*.jpg"):
+        file.write_bytes(b"x")
+    with pytest.raises(
+        DataError, match=r"no images .* that can be read; 2 cannot: .*0.jpg: not an"
+    ):
+        read_class_folders([tmp_path], on_bad_sample="skip")
+
+
+def test_folders_inside_class_folders_are_of_their_class(tmp_path, caplog):
+    fill(tmp_path / "images")
+    for name in ("a/more/9.jpg", ".ipynb_checkpoints/8.jpg", "a/.cache/7.jpg", "b/notes.txt"):
+        file = tmp_path / "images" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(jpeg(9))
+    (tmp_path / "images" / "circle").symlink_to("circle")
+    found = read_class_folders([tmp_path / "images"])
+    assert found.class_names == ("a", "b") and found.labels.tolist() == [0] * 4 + [1] * 3
+    assert "7 images, 2 classes; left out 1 x .txt file, 2 x hidden folder" in caplog.text
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for path in sorted((tmp_path / "images").rglob("*.jpg")):
+            archive.write(path, f"train/{path.relative_to(tmp_path / 'images')}")
+    zipped_ = read_class_folders([tmp_path / "images.zip"])
+    assert zipped_.class_names == ("a", "b") and torch.equal(zipped_.images, found.images)
+
+
+@pytest.mark.parametrize("bit_depth", ["auto", 16])
+def test_the_range_of_sixteen_bits_is_that_of_all_images(tmp_path, caplog, bit_depth):
+    for name, value in (("a", 4095), ("b", 300)):
+        (tmp_path / name).mkdir()
+        values = np.full((8, 8), value, dtype=np.uint16)
+        Image.fromarray(values).save(tmp_path / name / "0.png")
+    found = read_class_folders([tmp_path], bit_depth=bit_depth).images.amax(dim=(1, 2, 3))
+    assert found.tolist() == ([255, 19] if bit_depth == "auto" else [16, 1])
+    assert (bit_depth == "auto") == ("largest value is 4095, so 12 bits are taken" in caplog.text)
 
 
 def test_cifar_that_is_not_there_or_damaged_is_said(tmp_path):

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_backbone.data.loading.bit_depth import find_bit_depth
+from resnet_backbone.data.loading.bit_depth import find_bit_depth as find
+
+
+def find_bit_depth(files, total, *, max_pixels):
+    names = [str(file) for file in files]
+    return find(names, lambda index: files[index].open("rb"), total, max_pixels=max_pixels)
 
 
 def save(folder, values, dtype=np.uint16):

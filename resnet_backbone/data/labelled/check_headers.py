@@ -1,0 +1,59 @@
+"""Looks at the headers of all image files before training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from resnet_backbone.data.labelled.dataset import Source
+from resnet_backbone.data.loading.bit_depth import find_bit_depth
+from resnet_backbone.data.loading.decoding import BitDepth
+from resnet_backbone.data.loading.headers import ImageHeader, read_all, read_image_header
+from resnet_backbone.errors import DataError
+from resnet_backbone.utils.text import refuse_all
+
+logger = logging.getLogger(__name__)
+
+
+def check_headers(sources: Sequence[Source], *, max_pixels: int, skip: bool) -> BitDepth:
+    """Reads the header of each image; returns how many of 16 bits images of the first source use.
+
+    Args:
+        sources: The splits, training images first.
+        max_pixels: Images with more pixels are refused.
+        skip: Whether to count images that cannot be used instead of raising an error.
+
+    Raises:
+        DataError: images cannot be used and `skip` is false, or none of a split can be used.
+    """
+    depths = [_check(source, max_pixels=max_pixels, skip=skip) for source in sources]
+    return depths[0]
+
+
+def _check(source: Source, *, max_pixels: int, skip: bool) -> BitDepth:
+    def read(index: int) -> ImageHeader:
+        with source.open(index) as stream:
+            return read_image_header(stream, source.names[index], max_pixels=max_pixels)
+
+    total, where = len(source), f"{len(source)} images, such as {source.names[0]}"
+    found = read_all(total, read, "headers of images")
+    errors = [str(header) for header in found if isinstance(header, DataError)]
+    if errors and (not skip or len(errors) == total):
+        advice = "data.on_bad_sample=skip leaves unreadable images out"
+        raise DataError(refuse_all(where, errors, total, "images", advice))
+    if errors:
+        logger.warning("%s: %d cannot be read and are left out", where, len(errors))
+    wide = [
+        index
+        for index, header in enumerate(found)
+        if isinstance(header, ImageHeader) and header.wide
+    ]
+    depth, notes = find_bit_depth(
+        [source.names[index] for index in wide],
+        lambda place: source.open(wide[place]),
+        total,
+        max_pixels=max_pixels,
+    )
+    for note in notes:
+        logger.warning("%s: %s", where, note)
+    return depth
