@@ -7,7 +7,7 @@ import pytest
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils.json_files import read_json
 
-TEXT = '{"name": "caf\u00e9 \u732b", "ids": [1, 2]}'
+TEXT = '{"name": "\u00e9clair \u732b", "ids": [1, 2]}'
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ TEXT = '{"name": "caf\u00e9 \u732b", "ids": [1, 2]}'
 def test_the_encoding_is_recognised(tmp_path, mark, encoding):
     file = tmp_path / "a.json"
     file.write_bytes(mark + TEXT.encode(encoding))
-    assert read_json(file) == {"name": "caf\u00e9 \u732b", "ids": [1, 2]}
+    assert read_json(file) == {"name": "\u00e9clair \u732b", "ids": [1, 2]}
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def test_everything_that_is_wrong_is_listed_up_to_a_screen():
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_text_files_of_any_editor(tmp_path, encoding):
-    (tmp_path / "a.txt").write_bytes("caf\u00e9\r\n".encode(encoding))
-    assert read_any_text(tmp_path / "a.txt") == "caf\u00e9\r\n"
+    (tmp_path / "a.txt").write_bytes("\u00e9clair\r\n".encode(encoding))
+    assert read_any_text(tmp_path / "a.txt") == "\u00e9clair\r\n"
 
 
 def test_other_encodings_are_errors(tmp_path):
-    (tmp_path / "a.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    (tmp_path / "a.txt").write_bytes("\u00e9clair".encode("latin-1"))
     with pytest.raises(UnicodeError):
         read_any_text(tmp_path / "a.txt")

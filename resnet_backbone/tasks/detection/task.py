@@ -70,10 +70,12 @@ class DetectionTask(Task[Config]):
         self.device = device
         if cfg.data.shapes is not None:
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
-        self._train, val = (
-            build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
-            for split in ("train", "val")
-        )
+        mask, seed = cfg.model.mask, cfg.seed
+        self._train = build_dataset(cfg.data, "train", with_masks=mask, seed=seed)
+        # Validation and the exported weights take 16-bit images as training does.
+        data = cfg.data.model_copy(update={"bit_depth": self._train.bit_depth})
+        self.cfg = cfg.model_copy(update={"data": data})
+        val = build_dataset(data, "val", with_masks=mask, seed=seed)
         self.class_names = self._train.class_names
         self.category_ids = self._train.category_ids
         classes = Classes(self.class_names, self.category_ids, str(self._train.annotations))

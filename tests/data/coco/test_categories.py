@@ -19,8 +19,8 @@ def used(*ids):
 
 
 def test_names_are_composed(report):
-    names = read_categories([{"id": 1, "name": "cafe\u0301"}], Identifiers(), report)
-    assert names == {1: "caf\u00e9"} and not report.fatal
+    names = read_categories([{"id": 1, "name": "e\u0301clair"}], Identifiers(), report)
+    assert names == {1: "\u00e9clair"} and not report.fatal
 
 
 @pytest.mark.parametrize("name", [None, 5, "half \ud83d"])

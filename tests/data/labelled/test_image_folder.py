@@ -163,15 +163,15 @@ def test_links_in_a_circle_and_unreadable_folders(tmp_path, monkeypatch):
 
 def test_class_names_are_composed(tmp_path):
     """macOS writes accents apart; both splits have the same classes however they were copied."""
-    write(tmp_path, {"train/cafe\u0301": ["1.jpg"], "val/caf\u00e9": ["2.jpg"]})
+    write(tmp_path, {"train/e\u0301clair": ["1.jpg"], "val/\u00e9clair": ["2.jpg"]})
     names = ImageFolder([tmp_path / "train"]).class_names
-    assert ImageFolder([tmp_path / "val"], class_names=names).class_names == ("caf\u00e9",)
+    assert ImageFolder([tmp_path / "val"], class_names=names).class_names == ("\u00e9clair",)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_labels_may_be_written_on_windows(tmp_path, encoding):
-    write(tmp_path, {"val": ["caf\u00e9_1.JPEG"]})
-    text = "val\\cafe\u0301_1.JPEG n02\r\n"
+    write(tmp_path, {"val": ["\u00e9clair_1.JPEG"]})
+    text = "val\\e\u0301clair_1.JPEG n02\r\n"
     (tmp_path / "labels").write_bytes(text.encode(encoding))
     folder = ImageFolder([tmp_path / "val"], labels=tmp_path / "labels")
     assert folder.class_names == ("n02",)
