@@ -53,8 +53,8 @@ class CocoEvaluator:
         class_names: The name of each class.
         image_ids: The images to evaluate on, over all ranks.
         tasks: "bbox", "segm" or both.
-        checked: Returns what the data package accepted of that file, in COCO format; called once, on
-            the main rank. None reads the file as it is: C code gets what is in it.
+        checked: Returns what the data package accepted of that file, in COCO format; called once,
+            on the main rank. None reads the file as it is: C code gets what is in it.
         max_detections: Number of detections per image and class that count, those with the highest
             scores; 100 or more. COCO's official metrics count 100.
 
