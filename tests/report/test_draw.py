@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
 
 from resnet_backbone.report.colors import class_color
-from resnet_backbone.report.draw import MIN_SIDE, draw_comparison, draw_detections
+from resnet_backbone.report.draw import (
+    MAX_ENLARGED_SIDE,
+    MIN_SIDE,
+    _eroded,
+    draw_comparison,
+    draw_detections,
+)
 from resnet_backbone.structures import Detections
 
 NAMES = ("cat", "dog")
@@ -124,3 +133,28 @@ def test_more_classes_than_palette_entries():
     found = detections([[10, 100, 200, 200]], classes=[199])
     pixels = np.asarray(draw_detections(gray(), found, names))
     assert tuple(pixels[150, 10]) == class_color(199)
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (100, 17_000), (399, 1200)])
+def test_strips_are_enlarged_no_further_than_fits(size):
+    height, width = size
+    masks = torch.zeros(1, height, width, dtype=torch.bool)
+    masks[0, :, : width // 2] = True
+    box = [0.0, 0.0, width / 2, float(height)]
+    found = detections([box], size=size, masks=masks)
+    picture = draw_detections(gray(height, width), found, NAMES)
+    factor = picture.width // width
+    assert picture.size == (width * factor, height * factor)
+    assert max(picture.size) <= max(MAX_ENLARGED_SIDE, *size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 23), st.integers(1, 23), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_erosion_is_the_minimum_over_a_square(height, width, reach, seed):
+    """Compared with Pillow's filter, which takes the minimum over all pixels of the square."""
+    mask = np.random.default_rng(seed).random((height, width)) < 0.97
+    framed = Image.new("L", (width + 2 * reach, height + 2 * reach))
+    framed.paste(Image.fromarray(mask.astype(np.uint8) * 255), (reach, reach))
+    minimum = np.asarray(framed.filter(ImageFilter.MinFilter(2 * reach + 1)))
+    expected = minimum[reach : reach + height, reach : reach + width] > 0
+    np.testing.assert_array_equal(_eroded(mask, reach), expected)
