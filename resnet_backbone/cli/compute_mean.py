@@ -17,6 +17,7 @@ from resnet_backbone.data.labelled.mean_image import mean_of, write_mean_image
 from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, make_loader
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.structures import ImageBatch
+from resnet_backbone.utils.progress import bar_options
 
 EXAMPLES = """examples:
   {compute_mean} --config imagenet_r50.yaml data.root=/data/imagenet \\
@@ -57,5 +58,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _images(loader: BatchLoader[ImageBatch]) -> Iterator[Tensor]:
-    for batch in tqdm(loader, desc="reading", unit="batch"):
+    for batch in tqdm(loader, desc="reading", unit="batch", **bar_options()):
         yield from batch.images

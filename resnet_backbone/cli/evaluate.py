@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnet_backbone.cli.options import add_config_options
+from resnet_backbone.cli.options import add_config_options, files_and_overrides
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.config.load import load_any_config
 from resnet_backbone.errors import ConfigError
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parser.parse_intermixed_args(argv)
 
-    weights, more = _apart(arguments.weights)
+    weights, more = files_and_overrides(arguments.weights)
     overrides = [*more, *arguments.overrides]
     if arguments.testing is not None:
         overrides.append(f"evaluation.testing={arguments.testing}")
@@ -63,12 +63,6 @@ def main(argv: list[str] | None = None) -> None:
             left = f"{output / RESULTS}, pictures: {output / PICTURES}"
         if distributed.is_main():
             print(f"\n{result}\n\nresults: {left}")
-
-
-def _apart(values: list[str]) -> tuple[list[Path], list[str]]:
-    """Files, and the key=value arguments that argparse takes for more of them."""
-    files = [Path(value) for value in values if "=" not in value or Path(value).exists()]
-    return files, [value for value in values if Path(value) not in files]
 
 
 def _only(weights: list[Path]) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -15,3 +17,12 @@ def add_earlier_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds --resume and --overwrite: what to do with a run that the output folder holds."""
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output")
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the output")
+
+
+def files_and_overrides(values: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """Separates files from the key=value arguments that argparse takes for more of them."""
+    files, overrides = [], []
+    for value in values:
+        is_key = "=" in value and not Path(value).exists()
+        overrides.append(value) if is_key else files.append(Path(value))
+    return files, overrides

@@ -1,54 +1,84 @@
-"""Finds objects in images, and draws and lists them."""
+"""Detects objects in images, draws the detections and lists them."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from resnet_backbone.cli.options import files_and_overrides
 from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.config.load import load_config
-from resnet_backbone.errors import DataError
+from resnet_backbone.config.load import load_config, override_config
+from resnet_backbone.config.schema import Config
+from resnet_backbone.engine.trained_sizes import at_trained_sizes
+from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
 from resnet_backbone.tasks.detection.predictor import Predictor
+from resnet_backbone.tasks.detection.trained import TEST_SIZES, stored_config
 from resnet_backbone.utils import logging
+from resnet_backbone.utils.text import count_of
 
 EPILOG = """\
-example:
-  {predict} --config coco_mrcnn_r50.yaml \\
-      --weights output/coco_mrcnn_r50/model.safetensors street.jpg photos/ --output pictures/
+examples:
+  {predict} --weights output/coco_mrcnn_r50/model.safetensors street.jpg photos/ \\
+      --output pictures/
+  {predict} --config coco_mrcnn_r50.yaml --weights model_final_a54504.pkl street.jpg \\
+      --output pictures/ model.roi.detections_per_image=20
+
+Files in the output folder that no earlier prediction wrote are never replaced.
 
 exit codes: 0 done; 2 configuration or weights; 3 some images could not be used, the others are
-done; 4 storage; 75 interrupted, the list is not written
+done; 4 storage; 75 interrupted, what was done until then is listed
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Reads the command line and runs."""
+    """Reads the command line and predicts."""
     parser = make_parser("predict", __doc__, EPILOG)
     parser.add_argument("--config", help="default: the configuration inside the weights")
-    parser.add_argument("--weights", required=True, type=Path, help="a .safetensors file")
+    parser.add_argument(
+        "--weights", required=True, help="a weight file, or the folder of a finished run"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder for pictures and list")
     parser.add_argument("--score-threshold", type=_score, default=0.5, help="default: 0.5")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE | key=value",
+        help="image files, folders of them, and any keys of the configuration",
+    )
     arguments = parser.parse_intermixed_args(argv)
+    images, overrides = files_and_overrides(arguments.images)
+    if not images:
+        parser.error("name an image, or a folder of images")
 
     logging.setup()
-    cfg = load_config(arguments.config) if arguments.config else None
     predictor = Predictor(
-        cfg,
+        _config(arguments.config, arguments.weights, overrides),
         weights=arguments.weights,
         device=arguments.device,
         score_threshold=arguments.score_threshold,
     )
-    outcome = predict_files(predictor, arguments.images, arguments.output)
+    outcome = predict_files(predictor, images, arguments.output)
     for failure in outcome.failures:
         print(f"failed: {failure}")
-    print(
-        f"{outcome.drawn} images drawn, {len(outcome.failures)} failed; "
-        f"results: {arguments.output / PREDICTIONS}"
-    )
+    results = arguments.output / PREDICTIONS if outcome.drawn else "none"
+    drawn = count_of(outcome.drawn, "image")
+    print(f"{drawn} drawn, {len(outcome.failures)} failed; results: {results}")
     return DataError.exit_code if outcome.failures else 0
+
+
+def _config(name: str | None, weights: str, overrides: list[str]) -> Config | None:
+    """Returns the configuration to predict with; None stands for the one inside the weights."""
+    if name is None and not overrides:
+        return None
+    stored = stored_config(weights)
+    if name is not None:
+        cfg = load_config(name, overrides)
+        return cfg if stored is None else at_trained_sizes(cfg, stored, TEST_SIZES)
+    if stored is None:
+        raise ConfigError(f"{weights}: contains no configuration; {overrides[0]} needs --config")
+    return override_config(stored, overrides, f"inside {weights}")
 
 
 def _score(text: str) -> float:

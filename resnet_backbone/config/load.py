@@ -12,7 +12,7 @@ import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -38,6 +38,8 @@ MAX_BASES = 10
 MAX_SHOWN = 30  # errors in one message
 COMMAND_LINE = "command line"
 _TWO_LENGTHS = "solver.max_iter and solver.epochs: both are set; set one of the two"
+
+C = TypeVar("C", Config, ClassificationConfig)
 
 _File: TypeAlias = tuple[Path, dict[str, Any], dict[Keys, int]]
 
@@ -109,6 +111,23 @@ def load_any_config(
             "overrides": (*config.overrides, *overrides),
         }
     )
+
+
+def override_config(config: C, overrides: Sequence[str], source: str) -> C:
+    """Returns a configuration with some keys replaced, see `load_config`.
+
+    Args:
+        config: The configuration, for example that inside a weight file.
+        overrides: "key.path=value" arguments.
+        source: Where `config` is from, for messages.
+    """
+    draft = _Draft(type(config), Path(source))
+    draft.merge(config.model_dump(exclude={"overrides"}), lambda _: source)
+    for override in overrides:
+        draft.override(override)
+    changed = draft.validate()
+    recorded = (*config.overrides, *overrides)
+    return changed.model_copy(update={"overrides": recorded})  # type: ignore[return-value]
 
 
 def dump_config(config: RunConfig) -> str:

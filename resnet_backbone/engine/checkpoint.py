@@ -15,6 +15,7 @@ from torch import Tensor
 from resnet_backbone.engine.state import FILES, MODEL_FILE, TrainState
 from resnet_backbone.errors import DivergedError, StorageError
 from resnet_backbone.utils import distributed, seed, storage
+from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.tensors import is_finite, pack
 from resnet_backbone.utils.text import listing
 
@@ -48,6 +49,7 @@ class Checkpoints:
         self.folder = output / "checkpoints"
         self.best_folder = output / "best"
         self.keep = keep
+        self._own = OwnFiles(output, "run")
 
     def prepare(self) -> None:
         """Creates the folders and removes what interrupted saves have left; main rank only.
@@ -88,7 +90,7 @@ class Checkpoints:
         self._refuse_non_finite({MODEL_FILE: weights})
         folder = self.best_folder / step_name(step)
         if not _is_intact(folder):
-            _move_aside(folder)
+            self._claim(folder)
             storage.commit_folder(folder, [(MODEL_FILE, pack(weights, metadata))])
         for other in step_folders(self.best_folder):
             if other != folder:
@@ -118,10 +120,15 @@ class Checkpoints:
         folder = self.folder / step_name(state.progress.step)
         if _is_intact(folder):
             return
-        _move_aside(folder)
+        self._claim(folder)
         storage.commit_folder(folder, state.to_files(about))
         logger.info("saved %s", folder)
         self._remove_old()
+
+    def _claim(self, folder: Path) -> None:
+        """Makes room for a checkpoint, and lists its files as ours."""
+        _move_aside(folder)
+        self._own.claim(names_of(folder))
 
     def _remove_old(self) -> None:
         """Keeps the newest intact checkpoints; damaged ones are neither counted nor removed."""
@@ -151,6 +158,11 @@ class Checkpoints:
 def step_name(step: int) -> str:
     """Returns the name of a checkpoint folder: "step_00001234"."""
     return f"step_{step:08d}"
+
+
+def names_of(folder: Path) -> list[str]:
+    """Returns the names of the files in a checkpoint folder, relative to the run's folder."""
+    return [f"{folder.parent.name}/{folder.name}/{name}" for name in (*FILES, storage.MANIFEST)]
 
 
 def step_folders(parent: Path) -> list[Path]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from tqdm import tqdm
-
 from resnet_backbone.errors import Interrupted
 from resnet_backbone.report.tables import errors_table, metrics_table, per_class_table
 from resnet_backbone.utils import distributed
-
-LOG_LINES = 10
+from resnet_backbone.utils.progress import track
+from resnet_backbone.utils.text import count_of
 
 B = TypeVar("B", covariant=True)
-
-logger = logging.getLogger(__name__)
 
 
 class Loader(Protocol[B]):
@@ -90,26 +84,15 @@ def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Itera
     Raises:
         Interrupted: `should_stop` returned true.
     """
-    rounds = max(distributed.all_gather_object(len(loader)))
-    iterator = iter(loader)
-    for done in _progress(rounds):
+    rounds = range(max(distributed.all_gather_object(len(loader))))
+    iterator, words = iter(loader), ("evaluating", "evaluated", "batch", "batches")
+    for done in track(rounds, *words, bar=distributed.is_main()):
         if should_stop():
-            raise Interrupted(f"evaluation stopped by a signal after {done} of {rounds} batches")
+            total = count_of(len(rounds), "batch", "batches")
+            raise Interrupted(f"evaluation stopped by a signal after {done} of {total}")
         batch = next(iterator, None)
         if batch is not None:
             yield batch
-
-
-def _progress(rounds: int) -> Iterator[int]:
-    """Counts to `rounds`, with a progress bar on a terminal, or about ten log lines elsewhere."""
-    if distributed.is_main() and sys.stderr.isatty():
-        yield from tqdm(range(rounds), desc="evaluating", unit="batch", leave=False)
-        return
-    every = math.ceil(rounds / LOG_LINES)
-    for done in range(rounds):
-        yield done
-        if (done + 1) % every == 0 or done + 1 == rounds:
-            logger.info("evaluated %d of %d batches", done + 1, rounds)
 
 
 def _json_number(value: float) -> float | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run import Run
 from resnet_backbone.report.curves import draw_curves
 from resnet_backbone.report.tables import errors_table, metrics_table, per_class_table
 from resnet_backbone.utils import distributed, run_layout
+from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.storage import write_json
 from resnet_backbone.weights.files import save_weights
 
@@ -29,6 +31,7 @@ def finish(run: Run) -> None:
 
 def _write_everything(run: Run, skipped: dict[str, list[str]]) -> None:
     output = run.output
+    OwnFiles(output, "run").claim(run_folder.AT_THE_END)
     save_weights(run.task.weights(), output / run_layout.WEIGHTS, run.task.card(run.result))
     if run.result is not None:
         _write_results(run, run.result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils.logging import PACKAGE
+from resnet_backbone.utils.progress import bar_options
 from resnet_backbone.utils.storage import write_file
 
 logger = logging.getLogger(__name__)
@@ -78,9 +78,9 @@ class ProgressBar:
 
     def __init__(self, step: int, total: int, *, enabled: bool) -> None:
         self._stack = ExitStack()
-        shown = enabled and sys.stderr.isatty()
-        self._bar = tqdm(initial=step, total=total, desc="training", disable=not shown)
-        if shown:
+        options = bar_options() if enabled else {"disable": True}
+        self._bar = tqdm(initial=step, total=total, desc="training", **options)
+        if not self._bar.disable:
             redirect = logging_redirect_tqdm([logging.getLogger(PACKAGE)])
             self._stack.enter_context(redirect)
 

@@ -26,8 +26,9 @@ from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import StorageError
-from resnet_backbone.utils import distributed, run_layout, seed
+from resnet_backbone.utils import distributed, run_layout, seed, storage
 from resnet_backbone.utils.logging import release
+from resnet_backbone.utils.own_files import OwnFiles
 
 ERROR = "error"  # the models' name for the fraction of misclassified training images
 
@@ -206,15 +207,18 @@ class Run:
         return step >= self.cfg.solver.max_iter or (period > 0 and step % period == 0)
 
     def _open_files(self) -> None:
+        storage.make_folder(self.output)
+        run_folder.check_space(self.output, 2 * self.state.size())
+        own = OwnFiles(self.output, "run")
+        own.claim(run_folder.AT_THE_START)
         self.checkpoints.prepare()
         release()
-        run_folder.check_space(self.output, 2 * self.state.size())
         run_folder.write_description(self.output, self.cfg, distributed.world_size())
-        self._log = MetricsLog(
-            self.output / run_layout.METRICS,
-            self.output / run_layout.TENSORBOARD,
-            self.state.progress.step,
-        )
+        board = self.output / run_layout.TENSORBOARD
+        before = set(board.glob("*"))
+        step = self.state.progress.step
+        self._log = MetricsLog(self.output / run_layout.METRICS, board, step)
+        own.adopt(f"{board.name}/{file.name}" for file in set(board.glob("*")) - before)
 
     def _write(self, line: Line) -> None:
         if self._log is not None:
@@ -272,7 +276,6 @@ def begin_run(
 
 
 def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:
-    checkpoints.prepare()
     found = checkpoints.newest()
     if found is None:
         logger.warning("%s: no checkpoint to resume from; starting at step 0", output)

@@ -8,19 +8,20 @@ import os
 import platform
 import shutil
 import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.config.run_schema import RunConfig
-from resnet_backbone.engine.checkpoint import Checkpoints, step_folders
+from resnet_backbone.engine.attempts import MARK
+from resnet_backbone.engine.checkpoint import Checkpoints, names_of, step_folders
 from resnet_backbone.engine.state import FILES
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.utils import storage
+from resnet_backbone.utils.folder_lock import LOCK, locked
+from resnet_backbone.utils.own_files import LIST, OwnFiles
 from resnet_backbone.utils.run_layout import (
     BACKBONE,
     CONFIG,
@@ -34,16 +35,12 @@ from resnet_backbone.utils.run_layout import (
     TENSORBOARD,
     WEIGHTS,
 )
+from resnet_backbone.utils.text import listing
 
-try:
-    import fcntl
-except ImportError:  # on Windows, where the folder is not locked
-    fcntl = None  # type: ignore[assignment]
-
-LOCK = ".lock"
-_FILES = (CONFIG, METRICS, LOG, RESULTS, WEIGHTS, BACKBONE, CURVES, ENVIRONMENT, SKIPPED)
-# Folder -> pattern of the files that a run writes there.
-_FOLDERS = {TENSORBOARD: "events.out.tfevents.*", PICTURES: "*.jpg"}
+# Files in the order in which a run writes them.
+AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS)
+AT_THE_END = (WEIGHTS, RESULTS, SKIPPED, CURVES, BACKBONE)
+_FOLDERS = ("checkpoints", "best", TENSORBOARD, PICTURES)
 
 DETECTRON2 = "last_checkpoint"  # a file that detectron2's trainer writes, and this engine never
 
@@ -63,38 +60,16 @@ def open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool
     claim(output, resume=resume, overwrite=overwrite)
 
 
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Creates the folder if necessary, and locks it against other runs inside the block.
-
-    Raises:
-        StorageError: it cannot be written, or another process has locked it.
-    """
-    try:
-        storage.make_folder(output)
-        _probe(output)
-        lock = (output / LOCK).open("a")
-    except OSError as error:
-        raise StorageError(f"{output}: cannot be written: {error}") from error
-    with lock:
-        if fcntl is not None:
-            try:
-                # The operating system releases this lock however the process ends.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StorageError(f"{output}: another process is training here") from error
-            # Worker processes would inherit the lock, and keep it for seconds if we are killed.
-            os.register_at_fork(after_in_child=lock.close)
-        yield
-
-
 def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
     """Checks that the folder's content may be continued or overwritten as requested.
 
+    A run is recognised by the list of its files, see `OwnFiles`. Files that are not on it are never
+    removed or replaced.
+
     Raises:
         ConfigError: both `resume` and `overwrite` are set.
-        StorageError: there is an earlier run but neither is set, or the run to resume was written
-            by detectron2's trainer.
+        StorageError: there is an earlier run but neither is set, the run to resume was written by
+            detectron2's trainer, or others' files have the names of files that a run writes.
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other; give only one of them")
@@ -106,25 +81,27 @@ def claim(output: Path, *, resume: bool, overwrite: bool) -> None:
         )
     if found and not resume and not overwrite:
         raise StorageError(
-            f"{output}: holds another run ({', '.join(found)}); continue it with --resume, "
-            "discard it with --overwrite, or choose another folder with output=..."
+            f"{output}: holds another run ({listing(found)}); continue it with --resume, discard it"
+            " with --overwrite, or choose another folder with output=..."
         )
+    _refuse_foreign(output, resume=resume)
 
 
 def discard(output: Path) -> None:
-    """Removes the files of an earlier run, if there is one, and nothing else.
+    """Removes the files of an earlier run, if there is one, and says what else is kept.
 
     Raises:
         StorageError: they cannot be removed.
     """
     if earlier_run(output):
         _remove_run(output)
+    if kept := _others(output):
+        logger.info("%s: kept what no run of ours wrote: %s", output, listing(kept))
 
 
 def earlier_run(output: Path) -> list[str]:
-    """Returns the names in the folder that belong to a run."""
-    folders = ("checkpoints", "best", *_FOLDERS)
-    return [name for name in (*_FILES, *folders) if (output / name).exists()]
+    """Returns the names of the files in the folder that a run wrote, with either engine."""
+    return OwnFiles(output, "run").present()
 
 
 def check_space(output: Path, needed: int) -> None:
@@ -159,32 +136,45 @@ def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
     storage.write_json(output / ENVIRONMENT, environment)
 
 
-def _probe(output: Path) -> None:
-    """Tries what saving a checkpoint needs, before hours of training are spent."""
-    probe = output / f".probe-{uuid.uuid4().hex}"
-    moved = probe.with_suffix(".moved")
-    try:
-        with probe.open("xb") as file:
-            file.write(b"probe")
-            file.flush()
-            os.fsync(file.fileno())
-        probe.rename(moved)
-    finally:
-        probe.unlink(missing_ok=True)
-        moved.unlink(missing_ok=True)
+def _refuse_foreign(output: Path, *, resume: bool) -> None:
+    """Raises StorageError if files have the names of a run's files, but no run of ours wrote them.
+
+    A copy of a run may lack the list, which is a hidden file. If such a run is to be continued, its
+    intact checkpoints show that it is ours.
+    """
+    own = OwnFiles(output, "run")
+    names = [name for name in (*AT_THE_START, *AT_THE_END) if os.path.lexists(output / name)]
+    listed = own.listed()
+    steps = [step for name in ("checkpoints", "best") for step in step_folders(output / name)]
+    unlisted = [step for step in steps if listed.isdisjoint(names_of(step))]
+    if resume and any((step / storage.MANIFEST).is_file() for step in unlisted):
+        own.adopt([*names, *(name for step in unlisted for name in names_of(step))])
+        unlisted = []
+    own.check([*names, *(f"{step.parent.name}/{step.name}" for step in unlisted)])
 
 
 def _remove_run(output: Path) -> None:
+    own = OwnFiles(output, "run")
+    listed = own.listed()
+    checkpoints = Checkpoints(output, keep=2)
     try:
-        checkpoints = Checkpoints(output, keep=2)
         for folder in (checkpoints.folder, checkpoints.best_folder):
             for step in step_folders(folder):
-                storage.remove_folder(step, FILES)
-        for name in _FILES:
-            (output / name).unlink(missing_ok=True)
-        for name, pattern in _FOLDERS.items():
-            for path in (output / name).glob(pattern):
-                path.unlink()
+                if listed.issuperset(names_of(step)):
+                    storage.remove_folder(step, FILES)
     except OSError as error:
         raise StorageError(f"{output}: cannot remove the earlier run: {error}") from error
+    own.remove()
     logger.info("%s: removed the earlier run", output)
+
+
+def _others(output: Path) -> list[str]:
+    """Returns what the folder contains besides a run, without looking into others' folders."""
+    own = OwnFiles(output, "run").listed() | {LIST, LOCK, MARK}
+    found = []
+    for path in sorted(output.iterdir()):
+        if path.is_dir() and path.name in _FOLDERS:
+            found += [f"{path.name}/{below.name}" for below in sorted(path.iterdir())]
+        else:
+            found.append(f"{path.name}/" if path.is_dir() else path.name)
+    return [name for name in found if name not in own]

@@ -65,7 +65,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     """
     try:
         listed = _read_manifest(folder / MANIFEST)
-        files = {name: (folder / name).read_bytes() for name in listed}
+        files = {name: read_regular(folder / name) for name in listed}
     except OSError as error:
         raise StorageError(f"{folder}: {error}") from error
     for name, content in files.items():
@@ -122,20 +122,71 @@ def write_json(path: Path, content: object) -> None:
     write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def make_folder(folder: Path) -> None:
+def read_regular(path: Path) -> bytes:
+    """Returns the content of a file; refuses what is no regular file, since a pipe would block.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_bytes()
+
+
+def make_folder(folder: Path) -> list[Path]:
     """Creates a folder and its parents, and flushes them to disk.
+
+    Returns:
+        The folders that were created, parents first.
 
     Raises:
         StorageError: a folder cannot be created.
     """
+    created = []
     try:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             missing.mkdir(exist_ok=True)
+            created.append(missing)
             flush_folder(missing.parent)
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {_reason(error)}") from error
+    return created
+
+
+def probe(folder: Path) -> None:
+    """Tries what saving needs, before hours of work are spent.
+
+    Raises:
+        StorageError: files cannot be written or renamed in `folder`.
+    """
+    temporary, moved = _temporary_beside(folder / "probe"), _temporary_beside(folder / "probe")
+    try:
+        try:
+            _write_flushed(temporary, b"probe")
+            temporary.rename(moved)
+        finally:
+            temporary.unlink(missing_ok=True)
+            moved.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {_reason(error)}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Removes temporary files that killed processes left; no process may be writing here.
+
+    Raises:
+        StorageError: they cannot be removed.
+    """
+    try:
+        stale = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]
+        for path in stale:
+            if path.is_file() and not path.is_symlink():
+                path.unlink()
+                logger.info("removed %s, left by an interrupted process", path)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be cleared: {_reason(error)}") from error
 
 
 def flush_folder(folder: Path) -> None:
@@ -191,7 +242,7 @@ def _manifest(body: dict[str, Any]) -> bytes:
 
 
 def _read_manifest(path: Path) -> dict[str, dict[str, object]]:
-    content = path.read_bytes()
+    content = read_regular(path)
     try:
         body = json.loads(content)
         del body["sha256"]

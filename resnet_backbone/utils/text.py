@@ -34,3 +34,14 @@ def read_any_text(file: Path) -> str:
     content = file.read_bytes()
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def count_of(count: int, noun: str, plural: str | None = None) -> str:
+    """Returns a number with its noun: "1 image", "2 images", "1,204 images".
+
+    Args:
+        count: The number.
+        noun: In the singular.
+        plural: By default, `noun` with an "s".
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_the_old_one_and_says_so(checkpoints, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match="step_00000002: cannot be written: .*No space left"):
+    with pytest.raises(StorageError, match="cannot be written: .*No space left"):
         checkpoints.save(make_state(2), {})
     monkeypatch.undo()
     assert calls and names(checkpoints.folder) == ["step_00000001"]

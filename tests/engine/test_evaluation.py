@@ -100,7 +100,8 @@ def test_every_rank_is_asked_as_often_as_the_one_with_the_most_batches(monkeypat
 def test_about_ten_lines_tell_how_far_it_is(caplog, count, expected):
     caplog.set_level(logging.INFO, logger="resnet_backbone")
     list(checked_batches(range(count), never))
-    assert caplog.messages == [f"evaluated {done} of {count} batches" for done in expected]
+    total = "1 batch" if count == 1 else f"{count} batches"
+    assert caplog.messages == [f"evaluated {done} of {total}" for done in expected]
 
 
 def test_a_terminal_gets_a_bar_instead_and_other_ranks_lines(caplog, capsys, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_there_is_no_bar_where_there_is_no_terminal(capsys):
 
 
 def test_a_terminal_gets_a_bar_with_the_loss(capsys, monkeypatch):
-    monkeypatch.setattr(metrics.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with ProgressBar(1, 3, enabled=True) as bar:
         bar.advance(1.25)
     assert "loss 1.250" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import logging
 import os
 import resource
 import signal
@@ -13,11 +14,14 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import run_folder
 from resnet_backbone.engine.run_folder import (
     check_space,
-    locked,
     open_folder,
     write_description,
 )
+from resnet_backbone.engine.state import FILES
 from resnet_backbone.errors import ConfigError, StorageError
+from resnet_backbone.utils import storage
+from resnet_backbone.utils.folder_lock import LOCK, locked
+from resnet_backbone.utils.own_files import OwnFiles
 
 
 def enter(output, *, resume=False, overwrite=False):
@@ -25,14 +29,30 @@ def enter(output, *, resume=False, overwrite=False):
         open_folder(stack, output, resume=resume, overwrite=overwrite)
 
 
-def test_a_new_folder_is_made_with_its_parents(tmp_path):
-    enter(tmp_path / "a" / "b")
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [".lock"]
+def write_run(output, names=("config.yaml", "metrics.jsonl")):
+    """Files as a run leaves them, on the list of its own."""
+    OwnFiles(output, "run").claim(names)
+    for name in names:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("x")
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "checkpoints", "metrics.jsonl", "pictures"])
+def files_in(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_folder_is_made_with_its_parents_and_removed_if_nothing_is_written(tmp_path):
+    with ExitStack() as stack:
+        open_folder(stack, tmp_path / "a" / "b", resume=False, overwrite=False)
+        assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [LOCK]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "checkpoints/step_00000001/state.json", "pictures/7.jpg"]
+)
 def test_a_folder_with_another_run_needs_a_decision(tmp_path, name):
-    (tmp_path / name).mkdir()
+    write_run(tmp_path, [name])
     with pytest.raises(StorageError, match=f"another run .{name}.*--resume.*--overwrite"):
         enter(tmp_path)
     enter(tmp_path, resume=True)
@@ -43,31 +63,70 @@ def test_both_decisions_at_once_are_refused(tmp_path):
         enter(tmp_path, resume=True, overwrite=True)
 
 
-def test_unrelated_files_do_not_matter(tmp_path):
-    (tmp_path / "thesis.tex").write_text("mine")
-    enter(tmp_path)
+OTHERS = ("thesis.txt", "pictures/holiday.jpg", "tensorboard/notes", "checkpoints/step_2/x")
 
 
-def test_discarding_removes_our_files_and_no_others(tmp_path):
-    ours = [
-        "config.yaml",
-        "metrics.jsonl",
-        "model.safetensors",
-        "checkpoints/step_00000001/state.json",
-        "checkpoints/step_00000001/MANIFEST.json",
-        "best/step_00000001/model.safetensors",
-        "tensorboard/events.out.tfevents.1",
-        "pictures/12.jpg",
-    ]
-    foreign = ["thesis.tex", "checkpoints/step_2/x", "pictures/me.png", "tensorboard/notes"]
-    for name in ours + foreign:
+def test_unrelated_files_are_no_run_and_are_never_removed(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for name in OTHERS:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("x")
+        (tmp_path / name).write_text("mine")
+    enter(tmp_path)
     enter(tmp_path, overwrite=True)
-    assert all((tmp_path / name).exists() for name in ours)  # the new run may not come to begin
     run_folder.discard(tmp_path)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {*foreign, ".lock"}
+    assert files_in(tmp_path) == set(OTHERS)
+    kept = "checkpoints/step_2, pictures/holiday.jpg, tensorboard/notes, thesis.txt"
+    assert caplog.messages == [f"{tmp_path}: kept what no run of ours wrote: {kept}"]
+
+
+def test_discarding_removes_listed_files_and_no_others(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    write_run(
+        tmp_path,
+        [
+            *("config.yaml", "metrics.jsonl", "model.safetensors", "pictures/12.jpg"),
+            *(f"checkpoints/step_00000001/{name}" for name in (*FILES, "MANIFEST.json")),
+            *("best/step_00000001/model.safetensors", "tensorboard/events.out.tfevents.1"),
+        ],
+    )
+    before = files_in(tmp_path)
+    for name in OTHERS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    enter(tmp_path, overwrite=True)
+    assert files_in(tmp_path) == before | set(OTHERS)  # the new run may yet fail to start
+    run_folder.discard(tmp_path)
+    assert files_in(tmp_path) == set(OTHERS)
+    assert not (tmp_path / "best").exists()
+    assert "removed the earlier run" in caplog.text and "pictures/holiday.jpg" in caplog.text
+
+
+@pytest.mark.parametrize("decision", [{}, {"overwrite": True}, {"resume": True}])
+@pytest.mark.parametrize("name", ["config.yaml", "log.txt", "model.safetensors", "curves.png"])
+def test_what_a_run_would_replace_must_be_of_a_run(tmp_path, name, decision):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(StorageError, match=f"contains {name}, which this run would replace"):
+        enter(tmp_path, **decision)
+    assert files_in(tmp_path) == {name}
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_rather_than_waited_for(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(StorageError, match=r"contains metrics\.jsonl"):
+        enter(tmp_path, resume=True)
+
+
+def test_a_copy_without_the_hidden_list_is_continued_but_not_removed(tmp_path):
+    storage.make_folder(tmp_path / "checkpoints")
+    storage.commit_folder(tmp_path / "checkpoints" / "step_00000004", [("state.json", b"{}")])
+    (tmp_path / "config.yaml").write_text("x")
+    with pytest.raises(StorageError, match=r"config\.yaml, checkpoints/step_00000004"):
+        enter(tmp_path, overwrite=True)
+    enter(tmp_path, resume=True)
+    with pytest.raises(StorageError, match="holds another run"):
+        enter(tmp_path)
 
 
 def test_a_file_in_the_way_is_a_storage_error(tmp_path):
@@ -81,10 +140,10 @@ def test_a_file_in_the_way_is_a_storage_error(tmp_path):
 def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     if os.geteuid() == 0:  # whom permissions do not stop
 
-        def refuse(path):
+        def refuse(path, content):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(run_folder, "_probe", refuse)
+        monkeypatch.setattr(storage, "_write_flushed", refuse)
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
         with pytest.raises(StorageError, match="cannot be written.*Permission denied"):
@@ -106,7 +165,7 @@ def test_a_folder_that_accepts_no_bytes_is_refused(tmp_path):
 
 def test_two_runs_cannot_share_a_folder(tmp_path):
     with locked(tmp_path):
-        with pytest.raises(StorageError, match="another process is training here"):
+        with pytest.raises(StorageError, match="another process is using this folder"):
             enter(tmp_path, resume=True)
     enter(tmp_path, resume=True)
 
@@ -128,7 +187,7 @@ def test_a_child_that_outlives_a_run_does_not_keep_the_lock(tmp_path):
 
 
 def test_a_failed_start_lets_go_of_the_lock(tmp_path):
-    (tmp_path / "config.yaml").write_text("")
+    write_run(tmp_path)
     for _ in range(2):
         with pytest.raises(StorageError, match="holds another run"):
             enter(tmp_path)

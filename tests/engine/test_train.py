@@ -387,5 +387,5 @@ def test_two_runs_cannot_train_in_one_folder(server, tmp_path):
     while not (tmp_path / "metrics.jsonl").exists():
         pass
     assert server.run(tmp_path, resume=True) == 4
-    assert "another process is training here" in server.stderr
+    assert "another process is using this folder" in server.stderr
     assert server.wait(pid) == 0

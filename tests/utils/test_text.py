@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_backbone.utils.text import SHOWN, listing, read_any_text, refuse_all
+from resnet_backbone.utils.text import SHOWN, count_of, listing, read_any_text, refuse_all
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,9 @@ def test_other_encodings_are_errors(tmp_path):
     (tmp_path / "a.txt").write_bytes("\u00e9clair".encode("latin-1"))
     with pytest.raises(UnicodeError):
         read_any_text(tmp_path / "a.txt")
+
+
+def test_a_number_goes_with_its_noun():
+    assert [count_of(n, "rank") for n in (0, 1, 2)] == ["0 ranks", "1 rank", "2 ranks"]
+    assert count_of(1, "batch", "batches") == "1 batch"
+    assert count_of(12_000, "batch", "batches") == "12,000 batches"

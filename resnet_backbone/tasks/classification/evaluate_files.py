@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from resnet_backbone.classification.testing import Testing, make_testing
@@ -19,6 +20,8 @@ from resnet_backbone.tasks.classification.trained import (
 )
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
+from resnet_backbone.utils.folder_lock import output_folder
+from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.run_layout import RESULTS
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,12 @@ def evaluate_classifier_files(
         Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
-    with stop_flag() as flag:
+    with ExitStack() as stack:
+        flag = stack.enter_context(stop_flag())
+        # Checked first, since an evaluation may take an hour.
+        distributed.on_main(
+            lambda: stack.enter_context(output_folder(output, "evaluation", [RESULTS]))
+        )
         images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
         class_names = in_classes_of_images(members, images.class_names, weights)
@@ -57,8 +65,8 @@ def evaluate_classifier_files(
             testing=testing,
             should_stop=flag.on_any_rank,
         )
-    if distributed.is_main():
-        _write(result, cfg, weights, output)
+        if distributed.is_main():
+            _write(result, cfg, weights, output)
     return result
 
 
@@ -83,5 +91,5 @@ def _write(
         "testing": cfg.evaluation.testing,
         **result.to_json(),
     }
-    storage.make_folder(output)
+    OwnFiles(output, "evaluation").claim([RESULTS])
     storage.write_json(output / RESULTS, content)

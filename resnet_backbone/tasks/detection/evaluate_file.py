@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
+from resnet_backbone.engine.trained_sizes import at_trained_sizes
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
-from resnet_backbone.tasks.detection.trained import load_trained
+from resnet_backbone.tasks.detection.trained import TEST_SIZES, load_trained, stored_config
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
-from resnet_backbone.utils.run_layout import PICTURES, RESULTS
+from resnet_backbone.utils.folder_lock import output_folder
+from resnet_backbone.utils.own_files import OwnFiles
+from resnet_backbone.utils.run_layout import RESULTS
 
 logger = logging.getLogger(__name__)
 
@@ -32,26 +36,28 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
-    with stop_flag() as flag:
+    own = OwnFiles(output, "evaluation")
+    with ExitStack() as stack:
+        flag = stack.enter_context(stop_flag())
+        # Checked first, since an evaluation may take an hour.
+        distributed.on_main(
+            lambda: stack.enter_context(output_folder(output, "evaluation", [RESULTS]))
+        )
         if cfg.data.shapes is not None:
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
+        if (stored := stored_config(weights)) is not None:
+            cfg = at_trained_sizes(cfg, stored, TEST_SIZES)
         dataset = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
         trained = load_trained(weights, cfg, device=device)
         dataset = in_classes_of_trained(trained, dataset, str(weights))
         evaluator = make_evaluator(trained.cfg, dataset)
         model, stop = trained.model, flag.on_any_rank
         result = evaluate_split(trained.cfg, model, dataset, evaluator, device, stop)
-    if distributed.is_main():
-        _write(result, weights, output)
-        divisor = trained.model.size_divisor
-        batches = build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor)
-        count = cfg.evaluation.pictures
-        folder = output / PICTURES
-        write_pictures(trained.model, batches, dataset.class_names, folder, device, count=count)
+        if distributed.is_main():
+            own.claim([RESULTS])
+            storage.write_json(output / RESULTS, {"weights": str(weights), **result.to_json()})
+            divisor = trained.model.size_divisor
+            batches = build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor)
+            count = cfg.evaluation.pictures
+            write_pictures(trained.model, batches, dataset.class_names, own, device, count=count)
     return result
-
-
-def _write(result: EvaluationResult, weights: Path, output: Path) -> None:
-    content = {"weights": str(weights), **result.to_json()}
-    storage.make_folder(output)
-    storage.write_json(output / RESULTS, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -16,13 +17,19 @@ from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.errors import StorageError
 from resnet_backbone.report.draw import draw_comparison, draw_detections
 from resnet_backbone.structures import Batch, Detections, InstanceMask
+from resnet_backbone.utils.own_files import OwnFiles
+from resnet_backbone.utils.run_layout import PICTURES
+
+MAX_JPEG_SIDE = 65_500  # of libjpeg, in pixels
+
+logger = logging.getLogger(__name__)
 
 
 def write_pictures(
     model: RCNN,
     batches: Iterable[Batch],
     class_names: Sequence[str],
-    folder: Path,
+    own: OwnFiles,
     device: torch.device,
     *,
     count: int,
@@ -36,7 +43,8 @@ def write_pictures(
         model: The detector, on `device`.
         batches: The images, with targets if there is ground truth.
         class_names: The name of each class.
-        folder: The output folder, created if necessary; files are named after the image ids.
+        own: The output folder. Files in its folder `pictures` are named after the image ids, with a
+            number if others have a file of that name.
         device: The device that batches are moved to.
         count: Number of images to draw; no more are read.
         threshold: Detections with a lower score are not drawn.
@@ -49,7 +57,9 @@ def write_pictures(
     files = []
     try:
         for found, picture in islice(_draw(model, batches, class_names, device, threshold), count):
-            files.append(folder / f"{found.image_id}.jpg")
+            (name,) = own.free_names([f"{PICTURES}/{found.image_id}.jpg"])
+            own.claim([name])
+            files.append(own.folder / name)
             save_picture(picture, files[-1])
     finally:
         model.train(was_training)
@@ -57,11 +67,18 @@ def write_pictures(
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes an image file, and creates its folder if necessary.
+    """Writes a JPEG file, and creates its folder if necessary.
+
+    A picture with a longer side than JPEG allows is scaled down.
 
     Raises:
         StorageError: it cannot be written.
     """
+    if max(picture.size) > MAX_JPEG_SIDE:
+        logger.warning(
+            "%s: scaled down from %d x %d pixels, too many for JPEG", path, *picture.size
+        )
+        picture.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, quality=92)

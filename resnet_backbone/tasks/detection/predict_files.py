@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from resnet_backbone.engine.interrupt import stop_flag
-from resnet_backbone.errors import DataError, Interrupted
+from resnet_backbone.errors import DataError, Interrupted, StorageError
 from resnet_backbone.evaluation.compact import encode_masks
 from resnet_backbone.structures import Detections
+from resnet_backbone.tasks.detection.image_inputs import find_images
 from resnet_backbone.tasks.detection.pictures import save_picture
 from resnet_backbone.tasks.detection.predictor import Predictor
 from resnet_backbone.utils import storage
+from resnet_backbone.utils.folder_lock import output_folder
+from resnet_backbone.utils.own_files import OwnFiles
+from resnet_backbone.utils.progress import track
+from resnet_backbone.utils.text import count_of
 
 PREDICTIONS = "predictions.json"
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-)
+# The list of predictions is written again after this many seconds, or, if writing it takes long,
+# after this many times as long.
+WRITE_EVERY, WRITE_SHARE = 1.0, 20.0
 
 
 @dataclass
@@ -41,12 +45,13 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) ->
     """Draws the detections of each image, and lists all of them in predictions.json.
 
     A picture has the name of its image, `street.jpg` for `street.png`, with a number if that name
-    is taken; inputs are never overwritten. predictions.json has COCO's format: `images`,
-    `annotations` (with scores) and `categories`.
+    is taken: files that no earlier prediction wrote are never overwritten. predictions.json has
+    COCO's format: `images`, `annotations` (with scores) and `categories`. It is written again and
+    again while the images are worked on, and not at all if no image can be used.
 
     Args:
         predictor: The predictor; everything it detects is drawn and listed.
-        inputs: Image files, and folders, which are searched recursively.
+        inputs: Image files, and folders, see `find_images`.
         output: The output folder, created if necessary.
 
     Returns:
@@ -54,63 +59,105 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) ->
 
     Raises:
         StorageError: the output cannot be written.
-        Interrupted: SIGINT or SIGTERM was received; pictures written so far remain, but
-            predictions.json is not written.
+        Interrupted: SIGINT or SIGTERM was received; what was predicted so far is written.
     """
-    outcome = Outcome()
-    records: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
-    files = _find_images(inputs, outcome)
-    storage.make_folder(output)
-    taken = {path.resolve() for path in files}
-    with stop_flag() as flag:
-        for image_id, path in enumerate(_progress(files), start=1):
-            if flag:
-                raise Interrupted(
-                    f"stopped by a signal after {image_id - 1} of {len(files)} images"
-                )
-            try:
-                image = predictor.read(path)
-            except DataError as error:
-                outcome.failures.append(str(error))
-                continue
-            found = predictor(image, image_id=image_id)
-            target = _free_name(output, path, taken)
-            save_picture(predictor.draw(image, found, threshold=0.0), target)
-            outcome.drawn += 1
-            records["images"].append(_image_record(path, target, found))
-            records["annotations"] += _annotations(found, predictor, len(records["annotations"]))
-    categories = zip(predictor.category_ids, predictor.class_names, strict=True)
-    content = records | {"categories": [{"id": key, "name": name} for key, name in categories]}
-    storage.write_json(output / PREDICTIONS, content)
+    found = find_images(inputs, output)
+    outcome = Outcome(failures=found.failures)
+    if not found.files:
+        return outcome
+    with stop_flag() as flag, output_folder(output, "prediction", [PREDICTIONS]) as own:
+        pictures = _picture_names(found.files, own)
+        own.claim([*pictures, PREDICTIONS])
+        predictions = _Predictions(predictor, output / PREDICTIONS)
+        steps = [*enumerate(zip(found.files, pictures, strict=True), start=1)]
+        try:
+            for image_id, (path, picture) in track(steps, "predicting", "predicted", "image"):
+                if flag:
+                    total = count_of(len(steps), "image")
+                    raise Interrupted(f"stopped by a signal after {image_id - 1} of {total}")
+                try:
+                    predictions.add(path, image_id, output / picture)
+                    outcome.drawn += 1
+                except DataError as error:
+                    outcome.failures.append(str(error))
+        except BaseException:
+            with suppress(StorageError):  # which must not hide the first error
+                predictions.write()
+            raise
+        else:
+            predictions.write()
+        finally:
+            own.forget_absent()
     return outcome
 
 
-def _find_images(inputs: Iterable[Path], outcome: Outcome) -> list[Path]:
-    """Returns each image once, folders in order of file names; records empty folders."""
-    files: dict[Path, None] = {}
-    for path in inputs:
-        if not path.is_dir():
-            files[path] = None
-            continue
-        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        files |= dict.fromkeys(below)
-        if not below:
-            outcome.failures.append(f"{path}: this folder contains no image")
-    return list(files)
+def _picture_names(files: Sequence[Path], own: OwnFiles) -> list[str]:
+    """Returns a file name for each picture, none of which is that of an input."""
+    folder = own.folder.resolve()
+    inputs = {path.name for path in files if path.resolve().parent == folder}
+    return own.free_names([f"{path.stem}.jpg" for path in files], reserved=inputs)
 
 
-def _progress(files: list[Path]) -> Iterable[Path]:
-    return tqdm(files, desc="predicting", unit="image", disable=not sys.stderr.isatty())
+class _Predictions:
+    """What was predicted so far, in COCO's format.
+
+    Args:
+        predictor: The predictor.
+        file: The JSON file.
+    """
+
+    def __init__(self, predictor: Predictor, file: Path) -> None:
+        self._predictor = predictor
+        self._file = file
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._due = 0.0  # time of the next writing
+
+    def add(self, path: Path, image_id: int, picture: Path) -> None:
+        """Predicts one image, writes its picture, and from time to time the file.
+
+        Raises:
+            DataError: the image cannot be read, or is too large for the memory.
+            StorageError: a file cannot be written.
+        """
+        try:
+            image = self._predictor.read(path)
+            found = self._predictor(image, image_id=image_id)
+            drawn = self._predictor.draw(image, found, threshold=0.0)
+            entries = _annotations(found, self._predictor, len(self._annotations))
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                raise
+            raise DataError(f"{path}: not enough memory for this image") from error
+        save_picture(drawn, picture)
+        self._images.append(_image_record(path, picture, found))
+        self._annotations += entries
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the file, unless there is nothing to list.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if not self._images:
+            return
+        start = time.monotonic()
+        pairs = zip(self._predictor.category_ids, self._predictor.class_names, strict=True)
+        content = {
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": [{"id": key, "name": name} for key, name in pairs],
+        }
+        storage.write_json(self._file, content)
+        end = time.monotonic()
+        self._due = end + max(WRITE_EVERY, WRITE_SHARE * (end - start))
 
 
-def _free_name(output: Path, image: Path, taken: set[Path]) -> Path:
-    """Returns a file name in the output folder that is not an input or an earlier picture."""
-    number, target = 1, output / f"{image.stem}.jpg"
-    while target.resolve() in taken:
-        number += 1
-        target = output / f"{image.stem}_{number}.jpg"
-    taken.add(target.resolve())
-    return target
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not allocate memory, on a GPU (an error of its own type) or a CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _image_record(path: Path, picture: Path, found: Detections) -> dict[str, Any]:

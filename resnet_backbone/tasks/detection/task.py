@@ -32,7 +32,7 @@ from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
 from resnet_backbone.utils import distributed
-from resnet_backbone.utils.run_layout import PICTURES
+from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.stored import Stored
 
@@ -150,8 +150,8 @@ class DetectionTask(Task[Config]):
         """Draws the first validation images: detections side by side with ground truth."""
         divisor = self.model.size_divisor
         loader = build_test_loader(self.cfg.data, self._val, batch_size=1, size_divisor=divisor)
-        count, pictures = self.cfg.evaluation.pictures, folder / PICTURES
-        write_pictures(self.model, loader, self.class_names, pictures, self.device, count=count)
+        count, own = self.cfg.evaluation.pictures, OwnFiles(folder, "run")
+        write_pictures(self.model, loader, self.class_names, own, self.device, count=count)
 
     def _weights_card(self) -> WeightsCard:
         """Returns the card for using the backbone elsewhere."""

@@ -17,7 +17,9 @@ from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.detection.stored_sizes import refuse_other_sizes
+from resnet_backbone.utils.run_layout import weights_in
 from resnet_backbone.utils.trees import leaves
+from resnet_backbone.weights.files import read_metadata
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.metadata import (
     CLASS_NAMES,
@@ -62,6 +64,7 @@ FREE = frozenset(
 # FrozenBN, BN and SyncBN compute the same in evaluation mode.
 SAME_AT_TEST = ("BN", "FrozenBN", "SyncBN")
 CLASSIFIER = "roi_heads.predictor.classifier.weight"
+TEST_SIZES = ("test_min_size", "test_max_size")  # keys of `data` that belong to the weights
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,21 @@ class Trained:
     names_known: bool = True
 
 
+class _Kind(BaseModel):
+    """What a configuration is for."""
+
+    task: str = "detection"
+
+
 def load_trained(
     weights: str | Path, cfg: Config | None = None, *, device: torch.device | str = "cpu"
 ) -> Trained:
     """Builds a detector and loads its weights, from a file of this or another framework.
 
     Args:
-        weights: A `.safetensors` file that contains the run's configuration and classes. Files
-            without them, such as other frameworks' (see `weights.layouts`), require `cfg`.
+        weights: A `.safetensors` file that contains the run's configuration and classes, or the
+            folder of a finished run. Files without them, such as other frameworks' (see
+            `weights.layouts`), require `cfg`.
         cfg: The configuration; None takes the one in the file.
         device: The device of the model.
 
@@ -98,10 +108,11 @@ def load_trained(
         WeightsError: the file cannot be read, contradicts `cfg`, or lacks parameters of the
             detector.
     """
-    path = Path(weights)
+    path = weights_in(weights)
     stored = read_weights(path)
+    count = _class_count(stored)
     cfg = _agreed_config(stored.text, cfg, path)
-    names, ids, known = _classes(stored.text, cfg, stored)
+    names, ids, known = _classes(stored.text, cfg, path, count)
     if "config" not in stored.text:
         own_names = stored.layout == "ours"
         cfg = settle_detector(cfg, None if own_names else stored)
@@ -113,15 +124,39 @@ def load_trained(
 
 def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> Config:
     """Returns the configuration to build from, checked against the one in the file."""
-    stored = section_in(Config, card, "config", str(path))
+    stored = _config_in(card, path)
     if stored is None:
         if cfg is None:
-            raise WeightsError(f"{path}: contains no configuration; give the one of its training")
+            raise WeightsError(
+                f"{path}: contains no configuration; give the one of its training (--config)"
+            )
         return cfg
     if cfg is None:
         return _without_imports(stored, path)
     _refuse_contradictions(stored, cfg, path)
     return _filled(cfg, stored)
+
+
+def stored_config(weights: str | Path) -> Config | None:
+    """Returns the configuration inside a weight file, or None if there is none.
+
+    Raises:
+        WeightsError: the file or its configuration cannot be read.
+    """
+    path = weights_in(weights)
+    card = read_metadata(path) if path.suffix == ".safetensors" else {}
+    stored = _config_in(card, path)
+    return None if stored is None else _without_imports(stored, path)
+
+
+def _config_in(card: Mapping[str, str], path: Path) -> Config | None:
+    """Returns the configuration in a file's metadata; None if there is none."""
+    kind = section_in(_Kind, card, "config", str(path))
+    if kind is not None and kind.task != "detection":
+        raise WeightsError(
+            f"{path}: not a detector: its configuration is for the task {kind.task!r:.80}"
+        )
+    return section_in(Config, card, "config", str(path))
 
 
 def _without_imports(stored: Config, path: Path) -> Config:
@@ -164,11 +199,9 @@ def _refuse_contradictions(stored: Config, cfg: Config, path: Path) -> None:
 
 
 def _classes(
-    card: Mapping[str, str], cfg: Config, stored: Stored
+    card: Mapping[str, str], cfg: Config, path: Path, count: int
 ) -> tuple[tuple[str, ...], tuple[int, ...], bool]:
     """Returns class names and category ids, from the file or numbered, and whether it has names."""
-    path = Path(stored.source)
-    count = _class_count(stored)
     asked = cfg.model.num_classes
     if asked is not None and asked != count:
         raise WeightsError(

@@ -1,6 +1,7 @@
 """Predictions for files and folders: which are taken, what they are called, what is listed."""
 
 import json
+import logging
 import os
 import signal
 
@@ -17,6 +18,7 @@ from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.errors import Interrupted, StorageError
 from resnet_backbone.structures import Detections
 from resnet_backbone.tasks.detection.predict_files import predict_files
+from resnet_backbone.utils.own_files import LIST, OwnFiles
 
 WIDTH, HEIGHT = 21, 13
 
@@ -27,8 +29,8 @@ class Finder:
     class_names = ("cat", "dog")
     category_ids = (3, 7)
 
-    def __init__(self, masks=True, signal_at=None):
-        self.masks, self.signal_at, self.seen = masks, signal_at, []
+    def __init__(self, masks=True, signal_at=None, fail_at=None):
+        self.masks, self.signal_at, self.fail_at, self.seen = masks, signal_at, fail_at or {}, []
 
     def read(self, path):
         return read_image(path)
@@ -37,6 +39,8 @@ class Finder:
         self.seen.append(image_id)
         if image_id == self.signal_at:
             os.kill(os.getpid(), signal.SIGINT)
+        if image_id in self.fail_at:
+            raise self.fail_at[image_id]
         height, width = image.shape[1:]
         masks = torch.zeros(2, height, width, dtype=torch.bool)
         masks[0, 2:5, 1:9] = True
@@ -104,19 +108,6 @@ def test_pictures_are_what_was_drawn(tmp_path):
         assert abs(np.asarray(picture).astype(int) - 215).max() <= 2
 
 
-def test_folders_are_taken_whole_in_the_order_of_names_and_each_file_once(tmp_path):
-    folder = tmp_path / "photos"
-    for name in ("b.PNG", "a.jpg", "deep/er/c.webp", "d.Tiff"):
-        write(folder / name)
-    (folder / "notes.txt").write_text("no image")
-    (folder / "a.jpg.bak").write_text("none either")
-    outcome = predict_files(Finder(), [folder / "d.Tiff", folder, folder], tmp_path / "out")
-    assert outcome.drawn == 4 and outcome.failures == []
-    names = [image["file_name"] for image in listed(tmp_path / "out")["images"]]
-    expected = ["d.Tiff", "a.jpg", "b.PNG", "deep/er/c.webp"]
-    assert names == [str(folder / name) for name in expected]
-
-
 def test_what_cannot_be_used_is_a_line_and_the_others_are_done(tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
@@ -134,11 +125,76 @@ def test_what_cannot_be_used_is_a_line_and_the_others_are_done(tmp_path):
     assert [entry["id"] for entry in listed(tmp_path / "out")["annotations"]] == [1, 2]
 
 
-def test_without_any_image_the_list_is_there_and_empty(tmp_path):
-    outcome = predict_files(Finder(), [], tmp_path / "out")
-    assert outcome.drawn == 0
-    found = listed(tmp_path / "out")
-    assert found["images"] == found["annotations"] == [] and len(found["categories"]) == 2
+def test_without_any_usable_image_nothing_is_written(tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    outcome = predict_files(Finder(), [tmp_path / "empty"], tmp_path / "out")
+    assert (outcome.drawn, len(outcome.failures)) == (0, 1)
+    outcome = predict_files(Finder(), [bad], tmp_path / "out")
+    assert (outcome.drawn, len(outcome.failures)) == (0, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_replaces_its_own_pictures_and_does_not_look_at_them(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    photos = tmp_path / "photos"
+    write(photos / "b.png")
+    for inputs in ([photos], [photos], [photos, photos / "out"]):
+        predict_files(Finder(), inputs, photos / "out")
+        assert [image["picture"] for image in listed(photos / "out")["images"]] == ["b.jpg"]
+        names = sorted(path.name for path in (photos / "out").iterdir())
+        assert names == [LIST, "b.jpg", "predictions.json"]
+    assert f"{photos}: 1 image; left out: 1 .json, 1 drawn by us, 1 hidden" in caplog.messages
+
+
+def test_pictures_and_lists_of_others_are_never_replaced(tmp_path):
+    photo, out = write(tmp_path / "street.png"), tmp_path / "out"
+    write(out / "street.jpg", shade=7)
+    before = (out / "street.jpg").read_bytes()
+    predict_files(Finder(), [photo], out)
+    assert (out / "street.jpg").read_bytes() == before and (out / "street_2.jpg").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "predictions.json").write_text("my own")
+    finder = Finder()
+    with pytest.raises(StorageError, match=r"contains predictions\.json"):
+        predict_files(finder, [photo], other)
+    assert finder.seen == [] and (other / "predictions.json").read_text() == "my own"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), "gpu"]
+)
+def test_an_image_too_large_for_the_memory_is_a_line(tmp_path, error):
+    error = torch.OutOfMemoryError("CUDA out of memory") if error == "gpu" else error
+    files = [write(tmp_path / f"{name}.png") for name in "abc"]
+    finder = Finder(fail_at={2: error})
+    outcome = predict_files(finder, files, tmp_path / "out")
+    assert outcome.drawn == 2
+    assert outcome.failures == [f"{files[1]}: not enough memory for this image"]
+
+
+def test_other_errors_are_bugs_but_what_was_done_is_listed(tmp_path):
+    files = [write(tmp_path / f"{name}.png") for name in "abc"]
+    with pytest.raises(RuntimeError, match="sizes of tensors"):
+        predict_files(Finder(fail_at={3: RuntimeError("sizes of tensors")}), files, tmp_path / "o")
+    assert [image["id"] for image in listed(tmp_path / "o")["images"]] == [1, 2]
+
+
+def test_results_are_written_as_they_come(tmp_path):
+    """A process that is killed loses no more than a second's images."""
+    files = [write(tmp_path / f"{name}.png") for name in "ab"]
+    finder, seen = Finder(), []
+    read = finder.read
+
+    def reading(path):
+        seen.append((tmp_path / "out" / "predictions.json").exists())
+        return read(path)
+
+    finder.read = reading
+    predict_files(finder, files, tmp_path / "out")
+    assert seen == [False, True]
 
 
 NAMES = st.lists(
@@ -169,18 +225,22 @@ def test_no_picture_is_written_over_an_input_or_another_picture(tmp_path, names,
         assert abs(shade - (255 - 10 * number)).max() <= 2
 
 
-def test_a_signal_ends_it_before_the_next_image_and_without_a_list(tmp_path):
+def test_a_signal_ends_it_before_the_next_image_and_what_was_done_is_listed(tmp_path):
     files = [write(tmp_path / f"{number}.png") for number in range(4)]
     finder = Finder(signal_at=2)
     with pytest.raises(Interrupted, match="stopped by a signal after 2 of 4 images"):
         predict_files(finder, files, tmp_path / "out")
     assert finder.seen == [1, 2]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.jpg", "1.jpg"]
+    assert [image["picture"] for image in listed(tmp_path / "out")["images"]] == ["0.jpg", "1.jpg"]
+    assert OwnFiles(tmp_path / "out", "prediction").listed() == {
+        *("0.jpg", "1.jpg", "predictions.json")
+    }
 
 
-def test_an_output_that_cannot_be_made_is_a_storage_error(tmp_path):
+@pytest.mark.parametrize("below", ["", "x", "x/y"])
+def test_an_output_that_cannot_be_made_is_a_storage_error(tmp_path, below):
     (tmp_path / "out").write_text("a file")
     finder = Finder()
-    with pytest.raises(StorageError, match="out: cannot be written: Not a directory"):
-        predict_files(finder, [write(tmp_path / "a.png")], tmp_path / "out")
+    with pytest.raises(StorageError, match=r"out.*: cannot be written: .*(directory|exists)"):
+        predict_files(finder, [write(tmp_path / "a.png")], tmp_path / "out" / below)
     assert finder.seen == []
