@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from resnet_backbone.plugins.detectron2_config import (
 )
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.device import pick_device
+from resnet_backbone.utils.folder_lock import locked
 from resnet_backbone.utils.imports import import_modules
 from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.embedded import BESIDE
@@ -140,17 +141,34 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
         logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
         cfg = scale_to_batch(cfg, distributed.world_size())
         node, classes = _prepare(cfg, device.type)
-        if overwrite:  # only now, when nothing can prevent this run from starting
-            distributed.on_main(lambda: detectron2_folder.discard_any_run(output))
+        if not resume:  # only now, when nothing can prevent this run from starting
+            distributed.on_main(lambda: run_folder.discard(output))
         distributed.on_main(lambda: attempts.mark_as_begun(output))
+        distributed.on_main(lambda: stack.enter_context(_listed(output, cfg)))
         _train(cfg, node, classes, resume=resume)
     logger.info("weights and results are in %s", output)
     return output
 
 
 def _open_folder(stack: ExitStack, output: Path, *, resume: bool, overwrite: bool) -> None:
-    stack.enter_context(run_folder.locked(output))
+    stack.enter_context(locked(output))
     detectron2_folder.claim_for_detectron2(output, resume=resume, overwrite=overwrite)
+
+
+@contextmanager
+def _listed(output: Path, cfg: Config) -> Iterator[None]:
+    """Puts the files that are written inside the block on our list."""
+    detectron2_folder.list_files(
+        output,
+        steps=cfg.solver.max_iter,
+        period=cfg.checkpoint.period,
+        ranks=distributed.world_size(),
+    )
+    before = detectron2_folder.event_files(output)
+    try:
+        yield
+    finally:
+        detectron2_folder.list_events(output, before)
 
 
 def _prepare(cfg: Config, device: str) -> tuple[CfgNode, dict[str, str]]:
