@@ -9,6 +9,7 @@ expected. A detectron2 file is translated, see `detectron2_yaml`.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -37,7 +38,10 @@ from resnet_backbone.utils.shipped import shipped_folder
 MAX_BASES = 10
 MAX_SHOWN = 30  # errors in one message
 COMMAND_LINE = "command line"
+SPLITS = ("train", "val")
 _TWO_LENGTHS = "solver.max_iter and solver.epochs: both are set; set one of the two"
+
+logger = logging.getLogger(__name__)
 
 C = TypeVar("C", Config, ClassificationConfig)
 
@@ -104,6 +108,7 @@ def load_any_config(
             draft.merge(tree, _in_file(file, lines))
     for override in ours:
         draft.override(override)
+    draft.draw_nothing_for_own_paths()
     config = draft.validate()
     return config.model_copy(
         update={
@@ -182,6 +187,7 @@ class _Draft:
     Attributes:
         tree: The merged layers as nested mappings, not yet checked.
         origins: Where the value of each key was written.
+        layers: The number of the layer that set each key; the command line is the last one.
         problems: Errors in the overrides themselves.
     """
 
@@ -190,10 +196,13 @@ class _Draft:
         self.path = path
         self.tree: dict[str, Any] = schema(name=path.stem).model_dump()
         self.origins: dict[Keys, str] = {}
+        self.layers: dict[Keys, int] = {}
+        self._layer = 0
         self.problems: list[str] = []
 
     def merge(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
         """Merges `layer` over the layers so far; `origin` maps a key to where it was written."""
+        self._layer += 1
         self._settle_length(layer, origin)
         self._merge(self.tree, layer, (), origin)
 
@@ -232,6 +241,7 @@ class _Draft:
         for key, value in layer.items():
             place = (*keys, key)
             self.origins[place] = origin(place)
+            self.layers[place] = self._layer
             if isinstance(value, dict):
                 if not isinstance(target.get(key), dict):
                     target[key] = {}
@@ -258,7 +268,19 @@ class _Draft:
                 return
             for key in reversed(keys):
                 value = {key: value}
-            self.merge(value, lambda _: COMMAND_LINE)
+            self._layer = MAX_BASES + 2  # all arguments are one layer
+            self._merge(self.tree, value, (), lambda _: COMMAND_LINE)
+
+    def draw_nothing_for_own_paths(self) -> None:
+        """Sets `data.shapes` to None if a later layer names the files of another dataset."""
+        drawn = self.layers.get(("data", "shapes"))
+        if drawn is None or self.tree["data"].get("shapes") is None:
+            return
+        names = [("data", split, key) for split in SPLITS for key in ("images", "annotations")]
+        own = [dotted(keys) for keys in names if self.layers.get(keys, 0) > drawn]
+        if own:
+            self.tree["data"]["shapes"] = None
+            logger.info("data.shapes: nothing is drawn, since %s is set too", ", ".join(own))
 
     def validate(self) -> Config | ClassificationConfig:
         """Returns the configuration; raises a ConfigError that lists all errors."""

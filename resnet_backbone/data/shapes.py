@@ -8,11 +8,14 @@ partly covered one is annotated with the RLE of its visible part, as COCO annota
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from resnet_backbone.errors import DataError
+from resnet_backbone.errors import DataError, StorageError
+from resnet_backbone.utils.folder_lock import LOCK, locked
+from resnet_backbone.utils.text import count_of
 
 # Category ids with gaps, like COCO's own.
 CATEGORIES = {1: "circle", 3: "square", 4: "triangle", 7: "star"}
@@ -32,6 +37,8 @@ CIRCLE_CORNERS = 32
 NOISE = 8.0  # standard deviation, in grey levels (0 to 255)
 CLUTTER_LINES = (3, 8)
 RADIUS = (0.08, 0.22)  # range, as fraction of the image's side
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,37 +62,52 @@ class ShapesSettings:
 
 
 def draw_dataset(root: Path, splits: Mapping[str, Paths], settings: ShapesSettings) -> None:
-    """Draws both splits below `root`, unless the same dataset is already there.
+    """Draws both splits below `root`, unless the same dataset or a dataset of others is there.
 
     It is drawn in a folder next to `root` and moved there when complete, so an interruption leaves
     `root` as it was.
 
     Args:
-        root: A folder that does not exist yet, or that an earlier call created.
+        root: A folder that does not exist yet, or that an earlier call created. If others' files
+            are in it, nothing is drawn.
         splits: The paths of "train" and "val".
         settings: What to draw.
 
     Raises:
-        DataError: `root` contains other files, or cannot be written.
+        DataError: `root` contains an earlier drawing and other files, or cannot be written.
     """
     root = root.absolute()
     wanted = _Drawing(asdict(settings), {split: asdict(paths) for split, paths in splits.items()})
-    fresh = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
+    fresh = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
     try:
         found, present = _files_below(root), _Drawing.read(root / MARKER)
+        foreign = found - (present.files if present else set())
         if present == wanted and wanted.files <= found:
             return
-        _refuse_to_delete(root, found - (present.files if present else set()))
-        for stream, (split, paths) in enumerate(splits.items()):
-            _draw_split(fresh, paths, wanted.count(split), settings, stream=stream)
-        wanted.write(fresh / MARKER)
+        if foreign and (present is None or foreign & wanted.annotations):
+            logger.warning(
+                "%s: nothing is drawn there, since it contains %s not drawn by us, such as %s "
+                "(data.shapes=null asks for that)",
+                *(root, count_of(len(foreign), "file"), min(foreign)),
+            )
+            return
+        _refuse_to_delete(root, foreign)
+        _remove_stale(root)
+        with locked(fresh):
+            wanted.write(fresh / MARKER)  # first, so that an interrupted drawing can be removed
+            for stream, (split, paths) in enumerate(splits.items()):
+                _draw_split(fresh, paths, wanted.count(split), settings, stream=stream)
         if root.exists():
             shutil.rmtree(root)
         os.replace(fresh, root)
     except OSError as error:
         raise DataError(f"{root}: cannot draw the dataset there: {error.strerror}") from error
+    except StorageError as error:
+        raise DataError(f"{root}: cannot draw the dataset there: {error}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+    counts = " and ".join(f"{wanted.count(split)} {split}" for split in splits)
+    logger.info("%s: drew %s images of shapes (data.shapes)", root, counts)
 
 
 @dataclass(frozen=True)
@@ -113,11 +135,15 @@ class _Drawing:
         return int(self.settings[f"{split}_images"])
 
     @property
+    def annotations(self) -> set[str]:
+        """The annotation files, relative to the root."""
+        return {os.path.normpath(paths["annotations"]) for paths in self.splits.values()}
+
+    @property
     def files(self) -> set[str]:
         """All files of the dataset, relative to the root."""
-        names = {MARKER}
+        names = {MARKER} | self.annotations
         for split, paths in self.splits.items():
-            names.add(os.path.normpath(paths["annotations"]))
             names |= {
                 os.path.normpath(f"{paths['images']}/{_file_name(number)}")
                 for number in range(1, self.count(split) + 1)
@@ -138,9 +164,23 @@ def _files_below(root: Path) -> set[str]:
 def _refuse_to_delete(root: Path, foreign: set[str]) -> None:
     if foreign:
         raise DataError(
-            f"{root}: contains {len(foreign)} files that were not drawn here, such as"
-            f" {min(foreign)}; choose another data.root, or move these files away"
+            f"{root}: contains an earlier drawing, with other settings, and"
+            f" {count_of(len(foreign), 'file')} that were not drawn, such as {min(foreign)}; choose"
+            " another data.root to draw anew, or set data.shapes=null to train on what is there"
         )
+
+
+def _remove_stale(root: Path) -> None:
+    """Removes what killed processes drew beside `root`, unless a process is still drawing it."""
+    name = re.compile(re.escape(f".{root.name}-") + "[0-9a-f]{32}")
+    stale = [path for path in root.parent.glob(f".{root.name}-*") if name.fullmatch(path.name)]
+    for path in stale:
+        drawing = _Drawing.read(path / MARKER)
+        if drawing is None or not _files_below(path) <= drawing.files | {LOCK}:
+            continue
+        with suppress(StorageError), locked(path):
+            shutil.rmtree(path, ignore_errors=True)
+            logger.info("removed %s, left by an interrupted process", path)
 
 
 def _draw_split(

@@ -1,6 +1,7 @@
 """Finding, merging and checking configurations; the words of every error are part of it."""
 
 import copy
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from resnet_backbone.config.load import (
     list_configs,
     load_any_config,
     load_config,
+    override_config,
 )
 from resnet_backbone.config.schema import Config
 from resnet_backbone.errors import ConfigError
@@ -376,3 +378,35 @@ def test_the_loader_needs_no_torch():
     code = "import sys; from resnet_backbone.config import load; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "drawn"),
+    [
+        ("_base_: quickstart.yaml", [], True),
+        ("_base_: quickstart.yaml\ndata: {root: mine, train: {limit: 5}}", [], True),
+        ("_base_: quickstart.yaml\ndata: {train: {annotations: a.json}}", [], False),
+        ("_base_: quickstart.yaml", ["data.val.images=mine"], False),
+        ("_base_: quickstart.yaml", ["data.shapes={seed: 5}", "data.val.images=mine"], True),
+        ("data: {shapes: {seed: 5}, train: {images: a, annotations: b}}", [], True),
+    ],
+)
+def test_nothing_is_drawn_where_a_later_layer_names_other_files(
+    tmp_path, caplog, text, overrides, drawn
+):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "mine.yaml").write_text(text)
+    cfg = load_config(tmp_path / "mine.yaml", overrides)
+    assert (cfg.data.shapes is not None) is drawn
+    assert ("data.shapes: nothing is drawn" in caplog.text) is not drawn
+
+
+def test_keys_of_a_configuration_without_a_file_can_be_replaced():
+    cfg = load_config("quickstart.yaml", ["seed=3"])
+    changed = override_config(cfg, ["data.test_min_size=77", "seed=4"], "inside model.safetensors")
+    assert (changed.data.test_min_size, changed.seed) == (77, 4)
+    assert changed.overrides == ("seed=3", "data.test_min_size=77", "seed=4")
+    same = {"data", "seed", "overrides"}
+    assert changed.model_dump(exclude=same) == cfg.model_dump(exclude=same)
+    with pytest.raises(ConfigError, match=r"inside model.safetensors.*\n.*data.test_min_siz"):
+        override_config(cfg, ["data.test_min_siz=77"], "inside model.safetensors")

@@ -1,4 +1,6 @@
 import json
+import logging
+import uuid
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from resnet_backbone.data import shapes
 from resnet_backbone.data.coco.annotations import load_annotations
 from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset, draw_image
 from resnet_backbone.errors import DataError
+from resnet_backbone.utils.folder_lock import locked
 
 SPLITS = {"train": Paths("train", "annotations/train.json"), "val": Paths("val", "val.json")}
 SETTINGS = ShapesSettings(
@@ -100,24 +103,48 @@ def test_a_lost_image_is_drawn_again(root):
     assert contents(root) == before
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "train/mine.png", "drawn_shapes.json"])
-def test_a_folder_of_somebody_else_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["photo.jpg", "train/mine.png", "annotations/train.json"])
+def test_nothing_is_drawn_into_a_folder_of_somebody_else(tmp_path, caplog, name):
     root = tmp_path / "data"
     (root / name).parent.mkdir(parents=True)
     (root / name).write_text("{}")
-    with pytest.raises(
-        DataError, match=f"contains 1 files that were not drawn here, such as {name}"
-    ):
-        draw_dataset(root, SPLITS, SETTINGS)
-    assert (root / name).read_text() == "{}"
+    draw_dataset(root, SPLITS, SETTINGS)
+    assert contents(root) == {name: b"{}"}
+    assert "nothing is drawn there, since it contains 1 file not drawn by us" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_files_added_to_ours_are_never_deleted(root):
     (root / "train" / "mine.png").write_text("mine")
     before = contents(root)
-    with pytest.raises(DataError, match=r"contains 1 files .* such as train/mine.png"):
+    with pytest.raises(DataError, match=r"and 1 file .* such as train/mine.png.*data.shapes=null"):
         draw_dataset(root, SPLITS, changed(seed=9))
     assert contents(root) == before
+
+
+def test_annotations_added_to_ours_are_used_and_nothing_is_drawn(root):
+    (root / "mine.json").write_text("{}")
+    before = contents(root)
+    draw_dataset(root, SPLITS | {"train": Paths("train", "mine.json")}, SETTINGS)
+    assert contents(root) == before
+
+
+def test_what_a_killed_process_drew_is_removed_by_the_next_one(tmp_path, drawn, caplog):
+    caplog.set_level(logging.INFO)
+    stale = tmp_path / f".shapes-{uuid.uuid4().hex}"
+    draw_dataset(stale, SPLITS, SETTINGS)
+    (stale / "train" / "000007.png").unlink()
+    in_use = tmp_path / f".shapes-{uuid.uuid4().hex}"
+    draw_dataset(in_use, SPLITS, SETTINGS)
+    users = tmp_path / f".shapes-{uuid.uuid4().hex}"
+    users.mkdir()
+    (users / "photo.jpg").write_text("mine")
+    with locked(in_use):
+        draw_dataset(tmp_path / "shapes", SPLITS, SETTINGS)
+    assert {path.name for path in tmp_path.iterdir()} == {"shapes", in_use.name, users.name}
+    assert f"removed {stale}, left by an interrupted process" in caplog.messages
+    assert f"{tmp_path / 'shapes'}: drew 40 train and 6 val images" in caplog.text
+    assert contents(tmp_path / "shapes") == contents(drawn)
 
 
 def test_an_interrupted_drawing_leaves_nothing_and_is_redone(tmp_path, drawn, monkeypatch):
