@@ -16,7 +16,6 @@ REASONS = {
     "engine/task.py": "an interface; both tasks, and the toy in tests/helpers, are of it",
     "evaluation/evaluator.py": "an interface; CocoEvaluator and the toy in tests/helpers are of it",
     "tasks/detection/evaluate_file.py": "called by a command alone: tests/cli/test_evaluate.py",
-    "utils/run_layout.py": "names of files, which the tests of those who write them spell out",
 }
 # What a test file is of where it mirrors no module.
 OTHERS = {

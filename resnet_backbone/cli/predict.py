@@ -7,13 +7,10 @@ from pathlib import Path
 
 from resnet_backbone.cli.options import files_and_overrides
 from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.config.load import load_config, override_config
-from resnet_backbone.config.schema import Config
-from resnet_backbone.engine.trained_sizes import at_trained_sizes
-from resnet_backbone.errors import ConfigError, DataError
+from resnet_backbone.errors import DataError
 from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
 from resnet_backbone.tasks.detection.predictor import Predictor
-from resnet_backbone.tasks.detection.trained import TEST_SIZES, stored_config
+from resnet_backbone.tasks.detection.trained import config_to_predict_with
 from resnet_backbone.utils import logging
 from resnet_backbone.utils.text import count_of
 
@@ -54,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
     logging.setup()
     predictor = Predictor(
-        _config(arguments.config, arguments.weights, overrides),
+        config_to_predict_with(arguments.weights, arguments.config, overrides),
         weights=arguments.weights,
         device=arguments.device,
         score_threshold=arguments.score_threshold,
@@ -66,19 +63,6 @@ def main(argv: list[str] | None = None) -> int:
     drawn = count_of(outcome.drawn, "image")
     print(f"{drawn} drawn, {len(outcome.failures)} failed; results: {results}")
     return DataError.exit_code if outcome.failures else 0
-
-
-def _config(name: str | None, weights: str, overrides: list[str]) -> Config | None:
-    """Returns the configuration to predict with; None stands for the one inside the weights."""
-    if name is None and not overrides:
-        return None
-    stored = stored_config(weights)
-    if name is not None:
-        cfg = load_config(name, overrides)
-        return cfg if stored is None else at_trained_sizes(cfg, stored, TEST_SIZES)
-    if stored is None:
-        raise ConfigError(f"{weights}: contains no configuration; {overrides[0]} needs --config")
-    return override_config(stored, overrides, f"inside {weights}")
 
 
 def _score(text: str) -> float:
