@@ -12,7 +12,7 @@ from tiny_rcnn import CLASS_NAMES, save_tiny_weights, tiny_config, write_tiny_da
 from resnet_backbone.cli import evaluate as evaluate_command
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.config.schema import DataConfig
-from resnet_backbone.errors import ConfigError, DataError, WeightsError
+from resnet_backbone.errors import ConfigError, DataError, StorageError, WeightsError
 from resnet_backbone.evaluation.average_precision import METRICS
 
 
@@ -171,3 +171,25 @@ def test_two_ranks_give_the_result_of_one(setup, tmp_path):
     assert one["metrics"] == two["metrics"]
     assert one["loss"] == pytest.approx(two["loss"])
     assert both.stdout.count("results:") == 1
+
+
+def test_without_annotations_the_detections_are_written_for_the_server(setup, tmp_path, capsys):
+    """COCO's test files have no list of annotations."""
+    content = json.loads((setup / "data" / "annotations" / "val.json").read_text())
+    del content["annotations"]
+    (setup / "data" / "annotations" / "test.json").write_text(json.dumps(content))
+    key = "data.val.annotations=annotations/test.json"
+    inside(setup, "--output", tmp_path, key, "evaluation.pictures=1")
+    found = json.loads((tmp_path / "detections.json").read_text())
+    assert {entry["image_id"] for entry in found} <= {1, 2, 3, 4} and found
+    assert set(found[0]) == {"image_id", "category_id", "bbox", "score", "segmentation"}
+    assert "nothing was computed" in capsys.readouterr().out
+    assert (tmp_path / "pictures" / "1.jpg").exists()
+    assert json.loads((tmp_path / "results.json").read_text())["metrics"] == {}
+
+
+def test_results_of_others_are_not_replaced(setup, tmp_path):
+    (tmp_path / "results.json").write_text("mine")
+    with pytest.raises(StorageError, match=r"contains results\.json, which this evaluation"):
+        inside(setup, "--output", tmp_path)
+    assert (tmp_path / "results.json").read_text() == "mine"

@@ -120,6 +120,7 @@ def load_annotations(
     skip_bad_samples: bool = False,
     exif: ExifPolicy = "auto",
     max_pixels: int = MAX_PIXELS,
+    annotated: bool = True,
 ) -> Annotations:
     """Reads, validates and packs an annotation file.
 
@@ -132,11 +133,12 @@ def load_annotations(
         exif: How to treat the EXIF orientation, see `read_image`. With "apply", annotations are of
             the upright pictures even if the file has the size as stored.
         max_pixels: Headers of images with more pixels are not looked at.
+        annotated: Whether the file needs a list of annotations, which COCO's test files lack.
 
     Raises:
         DataError: the file has defects; the message lists them together.
     """
-    source = _read(file)
+    source = _read(file, annotated=annotated)
     folder = ImageFiles(images)
     validator = Validator(file, folder, with_masks=with_masks, skip=skip_bad_samples)
     categories = validator.categories(source["categories"], source["annotations"])
@@ -156,8 +158,10 @@ def load_annotations(
     return _pack(names, sorted(records.values(), key=lambda r: r.id), instances, validator.report)
 
 
-def _read(file: Path) -> dict[str, list[Any]]:
+def _read(file: Path, *, annotated: bool) -> dict[str, list[Any]]:
     source = read_json(file)
+    if not annotated and isinstance(source, dict):
+        source.setdefault("annotations", [])
     keys = ("images", "annotations", "categories")
     missing = [
         key for key in keys if not isinstance(source, dict) or not isinstance(source.get(key), list)

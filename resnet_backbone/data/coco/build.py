@@ -30,7 +30,12 @@ logger = logging.getLogger(__name__)
 
 
 def build_dataset(
-    cfg: DataConfig, split: Literal["train", "val"], *, with_masks: bool, seed: int
+    cfg: DataConfig,
+    split: Literal["train", "val"],
+    *,
+    with_masks: bool,
+    seed: int,
+    annotated: bool = True,
 ) -> CocoDataset:
     """Returns one split, with validated annotations.
 
@@ -39,6 +44,7 @@ def build_dataset(
         split: "train" leaves out images without boxes unless `cfg.keep_empty`; "val" keeps them.
         with_masks: Whether samples have masks.
         seed: The seed for augmentation.
+        annotated: Whether the file needs a list of annotations.
 
     Every rank must call it; the main rank reads the headers of the images.
 
@@ -55,6 +61,7 @@ def build_dataset(
         folder,
         with_masks=with_masks,
         skip_bad_samples=skip,
+        annotated=annotated,
         exif=cfg.exif,
         max_pixels=cfg.max_pixels,
     )

@@ -91,6 +91,11 @@ class CocoDataset:
         return str(self.annotations)
 
     @property
+    def annotated(self) -> bool:
+        """Whether the file has annotations, usable or not; COCO's test files have none."""
+        return bool(len(self._annotations.classes) or self.defects.dropped)
+
+    @property
     def landscape(self) -> np.ndarray:
         """bool[len(self)], true for images that are wider than high."""
         return np.array([record.width > record.height for record in self._records], dtype=bool)

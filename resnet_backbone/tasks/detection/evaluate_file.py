@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
+from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.engine.trained_sizes import at_trained_sizes
+from resnet_backbone.evaluation import Evaluator
+from resnet_backbone.evaluation.results_file import ResultsWriter
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
@@ -21,13 +25,16 @@ from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.run_layout import RESULTS
 
+DETECTIONS = "detections.json"  # in COCO's results format
+
 logger = logging.getLogger(__name__)
 
 
 def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
     """Evaluates on `cfg.data.val`; the main rank writes results.json and pictures to `output`.
 
-    Every rank must call it.
+    Every rank must call it. If there are no annotations, as in COCO's test files, the detections
+    are written to detections.json in COCO's results format, for an evaluation server.
 
     Raises:
         WeightsError: the weights do not fit `cfg` or the annotations.
@@ -47,17 +54,36 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
         if (stored := stored_config(weights)) is not None:
             cfg = at_trained_sizes(cfg, stored, TEST_SIZES)
-        dataset = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
+        dataset = build_dataset(
+            cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed, annotated=False
+        )
         trained = load_trained(weights, cfg, device=device)
         dataset = in_classes_of_trained(trained, dataset, str(weights))
-        evaluator = make_evaluator(trained.cfg, dataset)
-        model, stop = trained.model, flag.on_any_rank
-        result = evaluate_split(trained.cfg, model, dataset, evaluator, device, stop)
+        cfg, model = trained.cfg, trained.model
+        if dataset.annotated:
+            evaluator: Evaluator = make_evaluator(cfg, dataset)
+        else:
+            evaluator = distributed.on_main(lambda: _results_writer(cfg, dataset, own))
+            without_loss = cfg.evaluation.model_copy(update={"loss": False})
+            cfg = cfg.model_copy(update={"evaluation": without_loss})
+        result = evaluate_split(cfg, model, dataset, evaluator, device, flag.on_any_rank)
         if distributed.is_main():
             own.claim([RESULTS])
             storage.write_json(output / RESULTS, {"weights": str(weights), **result.to_json()})
-            divisor = trained.model.size_divisor
-            batches = build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor)
+            loader = build_test_loader(
+                cfg.data, dataset, batch_size=1, size_divisor=model.size_divisor
+            )
+            batches = loader if dataset.annotated else (replace(b, targets=None) for b in loader)
             count = cfg.evaluation.pictures
-            write_pictures(trained.model, batches, dataset.class_names, own, device, count=count)
+            write_pictures(model, batches, dataset.class_names, own, device, count=count)
     return result
+
+
+def _results_writer(cfg: Config, dataset: CocoDataset, own: OwnFiles) -> ResultsWriter:
+    own.claim([DETECTIONS])
+    return ResultsWriter(
+        own.folder / DETECTIONS,
+        category_ids=dataset.category_ids,
+        image_ids=dataset.image_ids,
+        with_masks=cfg.model.mask,
+    )
