@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.plugins.proof import Proof, prove
+from resnet_backbone.utils.run_layout import weights_in
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.convert import OURS, fold, without, write_as
 from resnet_backbone.weights.presets import MSRA, TORCHVISION
@@ -56,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--std", nargs=3, type=float, help="likewise")
     parser.add_argument("--stride-in-1x1", choices=("true", "false"))
     arguments = parser.parse_args(argv)
-    stored = _with_stated(read_weights(arguments.input, arguments.arch), arguments)
+    source = weights_in(arguments.input) if Path(arguments.input).is_dir() else arguments.input
+    stored = _with_stated(read_weights(source, arguments.arch), arguments)
     if arguments.backbone:
         stored = stored.as_backbone()
     stored, lost = without(stored, arguments.allow_extra)

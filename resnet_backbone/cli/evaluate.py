@@ -35,7 +35,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("evaluate", __doc__, EPILOG)
     add_config_options(parser)
     parser.add_argument(
-        "--weights", required=True, nargs="+", help="a .safetensors file; or several"
+        "--weights",
+        required=True,
+        nargs="+",
+        help="a weight file or the folder of a finished run; or several",
     )
     parser.add_argument(
         "--testing",

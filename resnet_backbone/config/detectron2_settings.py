@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,30 @@ _KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
 
 def is_detectron2(path: Path) -> bool:
     """Returns whether a file has detectron2's top-level keys; raises ConfigError as `read_file`."""
-    tree, _ = read_file(path)
+    tree, _ = _read(path)
     return BASE in tree or not _TOP.isdisjoint(tree)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
+    """Reads a file; if it is not valid, an architecture that is not supported is the first reason.
+
+    detectron2's Base-RetinaNet.yaml has a tag with code, which no supported architecture needs.
+
+    Raises:
+        ConfigError: as `read_file`.
+    """
+    try:
+        return read_file(path)
+    except ConfigError as error:
+        expected = KEYS["MODEL.META_ARCHITECTURE"].default
+        content = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+        found = re.search(r"""^\s+META_ARCHITECTURE:\s*["']?(\w+)""", content, re.MULTILINE)
+        if found is None or found[1] == expected:
+            raise
+        raise ConfigError(
+            f"{path}: MODEL.META_ARCHITECTURE: found {found[1]!r}, expected {expected!r}; other"
+            " architectures are not supported"
+        ) from error
 
 
 def read_settings(path: Path, overrides: Sequence[str]) -> Settings:
@@ -132,7 +155,7 @@ def _with_bases(
     if len(read) == MAX_FILES:
         raise ConfigError(f"{BASE} includes more than {MAX_FILES} files: {_arrows(trail)}")
     read.append(path)
-    tree, lines = read_file(path)
+    tree, lines = _read(path)
     for base in _bases_of(path, tree.pop(BASE, [])):
         yield from _with_bases(base, trail, read)
     yield path, tree, lines

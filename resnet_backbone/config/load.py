@@ -147,6 +147,11 @@ def find_config(name_or_path: str | Path) -> Path:
         ConfigError: neither exists; the message lists similar names.
     """
     if os.path.isfile(name_or_path):
+        if Path(name_or_path).suffix == ".py":
+            raise ConfigError(
+                f"{name_or_path}: a Python file, as detectron2's lazy configurations are; only YAML"
+                " is read, since Python would have to be run; detectron2's YAML files can be used"
+            )
         return Path(name_or_path)
     name = str(name_or_path).removesuffix(".yaml")
     shipped = list_configs()
@@ -358,8 +363,8 @@ def _base_of(file: Path, root: Path, base: object) -> Path:
         raise ConfigError(f"{where}: expected the name of a file")
     if PurePosixPath(base).is_absolute() or any(mark in base for mark in ("\\", ":", "\0")):
         raise ConfigError(
-            f"{where}: expected a path relative to this file, with / between names, or the name of "
-            "a shipped configuration"
+            f"{where}: expected a path relative to this file, with / between names, or the name of"
+            " a shipped configuration, such as coco_frcnn_r50.yaml"
         )
     try:
         found = (file.parent / base).resolve()
@@ -372,4 +377,6 @@ def _base_of(file: Path, root: Path, base: object) -> Path:
             return shipped
     except OSError as error:  # a name that is too long
         raise ConfigError(f"{where}: {error.strerror}") from error
-    raise ConfigError(f"{where}: no such file in {file.parent}")
+    raise ConfigError(
+        f"{where}: no such file in {file.parent}, and no shipped configuration of that name"
+    )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr, TypeAdapter, Valida
 
 from resnet_backbone.errors import WeightsError
 
-CLASS_NAMES, CATEGORY_IDS = "class_names", "category_ids"
+CLASS_NAMES, CATEGORY_IDS, CONFIG = "class_names", "category_ids", "config"
 _MAX_TEXT = 2**24  # characters of one entry; COCO's 80 names have 800
 _MAX_CLASSES = 100_000
 _MAX_NAME = 1000  # characters
@@ -27,6 +27,12 @@ _IDS: TypeAdapter[list[int]] = TypeAdapter(
     ]
 )
 Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class _Kind(BaseModel):
+    """What a configuration is for."""
+
+    task: str = "detection"
 
 
 def class_names_in(text: Mapping[str, str], source: str) -> tuple[str, ...] | None:
@@ -56,6 +62,20 @@ def section_in(
         WeightsError: the entry does not follow the schema; the message has the first errors.
     """
     return None if key not in text else _valid(schema.model_validate_json, text[key], key, source)
+
+
+def config_in(schema: type[Schema], text: Mapping[str, str], source: str) -> Schema | None:
+    """Returns the configuration of a run that one of our files contains; None if it has none.
+
+    Raises:
+        WeightsError: it is for another task than `schema`, or does not follow it.
+    """
+    kind, expected = section_in(_Kind, text, CONFIG, source), schema.model_fields["task"].default
+    if kind is not None and kind.task != expected:
+        raise WeightsError(
+            f"{source}: not for {expected}: its configuration is for the task {kind.task!r:.80}"
+        )
+    return section_in(schema, text, CONFIG, source)
 
 
 def _listed(

@@ -509,3 +509,18 @@ def test_the_rate_of_every_step_is_detectron2s(project, detectron2, solver, tole
         assert close, step
         optimizer.step()
         scheduler.step()
+
+
+def test_an_unsupported_architecture_is_named_before_the_tag_that_its_file_has(tmp_path):
+    """As detectron2's Base-RetinaNet.yaml, also below _BASE_."""
+    (tmp_path / "Base-RetinaNet.yaml").write_text(
+        "MODEL:\n"
+        '  META_ARCHITECTURE: "RetinaNet"\n'
+        "  ANCHOR_GENERATOR:\n"
+        '    SIZES: !!python/object/apply:eval ["[[x, x * 2] for x in [32, 64]]"]\n'
+    )
+    (tmp_path / "retinanet.yaml").write_text("_BASE_: Base-RetinaNet.yaml\n")
+    for name in ("Base-RetinaNet.yaml", "retinanet.yaml"):
+        with pytest.raises(ConfigError, match="META_ARCHITECTURE: found 'RetinaNet'") as caught:
+            load_config(tmp_path / name)
+        assert "tags" not in str(caught.value)

@@ -410,3 +410,16 @@ def test_keys_of_a_configuration_without_a_file_can_be_replaced():
     assert changed.model_dump(exclude=same) == cfg.model_dump(exclude=same)
     with pytest.raises(ConfigError, match=r"inside model.safetensors.*\n.*data.test_min_siz"):
         override_config(cfg, ["data.test_min_siz=77"], "inside model.safetensors")
+
+
+def test_a_lazy_configuration_of_detectron2_is_not_run(tmp_path):
+    (tmp_path / "faster_rcnn.py").write_text("raise SystemExit('run')")
+    with pytest.raises(ConfigError, match=r"faster_rcnn\.py: a Python file.*only YAML is read"):
+        load_config(tmp_path / "faster_rcnn.py")
+
+
+@pytest.mark.parametrize("base", ["/etc/quickstart.yaml", "C:/quickstart.yaml", "absent.yaml"])
+def test_a_base_may_be_the_name_of_a_shipped_configuration_and_the_error_says_so(tmp_path, base):
+    (tmp_path / "a.yaml").write_text(f"_base_: {base}")
+    with pytest.raises(ConfigError, match="shipped configuration"):
+        load_config(tmp_path / "a.yaml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import torch
 
 from resnet_backbone.classification.build import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
-from resnet_backbone.config.classification_schema import ClassificationConfig, ClassifierConfig
+from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.classification.task import MEAN_IMAGE
+from resnet_backbone.utils.run_layout import weights_in
 from resnet_backbone.utils.text import listing
-from resnet_backbone.weights.metadata import class_names_in, section_in
+from resnet_backbone.weights.files import read_metadata
+from resnet_backbone.weights.metadata import class_names_in, config_in
 from resnet_backbone.weights.stored import Stored, read_weights
 
 CLASSIFIER = "fc.weight"
@@ -52,10 +54,11 @@ def load_trained_classifier(
         ConfigError: the configuration contradicts the weights' card.
         WeightsError: the file cannot be read, or is not for a classifier or for this network.
     """
-    path = Path(weights)
-    stored = read_weights(weights, cfg.model.name)
+    path = weights_in(weights)
+    stored = read_weights(path, cfg.model.name)
     outputs = _output_count(stored)
-    asked = _own_model(stored.text, path) or cfg.model
+    own = config_in(ClassificationConfig, stored.text, str(path))
+    asked = cfg.model if own is None else own.model
     asked = asked.model_copy(update={"num_classes": None, "class_layers": "copy"})
     mean_image = stored.ignored.get(MEAN_IMAGE)
     names = class_names_in(stored.text, str(path))
@@ -123,10 +126,16 @@ def _mismatch(
     )
 
 
-def _own_model(metadata: Mapping[str, str], path: Path) -> ClassifierConfig | None:
-    """Returns the network's configuration that one of our own files contains, otherwise None."""
-    stored = section_in(ClassificationConfig, metadata, "config", str(path))
-    return None if stored is None else stored.model
+def stored_classifier_config(weights: str | Path) -> ClassificationConfig | None:
+    """Returns the configuration inside a weight file, or None if there is none.
+
+    Raises:
+        WeightsError: the file cannot be read, or its configuration is not a classifier's.
+    """
+    path = weights_in(weights)
+    if path.suffix != ".safetensors":
+        return None
+    return config_in(ClassificationConfig, read_metadata(path), str(path))
 
 
 def _output_count(stored: Stored) -> int:

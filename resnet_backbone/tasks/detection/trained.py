@@ -27,7 +27,7 @@ from resnet_backbone.weights.metadata import (
     CLASS_NAMES,
     category_ids_in,
     class_names_in,
-    section_in,
+    config_in,
 )
 from resnet_backbone.weights.stored import Stored, read_weights
 
@@ -88,12 +88,6 @@ class Trained:
     names_known: bool = True
 
 
-class _Kind(BaseModel):
-    """What a configuration is for."""
-
-    task: str = "detection"
-
-
 def load_trained(
     weights: str | Path, cfg: Config | None = None, *, device: torch.device | str = "cpu"
 ) -> Trained:
@@ -126,7 +120,7 @@ def load_trained(
 
 def _agreed_config(card: Mapping[str, str], cfg: Config | None, path: Path) -> Config:
     """Returns the configuration to build from, checked against the one in the file."""
-    stored = _config_in(card, path)
+    stored = config_in(Config, card, str(path))
     if stored is None:
         if cfg is None:
             raise WeightsError(
@@ -147,7 +141,7 @@ def stored_config(weights: str | Path) -> Config | None:
     """
     path = weights_in(weights)
     card = read_metadata(path) if path.suffix == ".safetensors" else {}
-    stored = _config_in(card, path)
+    stored = config_in(Config, card, str(path))
     return None if stored is None else _without_imports(stored, path)
 
 
@@ -174,16 +168,6 @@ def config_to_predict_with(
     if stored is None:
         raise ConfigError(f"{weights}: contains no configuration; {overrides[0]} needs --config")
     return override_config(stored, overrides, f"inside {weights}")
-
-
-def _config_in(card: Mapping[str, str], path: Path) -> Config | None:
-    """Returns the configuration in a file's metadata; None if there is none."""
-    kind = section_in(_Kind, card, "config", str(path))
-    if kind is not None and kind.task != "detection":
-        raise WeightsError(
-            f"{path}: not a detector: its configuration is for the task {kind.task!r:.80}"
-        )
-    return section_in(Config, card, "config", str(path))
 
 
 def _without_imports(stored: Config, path: Path) -> Config:
