@@ -1,7 +1,8 @@
 """The same as `resnet-backbone analyze`."""
 
-from resnet_backbone.cli.analyze import main
-from resnet_backbone.cli.runner import run
+from resnet_backbone.cli.runner import command, run
+
+main = command("analyze")
 
 if __name__ == "__main__":
     run(main)

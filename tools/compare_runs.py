@@ -1,7 +1,8 @@
 """The same as `resnet-backbone compare`."""
 
-from resnet_backbone.cli.compare import main
-from resnet_backbone.cli.runner import run
+from resnet_backbone.cli.runner import command, run
+
+main = command("compare")
 
 if __name__ == "__main__":
     run(main)

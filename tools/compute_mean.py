@@ -1,7 +1,8 @@
 """The same as `resnet-backbone compute-mean`."""
 
-from resnet_backbone.cli.compute_mean import main
-from resnet_backbone.cli.runner import run
+from resnet_backbone.cli.runner import command, run
+
+main = command("compute-mean")
 
 if __name__ == "__main__":
     run(main)

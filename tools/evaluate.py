@@ -1,7 +1,8 @@
 """The same as `resnet-backbone evaluate`."""
 
-from resnet_backbone.cli.evaluate import main
-from resnet_backbone.cli.runner import run
+from resnet_backbone.cli.runner import command, run
+
+main = command("evaluate")
 
 if __name__ == "__main__":
     run(main)

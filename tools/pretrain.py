@@ -1,7 +1,8 @@
 """The same as `resnet-backbone pretrain`."""
 
-from resnet_backbone.cli.pretrain import main
-from resnet_backbone.cli.runner import run
+from resnet_backbone.cli.runner import command, run
+
+main = command("pretrain")
 
 if __name__ == "__main__":
     run(main)

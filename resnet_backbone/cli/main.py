@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from typing import NoReturn
 
 import resnet_backbone
-from resnet_backbone.cli.runner import SCRIPTS, run
+from resnet_backbone.cli.runner import SCRIPTS, command, run
 
 # What the overview says of each command; `resnet-backbone COMMAND --help` says the rest.
 SUMMARIES = {
@@ -45,10 +44,7 @@ def main(argv: list[str] | None = None) -> int | None:
     parser.add_argument("command", choices=SCRIPTS, metavar="COMMAND", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the command")
     asked = parser.parse_args(argv)
-    # Imported only now: `resnet-backbone --help` need not wait for torch.
-    command = importlib.import_module(f"resnet_backbone.cli.{asked.command.replace('-', '_')}")
-    code: int | None = command.main(asked.arguments)
-    return code
+    return command(asked.command)(asked.arguments)
 
 
 def entry() -> NoReturn:

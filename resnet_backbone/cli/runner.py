@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from resnet_backbone.errors import Interrupted, ResnetBackboneError
 
 EXIT_BUG = 70
+
+Main = Callable[[list[str] | None], int | None]
 
 # Sub-command of `resnet-backbone`, and the script in tools/ that does the same.
 SCRIPTS = {
@@ -47,13 +55,16 @@ def make_parser(command: str, description: str | None, examples: str) -> argpars
     )
 
 
+_WITH_KEYS = ("overrides", "images")  # arguments that take keys of the configuration, too
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that knows how settings are written."""
 
     def error(self, message: str) -> NoReturn:
         """Ends with code 2; an unknown option that is a key is answered with that key."""
         unknown = message.removeprefix("unrecognized arguments: ")
-        takes_keys = any(action.dest == "overrides" for action in self._actions)
+        takes_keys = any(action.dest in _WITH_KEYS for action in self._actions)
         if unknown != message and takes_keys:
             # Imported here: `--help` need not wait for it.
             from resnet_backbone.config.load import keys_meant_by
@@ -65,7 +76,44 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+def command(name: str) -> Main:
+    """Returns a function that imports a command and calls its `main`.
+
+    The import, of torch above all, takes seconds, in which Ctrl-C ends the process without a
+    traceback. Nothing needs to be saved then, and exceptions could get lost in compiled modules.
+
+    Args:
+        name: A key of `SCRIPTS`.
+    """
+
+    def main(argv: list[str] | None = None) -> int | None:
+        with _ending_at_once():
+            module = importlib.import_module(f"resnet_backbone.cli.{name.replace('-', '_')}")
+        code: int | None = module.main(argv)
+        return code
+
+    return main
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Lets SIGINT end the process inside the block, as `run` would after a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    os.write(sys.stderr.fileno(), b"interrupted\n")
+    os._exit(Interrupted.exit_code)
+
+
+def run(main: Main) -> NoReturn:
     """Calls `main(None)`, which reads the command line, and ends the process.
 
     Exit codes: 0 done; those of `errors.py` for the errors users can cause; 75 after Ctrl-C; 70 for
@@ -74,7 +122,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     sys.exit(exit_code(main))
 
 
-def exit_code(main: Callable[[list[str] | None], int | None]) -> int:
+def exit_code(main: Main) -> int:
     """Calls `main(None)` and returns the exit code, see `run`, having said what went wrong."""
     try:
         return main(None) or 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -17,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils.logging import PACKAGE
 from resnet_backbone.utils.progress import bar_options
-from resnet_backbone.utils.storage import write_file
+from resnet_backbone.utils.storage import read_regular, write_file
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +32,8 @@ class MetricsLog:
     Args:
         file: The JSON-lines file.
         tensorboard: The folder for TensorBoard.
-        step: The step at which the run starts or resumes. Lines of later steps are removed from the
-            file, and so is an evaluation at this step, because it is repeated.
+        step: The step at which the run starts or resumes. Later steps are removed from both, and so
+            is an evaluation at this step, because it is repeated.
 
     Raises:
         StorageError: the file or the folder cannot be written.
@@ -39,12 +41,19 @@ class MetricsLog:
 
     def __init__(self, file: Path, tensorboard: Path, step: int) -> None:
         self.path = file
-        _truncate(file, step)
+        self._files = ExitStack()
+        kept = _truncate(file, step)
         try:
             self._file = file.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(tensorboard), purge_step=step + 1)
+            self._files.callback(self._file.close)
+            # TensorBoard then ignores what earlier files have from this step on.
+            self._board = SummaryWriter(str(tensorboard), purge_step=step)
+            self._files.enter_context(_quiet_threads())
+            self._files.callback(self._board.close)
         except OSError as error:
             raise StorageError(f"{file.parent}: cannot be written: {error}") from error
+        if step and kept.get("step") == step:
+            self._show(step, {name: kept[name] for name in kept if name != "step"})
 
     def write(self, step: int, line: Line) -> None:
         """Appends the metrics of a step.
@@ -55,16 +64,41 @@ class MetricsLog:
         try:
             self._file.write(json.dumps({"step": step, **line}) + "\n")
             self._file.flush()
-            for name, value in line.items():
-                if value is not None:
-                    self._board.add_scalar(name, value, step)
+            self._show(step, line)
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error}") from error
 
     def close(self) -> None:
-        """Flushes and closes both files."""
-        self._file.close()
-        self._board.close()
+        """Flushes and closes both files.
+
+        Raises:
+            StorageError: what was still to be written cannot be.
+        """
+        try:
+            self._files.close()  # closes both, whichever fails
+        except OSError as error:
+            raise StorageError(f"{self.path.parent}: cannot be written: {error}") from error
+
+    def _show(self, step: int, line: Line) -> None:
+        for name, value in line.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keeps the thread of `SummaryWriter` from printing an OSError, which it also hands to us."""
+    former = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            former(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = former
 
 
 class ProgressBar:
@@ -160,18 +194,19 @@ def summary(line: Line) -> str:
     )
 
 
-def _truncate(file: Path, step: int) -> None:
-    """Removes lines that will be written again, and an incomplete last line."""
+def _truncate(file: Path, step: int) -> dict[str, Any]:
+    """Removes lines that will be written again, and an incomplete last one; returns the last."""
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_regular(file).decode(errors="replace").splitlines()
     except FileNotFoundError:
-        return
+        return {}
     except OSError as error:
         raise StorageError(f"{file}: cannot be read: {error}") from error
     kept = [line for line in lines if _is_before(line, step)]
     if len(kept) < len(lines):
         logger.info("%s: removed %d lines past step %d", file, len(lines) - len(kept), step)
     write_file(file, "".join(f"{line}\n" for line in kept).encode())
+    return json.loads(kept[-1]) if kept else {}
 
 
 def _is_before(line: str, step: int) -> bool:

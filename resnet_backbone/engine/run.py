@@ -27,7 +27,7 @@ from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils import distributed, run_layout, seed, storage
-from resnet_backbone.utils.logging import release
+from resnet_backbone.utils.logging import log_final_error, release
 from resnet_backbone.utils.own_files import OwnFiles
 
 ERROR = "error"  # the models' name for the fraction of misclassified training images
@@ -71,8 +71,16 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._log is not None:
+        if error is not None:
+            log_final_error(error)
+        if self._log is None:
+            return
+        try:
             self._log.close()
+        except StorageError as failure:
+            if error is None:
+                raise
+            logger.warning("%s", failure)  # the first error is the one to raise
 
     def restore(self, found: Found) -> None:
         """Restores the state from a checkpoint, and logs what was restored.

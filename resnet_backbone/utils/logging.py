@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from logging.handlers import MemoryHandler
 from pathlib import Path
+
+from resnet_backbone.errors import Interrupted, ResnetBackboneError
 
 PACKAGE = "resnet_backbone"
 
@@ -33,7 +36,7 @@ def setup(log_file: Path | None = None, rank: int = 0, *, hold_back: bool = Fals
     terminal.setFormatter(formatter)
     logger.addHandler(terminal)
     if log_file is not None and main:
-        file = logging.FileHandler(log_file, encoding="utf-8", delay=True)
+        file = _LogFile(log_file, encoding="utf-8", delay=True)
         file.setFormatter(formatter)
         logger.addHandler(_held_back(file) if hold_back else file)
 
@@ -47,6 +50,39 @@ def release() -> None:
             logger.addHandler(handler.target)
             handler.flush()
             handler.close()
+
+
+def log_final_error(error: BaseException) -> None:
+    """Writes the error that ends a run to the log file only; the command shows it on the terminal.
+
+    Errors that users can cause are written as their message, others with their traceback.
+    """
+    known = isinstance(error, ResnetBackboneError)
+    level = logging.INFO if isinstance(error, Interrupted) else logging.ERROR
+    text = str(error) if known else "".join(traceback.format_exception(error)).rstrip()
+    record = logging.LogRecord(PACKAGE, level, "", 0, text or type(error).__name__, (), None)
+    for handler in logging.getLogger(PACKAGE).handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that reports once that it cannot be written, rather than with tracebacks."""
+
+    failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record; opening the file may fail, too."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Reports the first failure on standard error."""
+        if not self.failed:
+            sys.stderr.write(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}\n")
+        self.failed = True
 
 
 def _held_back(handler: logging.Handler) -> MemoryHandler:

@@ -34,8 +34,7 @@ def test_every_command_has_help_with_an_example_in_its_own_words(command, capsys
 def test_the_script_calls_the_same_function_and_says_how_it_is_called(command, monkeypatch, capsys):
     script = TOOLS / SCRIPTS[command]
     source = script.read_text()
-    module = command.replace("-", "_")
-    assert f"from resnet_backbone.cli.{module} import main" in source
+    assert f'main = command("{command}")' in source
     assert "run(main)" in source
     monkeypatch.setattr(sys, "argv", [str(script)])
     with pytest.raises(SystemExit, match="0"):

@@ -1,3 +1,8 @@
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from resnet_backbone.cli import runner
@@ -95,3 +100,27 @@ def test_a_command_without_settings_gives_no_advice_on_them(capsys):
     with pytest.raises(SystemExit):
         runner.make_parser("convert", "Converts.", "").parse_args(["--lr", "1"])
     assert "settings" not in capsys.readouterr().err
+
+
+def test_ctrl_c_during_the_imports_ends_it_without_a_traceback(tmp_path):
+    """A module in torch's place takes as long as the test needs."""
+    slow = "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "torch.py").write_text(slow)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from resnet_backbone.cli.runner import *; run(command('predict'))"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (75, "interrupted\n")
+
+
+def test_the_handler_of_ctrl_c_is_restored_after_the_imports():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        runner.command("compare")(["--help"])
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,7 +1,12 @@
 import json
+import os
+import resource
+import shutil
 import sys
+from contextlib import suppress
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from resnet_backbone.engine import metrics
 from resnet_backbone.engine.metrics import Clock, MetricsLog, ProgressBar, summary
@@ -96,3 +101,52 @@ def test_a_terminal_gets_a_bar_with_the_loss(capsys, monkeypatch):
     with ProgressBar(1, 3, enabled=True) as bar:
         bar.advance(1.25)
     assert "loss 1.250" in capsys.readouterr().err
+
+
+def tensorboard_points(folder, name):
+    """Steps and values as TensorBoard shows them, purged as it purges."""
+    events = EventAccumulator(str(folder)).Reload()
+    return [(event.step, round(event.value, 3)) for event in events.Scalars(name)]
+
+
+def test_tensorboard_shows_each_point_once_after_a_resume(tmp_path):
+    file, board = tmp_path / "m.jsonl", tmp_path / "board"
+    log = MetricsLog(file, board, 0)
+    for step in (2, 4, 6):
+        log.write(step, {"loss": step / 10, "lr": 0.1})
+        log.write(step, {"bbox/AP": step / 100})
+    log.close()
+    log = MetricsLog(file, board, 4)  # killed after step 6, resumed from the checkpoint of step 4
+    log.write(4, {"bbox/AP": 0.04})
+    log.write(6, {"loss": 0.6, "lr": 0.1})
+    log.close()
+    assert steps(file) == [2, 2, 4, 4, 6]
+    assert tensorboard_points(board, "loss") == [(2, 0.2), (4, 0.4), (6, 0.6)]
+    assert tensorboard_points(board, "bbox/AP") == [(2, 0.02), (4, 0.04)]
+
+
+@pytest.mark.parametrize("trouble", ["the folder is deleted", "the disk is full"])
+def test_closing_what_cannot_be_written_is_a_storage_error_too(tmp_path, capfd, trouble):
+    (tmp_path / "run").mkdir()
+    log = MetricsLog(tmp_path / "run" / "m.jsonl", tmp_path / "run" / "board", 0)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        if trouble == "the disk is full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+        else:
+            shutil.rmtree(tmp_path / "run")
+        with pytest.raises(StorageError, match="cannot be written"):
+            for step in range(100):
+                log.write(step, {"loss": 1.0})
+            log.close()
+        with suppress(StorageError):  # of no other type
+            log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_pipe_under_the_name_of_the_file_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "m.jsonl")
+    with pytest.raises(StorageError, match=r"m\.jsonl: cannot be read: .*not a regular file"):
+        MetricsLog(tmp_path / "m.jsonl", tmp_path / "board", 0)

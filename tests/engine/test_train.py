@@ -292,6 +292,24 @@ def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path):
     assert text.count("removed the earlier run") == 1 and "no images" not in text
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_start_that_fails_leaves_nothing(tmp_path, resume):
+    class Absent(toy.ToyTask):
+        def __init__(self, *arguments):
+            raise DataError("no images")
+
+    with pytest.raises(DataError, match="no images"):
+        train(Absent, toy.config(tmp_path / "a" / "run"), resume=resume)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_ends_with_the_error_that_ended_the_run(tmp_path):
+    with toy.toy_task(coupled=False, nan_at=6), pytest.raises(DivergedError) as raised:
+        train_toy(toy.config(tmp_path))
+    text = (tmp_path / "log.txt").read_text()
+    assert text.rstrip().endswith(f"ERROR {raised.value}")
+
+
 def test_where_nothing_is_to_be_resumed_it_is_said(tmp_path, caplog):
     with toy.toy_task():
         train_toy(toy.config(tmp_path), resume=True)

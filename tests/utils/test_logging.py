@@ -2,7 +2,8 @@ import logging
 
 import pytest
 
-from resnet_backbone.utils.logging import PACKAGE, release, setup
+from resnet_backbone.errors import DataError, Interrupted
+from resnet_backbone.utils.logging import PACKAGE, log_final_error, release, setup
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +57,27 @@ def test_a_second_call_replaces_the_first_and_appends_to_the_file(tmp_path):
     setup(tmp_path / "log.txt")
     logging.getLogger(PACKAGE).info("two")
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 2
+
+
+def test_the_final_error_goes_to_the_file_alone(tmp_path, capsys):
+    setup(tmp_path / "log.txt")
+    log_final_error(DataError("a.jpg: damaged"))
+    log_final_error(Interrupted("stopped by a signal"))
+    try:
+        raise ZeroDivisionError("a bug")
+    except ZeroDivisionError as error:
+        log_final_error(error)
+    text = (tmp_path / "log.txt").read_text()
+    assert "ERROR a.jpg: damaged\n" in text and "INFO stopped by a signal\n" in text
+    assert "Traceback" in text and text.endswith("ZeroDivisionError: a bug\n")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_without_a_traceback(tmp_path, capsys):
+    (tmp_path / "log.txt").mkdir()
+    setup(tmp_path / "log.txt")
+    for _ in range(3):
+        logging.getLogger(PACKAGE).warning("hello")
+    err = capsys.readouterr().err
+    assert err.count("hello") == 3 and err.count("log.txt: cannot be written") == 1
+    assert "Traceback" not in err
