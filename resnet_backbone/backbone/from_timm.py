@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeAlias
+from urllib.parse import urlparse
+from urllib.request import getproxies
 
 from torch import Tensor, nn
 
@@ -213,7 +217,8 @@ def _create(name: str, options: Options, **more: Any) -> Body:  # noqa: ANN401
 def _create_trained(name: str, weights: str, options: Options, more: Mapping[str, Any]) -> Body:
     tagged = _with_tag(name, weights)
     try:
-        return _create(tagged, options, pretrained=True, **more)
+        with _offline_if_unreachable():
+            return _create(tagged, options, pretrained=True, **more)
     except ConfigError:
         raise
     except Exception as error:
@@ -223,6 +228,27 @@ def _create_trained(name: str, weights: str, options: Options, more: Mapping[str
             f"{weights}: cannot get timm's weights for {tagged} ({type(error).__name__}: {reason});"
             " give a file on this machine, or set model.backbone.weights=null"
         ) from error
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Lets huggingface_hub look into its cache alone if its server has no address.
+
+    Otherwise it tries for most of a minute before it says that there is no network.
+    """
+    from huggingface_hub import constants
+
+    former = constants.HF_HUB_OFFLINE
+    host = urlparse(constants.ENDPOINT).hostname
+    try:
+        if not getproxies() and host is not None:  # a proxy would look up the address
+            socket.getaddrinfo(host, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = former
 
 
 def _with_tag(name: str, weights: str) -> str:

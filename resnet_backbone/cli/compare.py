@@ -7,6 +7,7 @@ from pathlib import Path
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.report.compare import draw_runs
+from resnet_backbone.utils.text import count_of
 
 EXAMPLES = """examples:
   {compare} --metric segm/AP --output compared.png \\
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     if len(runs) < len(arguments.runs):
         raise ConfigError("two runs have the same label; give LABEL=RUN_FOLDER")
     draw_runs(runs, arguments.metric, arguments.output)
-    print(f"{arguments.metric} of {len(runs)} runs: {arguments.output}")
+    print(f"{arguments.metric} of {count_of(len(runs), 'run')}: {arguments.output}")
 
 
 def _labelled(run: str) -> tuple[str, Path]:

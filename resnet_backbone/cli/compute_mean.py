@@ -18,6 +18,7 @@ from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, 
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.structures import ImageBatch
 from resnet_backbone.utils.progress import bar_options
+from resnet_backbone.utils.text import count_of
 
 EXAMPLES = """examples:
   {compute_mean} --config imagenet_r50.yaml data.root=/data/imagenet \\
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     write_mean_image(mean, arguments.output)
     red, green, blue = mean.mean(dim=(1, 2)).tolist()
     print(
-        f"mean of {len(dataset) - len(dataset.skipped)} images: "
+        f"mean of {count_of(len(dataset) - len(dataset.skipped), 'image')}: "
         f"{red:.2f} {green:.2f} {blue:.2f} (RGB); in {arguments.output}"
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.plugins.proof import Proof, prove
 from resnet_backbone.utils.run_layout import weights_in
+from resnet_backbone.utils.text import count_of
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.convert import OURS, fold, without, write_as
 from resnet_backbone.weights.presets import MSRA, TORCHVISION
@@ -80,8 +81,8 @@ def main(argv: list[str] | None = None) -> None:
     if settings:
         print(f"what {arguments.to} has to be told:", *settings, sep="\n  ")
     if lost:
-        print(f"{lost} tensors were left out, as --allow-extra says")
-    print(f"{count} tensors are in {arguments.output}")
+        print(f"{count_of(lost, 'tensor')} left out, as --allow-extra says")
+    print(f"{count_of(count, 'tensor')}: {arguments.output}")
 
 
 def _with_stated(stored: Stored, arguments: argparse.Namespace) -> Stored:

@@ -17,7 +17,7 @@ from resnet_backbone.errors import DivergedError, StorageError
 from resnet_backbone.utils import distributed, seed, storage
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.tensors import is_finite, pack
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 
 _STEP = re.compile(r"step_(\d{8,})")
 
@@ -110,7 +110,7 @@ class Checkpoints:
                 logger.warning("checkpoint skipped: %s", error)
         if folders:
             raise StorageError(
-                f"{self.folder}: all {len(folders)} checkpoints are damaged; "
+                f"{self.folder}: damaged, all of {count_of(len(folders), 'checkpoint')}; "
                 "start again with --overwrite"
             )
         return None

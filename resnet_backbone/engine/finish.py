@@ -13,6 +13,7 @@ from resnet_backbone.report.tables import errors_table, metrics_table, per_class
 from resnet_backbone.utils import distributed, run_layout
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.storage import write_json
+from resnet_backbone.utils.text import count_of
 from resnet_backbone.weights.files import save_weights
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,6 @@ def _write_results(run: Run, result: EvaluationResult) -> None:
 def _write_skipped(file: Path, skipped: dict[str, list[str]]) -> None:
     for split, lines in skipped.items():
         if lines:
-            logger.warning(
-                "%s: %d samples or annotations were left out, see %s", split, len(lines), file
-            )
+            left_out = count_of(len(lines), "sample or annotation", "samples or annotations")
+            logger.warning("%s: %s left out, see %s", split, left_out, file)
     write_json(file, skipped)

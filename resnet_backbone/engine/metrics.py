@@ -20,6 +20,7 @@ from resnet_backbone.errors import StorageError
 from resnet_backbone.utils.logging import PACKAGE
 from resnet_backbone.utils.progress import bar_options
 from resnet_backbone.utils.storage import read_regular, write_file
+from resnet_backbone.utils.text import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +205,8 @@ def _truncate(file: Path, step: int) -> dict[str, Any]:
         raise StorageError(f"{file}: cannot be read: {error}") from error
     kept = [line for line in lines if _is_before(line, step)]
     if len(kept) < len(lines):
-        logger.info("%s: removed %d lines past step %d", file, len(lines) - len(kept), step)
+        removed = count_of(len(lines) - len(kept), "line")
+        logger.info("%s: removed %s past step %d", file, removed, step)
     write_file(file, "".join(f"{line}\n" for line in kept).encode())
     return json.loads(kept[-1]) if kept else {}
 

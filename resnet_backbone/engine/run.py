@@ -29,6 +29,7 @@ from resnet_backbone.errors import StorageError
 from resnet_backbone.utils import distributed, run_layout, seed, storage
 from resnet_backbone.utils.logging import log_final_error, release
 from resnet_backbone.utils.own_files import OwnFiles
+from resnet_backbone.utils.text import count_of
 
 ERROR = "error"  # the models' name for the fraction of misclassified training images
 
@@ -116,12 +117,17 @@ class Run:
                     f"{found.folder}: the state of the random generators is damaged: {error}"
                 ) from error
         logger.info(
-            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %d ranks, "
+            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %s, "
             "best %s %s at step %s",
             *(found.folder, progress.step),
             "averaged weights, " if self.state.average is not None else "",
             "loss scale, " if self.state.scaler.is_enabled() else "",
-            *(len(generators), self.task.score, progress.best, progress.best_step),
+            *(
+                count_of(len(generators), "rank"),
+                self.task.score,
+                progress.best,
+                progress.best_step,
+            ),
         )
 
     @property

@@ -12,6 +12,7 @@ from resnet_backbone.config.strict_yaml import read_text
 from resnet_backbone.engine.plateau import drops
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.text import count_of
 
 IMAGES_PER_RANK = 2  # as detectron2: 16 images on 8 GPUs
 
@@ -238,7 +239,8 @@ def _batch_size(solver: SolverConfig, world_size: int) -> int:
     if solver.batch_size % shares:
         raise ConfigError(
             f"solver.batch_size is {solver.batch_size}, expected a multiple of {shares}: "
-            f"{world_size} ranks x {solver.accumulate} micro-batches (solver.accumulate)"
+            f"{count_of(world_size, 'rank')} x"
+            f" {count_of(solver.accumulate, 'micro-batch', 'micro-batches')} (solver.accumulate)"
         )
     return solver.batch_size
 

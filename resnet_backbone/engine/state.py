@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from resnet_backbone.engine.optimizer import AveragedWeights
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils.tensors import pack
+from resnet_backbone.utils.text import count_of
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -216,7 +217,7 @@ def _fill(own: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: str) -> 
     ]
     if wrong:
         raise StorageError(
-            f"{file}: belongs to another model; {len(wrong)} tensors do not match: "
+            f"{file}: belongs to another model, as {count_of(len(wrong), 'tensor')} show: "
             f"{', '.join(wrong[:5])}"
         )
     for name, tensor in own.items():

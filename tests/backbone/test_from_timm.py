@@ -1,11 +1,13 @@
 """timm's networks behind our interface, against timm's own `features_only`."""
 
 import copy
+import socket
 
 import pytest
 import torch
 from torch import nn
 
+from resnet_backbone.backbone import from_timm
 from resnet_backbone.backbone.foreign import build_foreign
 from resnet_backbone.backbone.from_timm import timm_pixels
 from resnet_backbone.backbone.norm import FrozenBatchNorm2d
@@ -219,3 +221,19 @@ def test_a_network_without_such_maps_says_what_it_has():
         build("timm/vit_tiny_patch16_224", out_features=("res2", "res3", "res4", "res5"))
     with pytest.raises(ConfigError, match="got .'stem'.* has res2, res3, res4, res5"):
         build(CONVNEXT, out_features=["stem"])
+
+
+def test_without_a_network_it_fails_at_once(monkeypatch, tmp_path):
+    """huggingface_hub itself tries six times, in most of a minute."""
+    constants = pytest.importorskip("huggingface_hub").constants
+
+    def unknown(host, *_):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(from_timm, "getproxies", dict)
+    monkeypatch.setattr(from_timm.socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("tried again"))
+    with pytest.raises(WeightsError, match="cannot get timm's weights for resnet18.a1_in1k"):
+        build_foreign("timm/resnet18", options=Options(), weights="timm/a1_in1k")
+    assert constants.HF_HUB_OFFLINE is False

@@ -61,7 +61,7 @@ def test_every_sampled_bit_flip_is_noticed(checkpoints):
             damaged = bytearray(content)
             damaged[place // 8] ^= 1 << (place % 8)
             path.write_bytes(damaged)
-            with pytest.raises(StorageError, match="all 1 checkpoints are damaged"):
+            with pytest.raises(StorageError, match="damaged, all of 1 checkpoint"):
                 checkpoints.newest()
         path.write_bytes(content)
     assert checkpoints.newest().folder == folder
@@ -71,7 +71,7 @@ def test_no_checkpoint_is_none_and_only_damaged_ones_are_an_error(checkpoints):
     assert checkpoints.newest() is None
     checkpoints.save(make_state(1), {})
     (checkpoints.folder / "step_00000001" / "MANIFEST.json").unlink()
-    with pytest.raises(StorageError, match="all 1 checkpoints are damaged.*--overwrite"):
+    with pytest.raises(StorageError, match="damaged, all of 1 checkpoint.*--overwrite"):
         checkpoints.newest()
 
 

@@ -103,7 +103,7 @@ def test_what_was_left_out_is_listed_and_counted(tmp_path, caplog):
     file = tmp_path / "skipped_samples.json"
     assert json.loads(file.read_text()) == {"train": toy.OPTIONS["skipped"], "val": []}
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [f"train: 2 samples or annotations were left out, see {file}"]
+    assert warnings == [f"train: 2 samples or annotations left out, see {file}"]
 
 
 def test_what_cannot_be_written_is_a_storage_error(tmp_path):

@@ -212,7 +212,7 @@ def test_a_resumed_run_has_the_state_and_the_generators_of_the_saved_one(saved, 
     for name, tensor in again.task.model.state_dict().items():
         assert torch.equal(tensor, run.task.model.state_dict()[name]), name
     assert (random.random(), torch.rand(1)) == drawn
-    assert "step_00000005: step 5, model, optimizer, random generators of 1 ranks" in caplog.text
+    assert "step_00000005: step 5, model, optimizer, random generators of 1 rank," in caplog.text
 
 
 def test_more_ranks_than_were_saved_begin_with_their_own_generators(saved, monkeypatch):

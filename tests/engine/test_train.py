@@ -95,7 +95,7 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path, caplog):
     }
     assert caplog.messages[-1] == f"weights, results and pictures are in {output}"
     assert json.loads((output / "skipped_samples.json").read_text())["train"]
-    assert "1 samples or annotations were left out" in caplog.text
+    assert "1 sample or annotation left out" in caplog.text
     assert (output / "log.txt").read_text().count("saved") == len({3, 4, 6, 8, 9, 12})
     with safetensors.safe_open(output / "model.safetensors", "pt") as file:
         card = file.metadata()

@@ -25,6 +25,7 @@ from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset
 from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.text import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +89,11 @@ def build_dataset(
     )
     treatment = "kept" if split == "val" or cfg.keep_empty else "left out"
     logger.info(
-        "%s: %d images, %d classes; %d images without boxes %s",
+        "%s: %s, %s; %s without boxes %s",
         file,
-        len(dataset),
-        len(dataset.class_names),
-        empty,
+        count_of(len(dataset), "image"),
+        count_of(len(dataset.class_names), "class", "classes"),
+        count_of(empty, "image"),
         treatment,
     )
     for line in annotations.report.lines():
@@ -144,8 +145,9 @@ def build_train_loader(
     parts = world_size * accumulate
     if batch_size % parts:
         raise ConfigError(
-            f"solver.batch_size is {batch_size}, expected a multiple of {parts}: {world_size} ranks"
-            f" x {accumulate} micro-batches"
+            f"solver.batch_size is {batch_size}, expected a multiple of {parts}:"
+            f" {count_of(world_size, 'rank')} x"
+            f" {count_of(accumulate, 'micro-batch', 'micro-batches')}"
         )
     order = TrainingOrder(
         dataset.landscape, batch_size=batch_size, seed=seed, group=cfg.aspect_grouping

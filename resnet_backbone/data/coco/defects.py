@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnet_backbone.errors import DataError
+from resnet_backbone.utils.text import count_of
 
 SHOWN = 20  # number of defects that are listed; the others are only counted
 
@@ -58,7 +59,7 @@ class DefectReport:
         """Raises one DataError that lists the fatal defects; does nothing if there are none."""
         if not self.fatal:
             return
-        lines = [f"{self.file}: {len(self.fatal)} defects ({counts(self.fatal)})"]
+        lines = [f"{self.file}: {count_of(len(self.fatal), 'defect')} ({counts(self.fatal)})"]
         lines += [f"  {defect}" for defect in self.fatal[:SHOWN]]
         if len(self.fatal) > SHOWN:
             lines.append(f"  ... and {len(self.fatal) - SHOWN} more")

@@ -14,6 +14,7 @@ from resnet_backbone.data.labelled.crops import RegionCrop, Transform
 from resnet_backbone.data.loading.decoding import MAX_PIXELS, BitDepth
 from resnet_backbone.data.loading.jpeg import EncodedImage
 from resnet_backbone.structures import ImageBatch
+from resnet_backbone.utils.text import count_of
 
 
 class Source(Protocol):
@@ -123,7 +124,7 @@ class ClassificationDataset:
     @property
     def description(self) -> str:
         """The dataset's name in messages."""
-        return f"{len(self)} images, such as {self.source.names[0]}"
+        return f"{count_of(len(self), 'image')}, such as {self.source.names[0]}"
 
     def training_sample(self, index: int, epoch: int, position: int) -> LabelledImage:
         """Returns an augmented image.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from resnet_backbone.data.loading.order import warn_of_repeats
 from resnet_backbone.structures import ImageBatch
 
 
@@ -89,6 +90,7 @@ class InMemoryTraining:
         fill: Tensor,
         device: torch.device,
     ) -> None:
+        warn_of_repeats(len(split), batch_size)
         self.batch_size = batch_size
         self.seed = seed
         self.padding = padding

@@ -19,7 +19,7 @@ from PIL.ContainerIO import ContainerIO
 
 from resnet_backbone.data.loading.decoding import SUFFIXES
 from resnet_backbone.errors import ConfigError, DataError
-from resnet_backbone.utils.text import listing, read_any_text
+from resnet_backbone.utils.text import count_of, listing, read_any_text
 
 LABEL = ".cls"
 NAMES = "classes.txt"  # next to the shards, one class name per line; optional
@@ -72,7 +72,7 @@ class Shards:
         if unknown:
             raise DataError(
                 f"{self.names[unknown[0]]}: label {self.labels[unknown[0]]}, but there are only "
-                f"{len(self.class_names)} classes"
+                f"{count_of(len(self.class_names), 'class', 'classes')}"
             )
         used = set(self.labels)
         unused = [name for label, name in enumerate(self.class_names) if label not in used]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from resnet_backbone.utils import distributed
+from resnet_backbone.utils.text import count_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,15 @@ class SampleRef:
     index: int
     epoch: int
     position: int
+
+
+def warn_of_repeats(images: int, batch_size: int) -> None:
+    """Warns, on the main rank, if a batch is larger than the dataset and so repeats images."""
+    if batch_size > images and distributed.is_main():
+        logger.warning(
+            "solver.batch_size is %d, but the dataset has %s: every step repeats images",
+            *(batch_size, count_of(images, "training image")),
+        )
 
 
 class TrainingOrder:
@@ -44,6 +59,7 @@ class TrainingOrder:
         group: bool = True,
         repeats: int = 1,
     ) -> None:
+        warn_of_repeats(len(landscape), batch_size)
         self.batch_size = batch_size
         self.seed = seed
         self.repeats = repeats

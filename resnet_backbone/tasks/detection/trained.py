@@ -20,6 +20,7 @@ from resnet_backbone.engine.trained_sizes import at_trained_sizes
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.tasks.detection.stored_sizes import refuse_other_sizes
 from resnet_backbone.utils.run_layout import weights_in
+from resnet_backbone.utils.text import count_of
 from resnet_backbone.utils.trees import leaves
 from resnet_backbone.weights.files import read_metadata
 from resnet_backbone.weights.load import load_weights
@@ -216,14 +217,15 @@ def _classes(
     asked = cfg.model.num_classes
     if asked is not None and asked != count:
         raise WeightsError(
-            f"{path}: the weights have {count} classes, but model.num_classes is {asked}"
+            f"{path}: the weights have {count_of(count, 'class', 'classes')}, but"
+            f" model.num_classes is {asked}"
         )
     names = class_names_in(card, str(path)) or tuple(f"class {i}" for i in range(count))
     ids = category_ids_in(card, str(path)) or tuple(range(1, count + 1))
     if len(names) != count or len(ids) != count:
         raise WeightsError(
-            f"{path}: the weights have {count} classes, but the file has {len(names)} class names "
-            f"and {len(ids)} category ids"
+            f"{path}: the weights have {count_of(count, 'class', 'classes')}, but the file has"
+            f" {count_of(len(names), 'class name')} and {count_of(len(ids), 'category id')}"
         )
     return names, ids, CLASS_NAMES in card
 

@@ -34,7 +34,7 @@ def test_images_without_boxes_are_dropped_in_training_alone(with_an_empty_image,
     caplog.set_level(logging.INFO)
     cfg = config(with_an_empty_image)
     assert build_dataset(cfg, "train", with_masks=True, seed=0).image_ids == (1,)
-    assert "1 images, 2 classes; 1 images without boxes left out" in caplog.text
+    assert "1 image, 2 classes; 1 image without boxes left out" in caplog.text
     assert build_dataset(cfg, "val", with_masks=True, seed=0).image_ids == (1, 2)
     kept = config(with_an_empty_image, keep_empty=True)
     assert build_dataset(kept, "train", with_masks=True, seed=0).image_ids == (1, 2)

@@ -93,7 +93,7 @@ def test_a_bad_annotation_is_named_with_its_value(tmp_path, name):
     message = refusal(tmp_path, with_annotation(**changes))
     assert expected in message
     assert "annotation 11 of image" in message
-    assert "1 defects" in message
+    assert "1 defect (" in message
 
 
 @pytest.mark.parametrize("name", BAD_ANNOTATIONS)

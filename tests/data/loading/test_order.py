@@ -81,3 +81,10 @@ def test_any_step_is_reached_without_those_before(step):
     for earlier in range(step):
         whole.batch(earlier)
     assert whole.batch(step) == resumed.batch(step)
+
+
+def test_a_batch_larger_than_the_dataset_is_said(caplog):
+    TrainingOrder(wide(8), batch_size=8, seed=0)
+    assert caplog.text == ""
+    TrainingOrder(wide(8), batch_size=9, seed=0)
+    assert "solver.batch_size is 9, but the dataset has 8 training images" in caplog.text
