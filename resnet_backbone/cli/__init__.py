@@ -1,1 +1,1 @@
-"""The commands: `resnet-backbone train`, and tools/train_net.py, which calls the same function."""
+"""The command-line tools: `resnet-backbone train`, and tools/train_net.py, which does the same."""

@@ -1,4 +1,4 @@
-"""Draws one number of several runs into one picture."""
+"""Draws one metric of several runs in one figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ exit codes: 0 done, 2 wrong arguments, 4 a file cannot be read or written, 70 a 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Reads the command line and draws."""
+    """Reads the command line and draws the figure."""
     parser = make_parser("compare", __doc__, EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="[LABEL=]RUN_FOLDER")
     parser.add_argument(

@@ -34,7 +34,7 @@ BATCH = 64
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Reads the command line and computes."""
+    """Reads the command line, computes the mean image and writes it."""
     parser = make_parser("compute-mean", __doc__, EXAMPLES)
     add_config_options(parser)
     parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")

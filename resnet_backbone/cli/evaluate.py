@@ -1,4 +1,4 @@
-"""Evaluates a trained detector, or classifiers, on the validation split of the dataset."""
+"""Evaluates a trained detector, or classifiers, on the validation split of a dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ examples:
   {evaluate} --config imagenet_r101.yaml --testing ten_crop \\
       --weights output/imagenet_r101/model.safetensors data.root=/data/imagenet
 
-Several files of classifiers are judged as an ensemble.
+Several files of classifiers are evaluated as an ensemble.
 Several GPUs: torchrun --nproc-per-node=8 {evaluate_on_ranks} ...
 
 exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 69 another rank is gone;
@@ -31,7 +31,7 @@ exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 69 another ra
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Reads the command line and runs."""
+    """Reads the command line and evaluates."""
     parser = make_parser("evaluate", __doc__, EPILOG)
     add_config_options(parser)
     parser.add_argument(
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 def _only(weights: list[Path]) -> Path:
     if len(weights) > 1:
         raise ConfigError(
-            f"--weights: {len(weights)} files, but detectors are judged one at a time; several "
-            "make an ensemble of classifiers"
+            f"--weights: {len(weights)} files, but detectors are evaluated one at a time; "
+            "only several classifiers make an ensemble"
         )
     return weights[0]

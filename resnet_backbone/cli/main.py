@@ -11,10 +11,10 @@ from resnet_backbone.cli.runner import SCRIPTS, command, run
 # What the overview says of each command; `resnet-backbone COMMAND --help` says the rest.
 SUMMARIES = {
     "train": "train a detector (Faster or Mask R-CNN)",
-    "pretrain": "train a classifier and hand over its backbone",
-    "evaluate": "judge a detector's or classifiers' weights on the validation split",
-    "predict": "find objects in images",
-    "convert": "convert weights between frameworks, with proof",
+    "pretrain": "train a classifier and export its backbone",
+    "evaluate": "evaluate a detector or classifiers on the validation split",
+    "predict": "detect objects in images",
+    "convert": "convert weights between frameworks, and compare the results",
     "analyze": "count a network's parameters and multiply-adds",
     "compute-mean": "compute the mean image of a training set",
     "compare": "draw one metric of several runs",

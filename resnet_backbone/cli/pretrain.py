@@ -1,4 +1,4 @@
-"""Trains a classifier and hands its backbone over to detectors."""
+"""Trains a classifier, and exports its backbone for detectors."""
 
 from __future__ import annotations
 

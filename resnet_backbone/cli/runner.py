@@ -1,4 +1,4 @@
-"""How every command begins and ends: with examples; with a documented exit code, no traceback."""
+"""What all commands share: help with examples, and documented exit codes instead of tracebacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains a detector, evaluates it and draws what it finds."""
+"""Trains a detector, evaluates it and draws its detections."""
 
 from __future__ import annotations
 

@@ -14,20 +14,19 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resnet_backbone.config.run_schema import RunConfig
-from resnet_backbone.engine import run_folder
+from resnet_backbone.engine import run_folder, schedule
 from resnet_backbone.engine.checkpoint import Checkpoints, Found, step_name
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
 from resnet_backbone.engine.metrics import Clock, Line, MetricsLog, summary
 from resnet_backbone.engine.optimizer import AveragedWeights, build_optimizer
 from resnet_backbone.engine.resumption import check_same_config, check_same_data, checked_about
-from resnet_backbone.engine.schedule import scale_to_batch, schedule_length, settle_epochs
 from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils import distributed, run_layout, seed, storage
-from resnet_backbone.utils.logging import log_final_error, release
+from resnet_backbone.utils.logging import deferred, log_final_error, release
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.text import count_of
 
@@ -125,7 +124,7 @@ class Run:
             *(
                 count_of(len(generators), "rank"),
                 self.task.score,
-                progress.best,
+                _digits(progress.best),
                 progress.best_step,
             ),
         )
@@ -190,7 +189,8 @@ class Run:
         self._write(line)
         logger.info(
             "step %d: %s %s, best %s at step %s",
-            *(progress.step, self.task.score, score, progress.best, progress.best_step),
+            *(progress.step, self.task.score, _digits(score)),
+            *(_digits(progress.best), progress.best_step),
         )
 
     @contextmanager
@@ -273,20 +273,28 @@ def begin_run(
     checkpoints = Checkpoints(output, settled.cfg.checkpoint.keep)
     found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
     saved = None if found is None else checked_about(found)["config"]
-    fit_to = None if saved is None else schedule_length(saved)
-    cfg = scale_to_batch(settled.cfg, distributed.world_size(), fit_to=fit_to)
+    fit_to = None if saved is None else schedule.schedule_length(saved)
+    # Settings are of interest only once nothing is wrong with the data.
+    with deferred(schedule.logger) as log_settings:
+        cfg = schedule.scale_to_batch(settled.cfg, distributed.world_size(), fit_to=fit_to)
     if found is not None and saved is not None and cfg.solver.epochs is None:
         check_same_config(saved, cfg, found.folder)
     seed.seed_everything(cfg.seed)
     task = task_type(cfg, device, settled.weights)
+    log_settings()
     if cfg.solver.epochs is not None:  # the number of steps is known only now
-        cfg = task.cfg = settle_epochs(cfg, task.training_images, fit_to=fit_to)
+        cfg = task.cfg = schedule.settle_epochs(cfg, task.training_images, fit_to=fit_to)
         if found is not None and saved is not None:
             check_same_config(saved, cfg, found.folder)
     run = Run(task, cfg, output, device)
     if found is not None:
         run.restore(found)
     return run
+
+
+def _digits(score: float | None) -> str:
+    """Returns a metric with the digits that matter, however small it is."""
+    return "none" if score is None else f"{score:.4g}"
 
 
 def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resnet_backbone.errors import StorageError
+from resnet_backbone.utils.storage import read_regular
 
 Model = TypeVar("Model", bound=BaseModel)
 Error = Annotated[float, Field(ge=0, le=1)]  # fraction of the images
@@ -146,7 +147,7 @@ def read_checked(model: type[Model], file: Path) -> Model:
         StorageError: it cannot be read, or does not fit; the message names file and key.
     """
     try:
-        return model.model_validate_json(file.read_bytes())
+        return model.model_validate_json(read_regular(file))
     except OSError as error:
         raise StorageError(f"{file}: cannot be read: {error.strerror}") from error
     except ValidationError as error:

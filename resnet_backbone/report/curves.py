@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from resnet_backbone.utils.storage import read_regular
+
 # {name: (steps, values)}
 Curves = Mapping[str, tuple[list[int], list[float]]]
 
@@ -49,7 +51,7 @@ def draw_curves(metrics_jsonl: Path, out: Path) -> None:
 def read_curves(metrics_jsonl: Path) -> Curves:
     """Returns the finite numbers in the file, by name, in ascending order of step."""
     points: dict[str, dict[int, float]] = {}
-    for line in metrics_jsonl.read_text(encoding="utf-8").splitlines():
+    for line in read_regular(metrics_jsonl).decode("utf-8").splitlines():
         record = _parse(line)
         step = record.pop("step", None)
         if not isinstance(step, int):

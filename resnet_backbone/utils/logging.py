@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
@@ -50,6 +52,26 @@ def release() -> None:
             logger.addHandler(handler.target)
             handler.flush()
             handler.close()
+
+
+@contextmanager
+def deferred(logger: logging.Logger) -> Iterator[Callable[[], None]]:
+    """Holds back what `logger` logs inside the block; yields a function that logs it afterwards."""
+    records: list[logging.LogRecord] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    def emit() -> None:
+        for record in records:
+            logger.handle(record)
+
+    logger.addFilter(keep)
+    try:
+        yield emit
+    finally:
+        logger.removeFilter(keep)
 
 
 def log_final_error(error: BaseException) -> None:

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from resnet_backbone.errors import DataError, Interrupted
-from resnet_backbone.utils.logging import PACKAGE, log_final_error, release, setup
+from resnet_backbone.utils.logging import PACKAGE, deferred, log_final_error, release, setup
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +81,18 @@ def test_a_log_that_cannot_be_written_is_said_once_and_without_a_traceback(tmp_p
     err = capsys.readouterr().err
     assert err.count("hello") == 3 and err.count("log.txt: cannot be written") == 1
     assert "Traceback" not in err
+
+
+def test_what_is_deferred_comes_when_it_is_asked_for_or_not_at_all(caplog):
+    logger = logging.getLogger(f"{PACKAGE}.engine")
+    caplog.set_level(logging.INFO, logger=PACKAGE)
+    with deferred(logger) as emit:
+        logger.info("lr: 0.02 -> 0.01")
+    logger.info("data checked")
+    assert caplog.messages == ["data checked"]
+    emit()
+    assert caplog.messages == ["data checked", "lr: 0.02 -> 0.01"]
+    with pytest.raises(ZeroDivisionError), deferred(logger):
+        logger.info("never")
+        1 / 0  # noqa: B018
+    assert "never" not in caplog.messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,7 +101,14 @@ class Predictor:
         if isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype == np.uint8:
             # Copied, since tensors support neither read-only arrays nor negative strides.
             return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)
-        return _checked(image, tuple(image.shape))
+        if isinstance(image, np.ndarray | Tensor):
+            return _checked(image, tuple(image.shape))
+        several = isinstance(image, Sequence)
+        raise DataError(
+            f"found {'several images' if several else f'a {type(image).__name__}'}, expected one"
+            " image: a file, a PIL image, an array or a tensor"
+            + ("; call the predictor once for each" if several else "")
+        )
 
     def draw(
         self, image: ImageLike, detections: Detections, *, threshold: float = 0.5

@@ -38,7 +38,7 @@ def test_images_without_boxes_are_dropped_in_training_alone(with_an_empty_image,
     assert build_dataset(cfg, "val", with_masks=True, seed=0).image_ids == (1, 2)
     kept = config(with_an_empty_image, keep_empty=True)
     assert build_dataset(kept, "train", with_masks=True, seed=0).image_ids == (1, 2)
-    assert caplog.text.count("1 images without boxes kept") == 2
+    assert caplog.text.count("1 image without boxes kept") == 2
 
 
 def test_crowds_are_no_boxes(tmp_path):

@@ -120,3 +120,12 @@ def test_files_that_are_no_images(predictor, tmp_path):
     broken.write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"broken\.jpg"):
         predictor(broken)
+
+
+@pytest.mark.parametrize("images", [["a.jpg", "b.jpg"], (np.zeros((4, 4, 3), np.uint8),) * 2])
+def test_several_images_are_answered_with_what_to_do(tmp_path, images):
+    predictor = Predictor(weights=save_tiny_weights(tmp_path / "w.safetensors"), device="cpu")
+    with pytest.raises(DataError, match="found several images.*call the predictor once for each"):
+        predictor(images)
+    with pytest.raises(DataError, match="found a NoneType, expected one image"):
+        predictor(None)
