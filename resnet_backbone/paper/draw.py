@@ -25,6 +25,8 @@ from resnet_backbone.paper.published_figures import (
 from resnet_backbone.paper.record_schema import Record
 from resnet_backbone.report import paper_figures
 from resnet_backbone.report.paper_figures import ErrorCurve, LayerCurve
+from resnet_backbone.utils import storage
+from resnet_backbone.utils.own_files import OwnFiles
 
 
 def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
@@ -34,18 +36,21 @@ def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
 
     Args:
         records: All recorded runs.
-        folder: The output folder, created if necessary; existing files are replaced.
+        folder: The output folder, created if necessary; figures drawn there before are replaced,
+            files of others are not.
 
     Returns:
         The PNG files.
 
     Raises:
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be written, or others have a file of that name.
     """
     drawn = []
+    own = OwnFiles(folder, "drawing")
+    storage.make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for key, figure in _figures(records):
+            own.claim([f"{key}.png"])
             drawn.append(folder / f"{key}.png")
             paper_figures.save(figure, drawn[-1])
     except OSError as error:

@@ -39,3 +39,13 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "figures").write_text("a file")
     with pytest.raises(StorageError, match="figures: cannot be written"):
         draw_figures([], tmp_path / "figures")
+
+
+def test_figures_are_drawn_again_but_not_over_those_of_others(tmp_path):
+    for _ in range(2):
+        assert [file.name for file in draw_figures([], tmp_path)] == ["figure3.png"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "figure3.png").write_text("mine")
+    with pytest.raises(StorageError, match=r"contains figure3\.png"):
+        draw_figures([], tmp_path / "other")
+    assert (tmp_path / "other" / "figure3.png").read_text() == "mine"
