@@ -35,6 +35,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "data.workers": "the machine",
     "data.on_bad_sample": "how to treat images that cannot be used",
     "data.max_pixels": "how to treat images that cannot be used",
+    "data.check_images": "when images that cannot be used are found",
     "model.weights": "where files are; the checkpoint has newer weights",
     "model.allow_partial": "how initial weights are loaded; the checkpoint has newer ones",
     "model.allow_extra": "how initial weights are loaded; the checkpoint has newer ones",

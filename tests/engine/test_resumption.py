@@ -22,7 +22,8 @@ SCHEMAS = [Config, ClassificationConfig]
 BOTH = {
     *("name", "output", "overrides", "device", "log_period", "solver.max_iter"),
     *("solver.reference_max_iter", "model.allow_extra", "model.class_layers"),
-    *("data.root", "data.workers", "data.on_bad_sample", "data.max_pixels", "model.weights"),
+    *("data.root", "data.workers", "data.on_bad_sample", "data.max_pixels", "data.check_images"),
+    "model.weights",
     *("evaluation.period", "evaluation.patience", "evaluation.batch_size"),
     *("checkpoint.period", "checkpoint.keep"),
 }

@@ -18,7 +18,8 @@ from resnet_backbone.errors import DataError
 # are looked for by. Pillow knows many more formats, and runs Ghostscript on one of them (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 SUFFIXES = (
-    *(".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
 )
 MAX_PIXELS = 50_000_000  # the schemas' default, too: about 200 MB while an image is decoded
 WIDE_MODES = ("I", "F")  # more than 8 bits per channel; "I;16" and its byte orders as well

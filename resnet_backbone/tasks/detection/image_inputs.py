@@ -9,15 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from resnet_backbone.data.loading.decoding import SUFFIXES
 from resnet_backbone.utils.own_files import listed_files
 from resnet_backbone.utils.text import count_of
-
-SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"),
-        *(".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
-    }
-)
 
 logger = logging.getLogger(__name__)
 
