@@ -94,6 +94,8 @@ OTHER = {
     "model.backbone.deformable": ("res5",),
     "model.backbone.options": {"width": 3},
     "model.allow_partial": ("fc.*",),
+    "model.allow_extra": ("aux.*",),
+    "model.class_layers": "copy",
     "model.pixels.channel_order": "BGR",
     "model.pixels.mean": (1.0, 2.0, 3.0),
     "model.pixels.std": (1.0, 2.0, 3.0),

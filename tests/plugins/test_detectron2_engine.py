@@ -113,7 +113,8 @@ def test_its_checkpoint_is_one_of_our_own_tools_too(trained):
     for level, tensor in zip(levels, expected.values(), strict=True):
         torch.testing.assert_close(level, tensor)
 
-    evaluate_command.main(["--config", "quickstart.yaml", "--weights", str(path), *TINY, places[0]])
+    options = ["--weights", str(path), "--output", str(folder.parent / "evaluated")]
+    evaluate_command.main(["--config", "quickstart.yaml", *options, *TINY, places[0]])
     more = ["solver.max_iter=1", f"model.weights={path}", f"output={folder.parent / 'fine'}"]
     train_command.main(["--config", "quickstart.yaml", *TINY, places[0], *more])
     assert (folder.parent / "fine" / "model.safetensors").is_file()
