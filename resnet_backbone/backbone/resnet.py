@@ -235,6 +235,8 @@ def _drop_rates(count: int, last: float) -> list[float]:
 def _check(variant: Variant, options: Options) -> None:
     if options.output_stride not in OUTPUT_STRIDES:
         raise ConfigError(f"output_stride: got {options.output_stride!r}, expected 8, 16 or 32")
+    if options.in_channels < 1:
+        raise ConfigError(f"in_channels: got {options.in_channels!r}, expected 1 or more")
     if not 0 <= options.stochastic_depth < 1:
         raise ConfigError(
             f"stochastic_depth: got {options.stochastic_depth!r}, expected at least 0 and below 1"

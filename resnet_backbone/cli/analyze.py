@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resnet_backbone.backbone.from_timm import STAGES
 from resnet_backbone.backbone.variants import list_backbones
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.paper.complexity import (
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     """Reads the command line and prints a table for each network."""
     parser = make_parser("analyze", __doc__, EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks, also vgg16 and vgg19")
-    parser.add_argument("--list", action="store_true", help="print the names and end")
+    parser.add_argument("--list", action="store_true", help="print the names and exit")
     parser.add_argument("--size", type=int, help="side of the image; 224, or 32 for CIFAR's")
     parser.add_argument("--stride-in-1x1", action="store_true", help="bottlenecks as in the paper")
     parser.add_argument("--output-stride", type=int, default=32, help="8, 16 or 32")
@@ -37,17 +38,20 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.list:
         print("\n".join(list_backbones()))
         return
-    if not arguments.names:
+    # argparse takes names after --deformable for stages.
+    stages = [word for word in arguments.deformable if word in STAGES]
+    names = [*arguments.names, *(word for word in arguments.deformable if word not in STAGES)]
+    if not names:
         parser.error("name a network, or give --list")
     if arguments.size is not None and arguments.size < 1:
         parser.error(f"--size: got {arguments.size}, expected 1 or more")
-    for name in arguments.names:
+    for name in names:
         parts = measure(
             name,
             size=arguments.size,
             stride_in_1x1=arguments.stride_in_1x1,
             output_stride=arguments.output_stride,
-            deformable=tuple(arguments.deformable),
+            deformable=tuple(stages),
             in_channels=arguments.in_channels,
         )
         print(f"{name}\n{_table(parts)}\n{_beside_the_paper(name, parts[-1])}")

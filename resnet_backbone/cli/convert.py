@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_backbone.cli.runner import make_parser
+from resnet_backbone.errors import ConfigError
 from resnet_backbone.plugins.proof import Proof, prove
 from resnet_backbone.utils.run_layout import weights_in
 from resnet_backbone.utils.text import count_of
@@ -60,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stride-in-1x1", choices=("true", "false"))
     arguments = parser.parse_args(argv)
     source = weights_in(arguments.input) if Path(arguments.input).is_dir() else arguments.input
+    if Path(arguments.output).resolve() == Path(source).resolve():
+        raise ConfigError(f"{arguments.output}: the output would replace the input; name another")
     stored = _with_stated(read_weights(source, arguments.arch), arguments)
     if arguments.backbone:
         stored = stored.as_backbone()
@@ -125,7 +128,8 @@ def _proofs(stored: Stored, arch: str, target: str) -> list[str]:
         result = prove(stored, arch, stride_in_1x1=stride, layout=layout)
         if isinstance(result, Proof):
             numbers = ", ".join(f"{stage} {d:.1e}" for stage, d in result.differences.items())
-            lines.append(f"largest difference from {layout}'s own model, relative: {numbers}")
+            part = "model" if stored.kind == "backbone" else "backbone; heads are not compared"
+            lines.append(f"largest difference from {layout}'s own {part}, relative: {numbers}")
         else:
             lines.append(f"not compared with {layout}: {result}")
     return lines

@@ -26,7 +26,7 @@ Several files of classifiers are evaluated as an ensemble.
 Several GPUs: torchrun --nproc-per-node=8 {evaluate_on_ranks} ...
 
 exit codes: 0 done; 2 configuration or weights; 3 data; 4 storage; 69 another rank is gone;
-75 interrupted, nothing written
+70 a bug; 75 interrupted, nothing written
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from resnet_backbone.cli.options import files_and_overrides
@@ -24,7 +25,7 @@ examples:
 Files in the output folder that no earlier prediction wrote are never replaced.
 
 exit codes: 0 done; 2 configuration or weights; 3 some images could not be used, the others are
-done; 4 storage; 75 interrupted, what was done until then is listed
+done; 4 storage; 70 a bug; 75 interrupted, what was done until then is listed
 """
 
 
@@ -66,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _score(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number from 0 to 1")
     return value

@@ -67,7 +67,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
     if not isinstance(config, Config):
         raise ConfigError(
             f"{name_or_path} is for task {config.task}, expected detection; to train a classifier "
-            "use tools/pretrain.py"
+            "use resnet-backbone pretrain (tools/pretrain.py)"
         )
     return config
 
@@ -80,7 +80,7 @@ def load_classification_config(
     if not isinstance(config, ClassificationConfig):
         raise ConfigError(
             f"{name_or_path} is for task {config.task}, expected classification; to train a "
-            "detector use tools/train_net.py"
+            "detector use resnet-backbone train (tools/train_net.py)"
         )
     return config
 
@@ -274,17 +274,18 @@ class _Draft:
             for key in reversed(keys):
                 value = {key: value}
             self._layer = MAX_BASES + 2  # all arguments are one layer
+            self._settle_length(value, lambda _: COMMAND_LINE)
             self._merge(self.tree, value, (), lambda _: COMMAND_LINE)
 
     def draw_nothing_for_own_paths(self) -> None:
         """Sets `data.shapes` to None if a later layer names the files of another dataset."""
-        drawn = self.layers.get(("data", "shapes"))
-        if drawn is None or self.tree["data"].get("shapes") is None:
+        drawn, data = self.layers.get(("data", "shapes")), self.tree["data"]
+        if drawn is None or not isinstance(data, dict) or data.get("shapes") is None:
             return
         names = [("data", split, key) for split in SPLITS for key in ("images", "annotations")]
         own = [dotted(keys) for keys in names if self.layers.get(keys, 0) > drawn]
         if own:
-            self.tree["data"]["shapes"] = None
+            data["shapes"] = None
             logger.info("data.shapes: nothing is drawn, since %s is set too", ", ".join(own))
 
     def validate(self) -> Config | ClassificationConfig:

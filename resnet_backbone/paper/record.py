@@ -91,6 +91,8 @@ def without_machine(arguments: Sequence[str]) -> str:
 
 
 def _record(folder: Path, measured: Measured | None) -> Record:
+    if not (folder / CONFIG).is_file():
+        raise StorageError(f"{folder}: not the folder of a run: it has no {CONFIG}")
     config = read_config(folder / CONFIG)
     results = read_checked(Results, folder / RESULTS)
     environment = read_checked(Environment, folder / ENVIRONMENT)

@@ -26,7 +26,8 @@ def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
         out: The PNG file to write.
 
     Raises:
-        ConfigError: a run has no such metric; the message lists those it has.
+        ConfigError: a run has no such metric, and the message lists those it has; or `out` has a
+            suffix that matplotlib does not know.
         StorageError: a run has no metrics file, or the figure cannot be written.
     """
     series = {name: _series(folder, metric) for name, folder in runs.items()}
@@ -44,6 +45,8 @@ def draw_runs(runs: Mapping[str, Path], metric: str, out: Path) -> None:
     axes.legend()
     try:
         figure.savefig(out)
+    except ValueError as error:
+        raise ConfigError(f"{out}: {error}") from error
     except OSError as error:
         raise StorageError(f"{out}: cannot be written: {error.strerror}") from error
 

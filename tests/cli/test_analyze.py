@@ -47,3 +47,16 @@ def test_the_papers_bottleneck_strides_in_the_1x1(capsys):
 def test_an_unknown_network_is_an_error():
     with pytest.raises(ConfigError, match="unknown backbone 'resnet51'"):
         analyze.main(["resnet51"])
+
+
+def test_a_network_named_after_the_stages_is_a_network(capsys):
+    analyze.main(["resnet18", "--deformable", "res5"])
+    expected = capsys.readouterr().out
+    analyze.main(["--deformable", "res5", "resnet18"])
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("channels", ["0", "-1"])
+def test_a_network_needs_channels(channels):
+    with pytest.raises(ConfigError, match=f"in_channels: got {channels}, expected 1 or more"):
+        analyze.main(["resnet18", "--in-channels", channels])

@@ -7,7 +7,7 @@ import resnet_backbone as rb
 from resnet_backbone.cli import convert as convert_command
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
-from resnet_backbone.errors import StorageError, WeightsError
+from resnet_backbone.errors import ConfigError, StorageError, WeightsError
 from resnet_backbone.weights.presets import MSRA
 
 
@@ -50,7 +50,7 @@ def test_our_own_format_keeps_the_card(run, source, tmp_path, capsys):
     assert again.read_bytes() == target.read_bytes()
     out = capsys.readouterr().out
     assert "largest difference from torchvision's own model, relative: res2 " in out
-    assert out.splitlines()[-1] == f"122 tensors are in {again}"
+    assert out.splitlines()[-1] == f"122 tensors: {again}"
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_tensors_are_lost_only_where_that_is_said(run, source, tmp_path, capsys)
     with pytest.raises(WeightsError, match="1 tensors have no place .* aux.weight; leave them out"):
         convert(run, source, tmp_path / "a.safetensors", "safetensors")
     convert(run, source, tmp_path / "a.safetensors", "safetensors", "--allow-extra", "aux.*")
-    assert "1 tensors were left out, as --allow-extra says" in capsys.readouterr().out
+    assert "1 tensor left out, as --allow-extra says" in capsys.readouterr().out
     assert "aux.weight" not in load_file(tmp_path / "a.safetensors")
 
 
@@ -162,6 +162,15 @@ def test_classifiers_of_other_classes_are_converted(run, tmp_path, layout):
     torch.save(torchvision.models.resnet18(num_classes=7).state_dict(), tmp_path / "mine.pth")
     target = convert(run, tmp_path / "mine.pth", tmp_path / "there.pth", layout)
     assert any(t.dim() == 2 and len(t) == 7 for t in torch.load(target).values())
+
+
+def test_the_input_is_never_the_output(run, tmp_path):
+    source = tmp_path / "r18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), source)
+    before = source.read_bytes()
+    with pytest.raises(ConfigError, match=r"r18\.pth: the output would replace the input"):
+        run([str(source), str(tmp_path / "." / "r18.pth"), "--to", "detectron2"])
+    assert source.read_bytes() == before
 
 
 def test_ambiguous_networks_need_a_name(run, tmp_path):

@@ -91,13 +91,18 @@ def test_missing_weights(tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--score-threshold", "1.5"], ["--thresh", "0.5"]], ids=["range", "abbreviation"]
+    "arguments",
+    [["--score-threshold", "1.5"], ["--score-threshold", "abc"], ["--thresh", "0.5"]],
+    ids=["range", "text", "abbreviation"],
 )
 def test_command_line_errors(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         predict_command.main(["--weights", "w", "image.jpg", "--output", str(tmp_path), *arguments])
     assert caught.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "usage:" in shown
+    if arguments[0] == "--score-threshold":
+        assert f"got {arguments[1]}, expected a number from 0 to 1" in shown
 
 
 def test_help_has_an_example(capsys):

@@ -26,8 +26,8 @@ def test_runs_are_recorded_printed_and_drawn(tmp_path, capsys):
 
 def test_errors_name_the_file_and_end_with_their_code(tmp_path):
     done = call("--record", tmp_path / "missing")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "missing/config.yaml: cannot be read" in done.stderr
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1 and "missing: not the folder of a run" in done.stderr
     done = call("--measure")
     assert done.returncode == 2 and "--measure goes with --record" in done.stderr
     (tmp_path / "bad.json").write_text('{"format": 1}')

@@ -132,7 +132,7 @@ def test_the_same_run_replaces_its_record_and_another_does_not(tmp_path):
 def test_a_file_of_the_run_is_missing(tmp_path, name):
     folder = write_run(tmp_path / "run")
     (folder / name).unlink()
-    with pytest.raises((StorageError, ConfigError), match=f"{name}: cannot be read"):
+    with pytest.raises(StorageError, match=f"{name}(: cannot be read|$)"):
         record_run(folder, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 

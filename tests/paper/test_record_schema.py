@@ -103,7 +103,7 @@ def test_any_file_is_read_or_refused_by_name(tmp_path):
             read_record(tmp_path / "r.json")
     with pytest.raises(StorageError, match=r"absent\.json: cannot be read: No such file"):
         read_checked(OneTest, tmp_path / "absent.json")
-    with pytest.raises(StorageError, match="cannot be read: Is a directory"):
+    with pytest.raises(StorageError, match="cannot be read: not a regular file"):
         read_checked(OneTest, tmp_path)
 
 

@@ -81,3 +81,9 @@ def test_files_that_cannot_be_read_or_written(run, tmp_path):
     (folder / "metrics.jsonl").write_bytes(b"\xff\xfe{}")
     with pytest.raises(StorageError, match=r"metrics\.jsonl: cannot be read"):
         draw_runs({"one": folder}, "loss", tmp_path / "out.png")
+
+
+def test_a_suffix_that_matplotlib_does_not_know(run, tmp_path):
+    folder = run("one", [{"step": 1, "loss": 2.0}])
+    with pytest.raises(ConfigError, match=r"out\.xyz: Format 'xyz' is not supported"):
+        draw_runs({"one": folder}, "loss", tmp_path / "out.xyz")

@@ -47,7 +47,6 @@ def under(prefix, tensors):
         (["backbone.0.body."], {"class_embed.weight": ONE}),  # DETR
         (["encoder_q.0.", "encoder_k.0."], {"encoder_q.1.weight": ONE, "queue": ONE}),
         (["encoder."], {"decoder.0.weight": ONE}),
-        (["backbone.bottom_up.net."], {"backbone.fpn_lateral2.weight": ONE}),  # our plug-in
         (["online_encoder.net.", "target_encoder.net."], {"online_predictor.0.weight": ONE}),
         (["teacher.net.", "student.net."], {}),
         (["ema_model.net.", "model.net."], {}),

@@ -39,7 +39,8 @@ def test_every_fatal_defect_is_counted_and_the_first_are_spelled_out(defects):
     with pytest.raises(DataError) as caught:
         DefectReport(FILE, fatal=defects).raise_if_fatal()
     first, *rest = str(caught.value).split("\n")
-    assert first.startswith(f"instances.json: {len(defects)} defects (")
+    noun = "defect" if len(defects) == 1 else "defects"
+    assert first.startswith(f"instances.json: {len(defects)} {noun} (")
     for kind in {defect.kind for defect in defects}:
         assert f"{sum(defect.kind == kind for defect in defects)} x {kind}" in first
     assert rest[:SHOWN] == [f"  {defect}" for defect in defects[:SHOWN]]
