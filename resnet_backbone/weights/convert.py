@@ -13,7 +13,7 @@ import torch
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.storage import write_file
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.fold import fold_input
@@ -46,9 +46,9 @@ def without(stored: Stored, patterns: Sequence[str]) -> tuple[Stored, int]:
     left = [name for name in extra if not any(fnmatch.fnmatchcase(name, p) for p in patterns)]
     if left:
         raise WeightsError(
-            f"{stored.source}: {len(left)} tensors have no place in our networks and would be lost:"
-            f" {listing(left)}; leave them out by --allow-extra PATTERN, or take the backbone of a"
-            " detector alone by --backbone"
+            f"{stored.source}: {count_of(len(left), 'tensor')} without a place in our networks"
+            f" would be lost: {listing(left)}; leave them out by --allow-extra PATTERN, or take the"
+            " backbone of a detector alone by --backbone"
         )
     kept = {name: tensor for name, tensor in stored.tensors.items() if name not in extra}
     return replace(stored, tensors=kept), len(extra)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 from resnet_backbone.weights import backbone_names as backbones
 from resnet_backbone.weights import detector_names as detectors
 from resnet_backbone.weights.name_rules import Rule, renamed_from_ours, renamed_to_ours
@@ -194,7 +194,8 @@ def from_ours(tensors: Tensors, layout: str, kind: Kind = "backbone") -> dict[st
         renamed, nameless = renamed_from_ours(found.before(tensors), found.table)
     if nameless:
         raise WeightsError(
-            f"layout {layout!r} has no name for {len(nameless)} tensors: {listing(nameless)}"
+            f"layout {layout!r} has no name for {count_of(len(nameless), 'tensor')}: "
+            f"{listing(nameless)}"
         )
     return renamed
 

@@ -12,7 +12,7 @@ from resnet_backbone.backbone.from_timm import TimmBackbone
 from resnet_backbone.backbone.resnet import ResNet, stage_names
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 
 # Modules that stand behind a backbone, by the names that they have in training scripts. The
 # backbone computes the same without them.
@@ -54,7 +54,7 @@ def refuse_unused_parts(
     ]
     if lost:
         raise WeightsError(
-            f"{source}: has {len(lost)} tensors of parts that the network lacks:"
+            f"{source}: has {count_of(len(lost), 'tensor')} of parts that the network lacks:"
             f" {listing(lost)}; build the network with them{_hint(lost)}, or name them in"
             f" allow_extra={_patterns(lost)!r} to load the file without"
         )

@@ -145,7 +145,9 @@ def test_what_it_cannot_be_told_is_refused_before_anything_is_written(run, tmp_p
 def test_tensors_are_lost_only_where_that_is_said(run, source, tmp_path, capsys):
     state = torch.load(source) | {"aux.weight": torch.ones(3)}
     torch.save(state, source)
-    with pytest.raises(WeightsError, match="1 tensors have no place .* aux.weight; leave them out"):
+    with pytest.raises(
+        WeightsError, match="1 tensor without a place .* aux.weight; leave them out"
+    ):
         convert(run, source, tmp_path / "a.safetensors", "safetensors")
     convert(run, source, tmp_path / "a.safetensors", "safetensors", "--allow-extra", "aux.*")
     assert "1 tensor left out, as --allow-extra says" in capsys.readouterr().out

@@ -72,14 +72,14 @@ def test_a_network_of_more_blocks_than_any_of_ours(save):
     """All that ResNet-18 needs is in it; no table knows its numbers of blocks."""
     larger = nn.ModuleDict({"m": create_backbone("resnet34", norm="BN")}).m.state_dict()
     larger = {n: t for n, t in larger.items() if not n.startswith("layer3.5.")}
-    with pytest.raises(WeightsError, match=r"tensors of parts that the network lacks: layer1\.2"):
+    with pytest.raises(WeightsError, match=r"tensors? of parts that the network lacks: layer1\.2"):
         create_backbone("resnet18", weights=save(larger))
 
 
 def test_zero_biases_of_convolutions_add_nothing(state, save):
     zero = {"conv1.bias": torch.zeros(64), "layer2.0.downsample.0.bias": torch.zeros(128)}
     create_backbone("resnet18", weights=save(state | zero))
-    with pytest.raises(WeightsError, match=r"1 tensors .*layer1\.0\.bn9\.bias"):
+    with pytest.raises(WeightsError, match=r"1 tensor .*layer1\.0\.bn9\.bias"):
         create_backbone("resnet18", weights=save(state | {"layer1.0.bn9.bias": torch.zeros(3)}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -56,23 +57,19 @@ def build_dataset(
     paths = cfg.train if split == "train" else cfg.val
     root = Path(cfg.root)
     file, folder = root / paths.annotations, root / paths.images
-    skip = cfg.on_bad_sample == "skip"
     annotations = load_annotations(
         file,
         folder,
         with_masks=with_masks,
-        skip_bad_samples=skip,
+        skip_bad_samples=cfg.on_bad_sample == "skip",
         annotated=annotated,
         exif=cfg.exif,
         max_pixels=cfg.max_pixels,
     )
     selected, empty = _select(annotations, paths.limit, split == "val" or cfg.keep_empty)
-    if split == "train" and not any(len(annotations.instances(number)) for number in selected):
-        what = f"{file}: no image has an instance to train on"
-        if annotations.trainable.any():
-            raise DataError(f"{what} among the first {paths.limit}; raise data.train.limit")
-        raise DataError(what + nothing_left(annotations, with_masks))
-    if split == "val" and not len(annotations.boxes):
+    if split == "train":
+        _require_instances(file, annotations, selected, paths.limit, with_masks)
+    elif not len(annotations.boxes):
         reasons = nothing_left(annotations, with_masks)
         logger.warning("%s: no image has an instance to evaluate by%s", file, reasons)
     dataset = CocoDataset(
@@ -87,31 +84,47 @@ def build_dataset(
         exif=cfg.exif,
         max_pixels=cfg.max_pixels,
     )
-    treatment = "kept" if split == "val" or cfg.keep_empty else "left out"
     logger.info(
         "%s: %s, %s; %s without boxes %s",
         file,
         count_of(len(dataset), "image"),
         count_of(len(dataset.class_names), "class", "classes"),
         count_of(empty, "image"),
-        treatment,
+        "kept" if split == "val" or cfg.keep_empty else "left out",
     )
     for line in annotations.report.lines():
         logger.warning(line)
-    checked = distributed.on_main(
-        lambda: (
-            check_images(
-                file, folder, dataset.images, exif=cfg.exif, max_pixels=cfg.max_pixels, skip=skip
-            )
-            if cfg.check_images
-            else UNCHECKED
-        )
-    )
+    _take_headers(dataset, file, folder, cfg)
+    return dataset
+
+
+def _require_instances(
+    file: Path,
+    annotations: Annotations,
+    selected: Sequence[int],
+    limit: int | None,
+    with_masks: bool,
+) -> None:
+    """Raises DataError if none of the `selected` images has an instance to train on."""
+    if any(len(annotations.instances(number)) for number in selected):
+        return
+    what = f"{file}: no image has an instance to train on"
+    if annotations.trainable.any():
+        raise DataError(f"{what} among the first {limit}; raise data.train.limit")
+    raise DataError(what + nothing_left(annotations, with_masks))
+
+
+def _take_headers(dataset: CocoDataset, file: Path, folder: Path, cfg: DataConfig) -> None:
+    """Reads the headers of the images, on the main rank, and stores what they tell in `dataset`."""
+    checked = UNCHECKED
+    if cfg.check_images:
+        check = partial(check_images, exif=cfg.exif, max_pixels=cfg.max_pixels)
+        skip = cfg.on_bad_sample == "skip"
+        checked = distributed.on_main(lambda: check(file, folder, dataset.images, skip=skip))
     for line in checked.notes:
         logger.warning("%s: %s", file, line)
     dataset.skipped += checked.skipped
     dataset.bit_depth = checked.bit_depth if cfg.bit_depth == "auto" else cfg.bit_depth
-    return dataset
 
 
 def build_train_loader(
@@ -198,9 +211,13 @@ def draw_shapes_dataset(cfg: DataConfig) -> None:
 
 
 def _select(annotations: Annotations, limit: int | None, keep_empty: bool) -> tuple[list[int], int]:
-    """Returns the indices of the images to use, and the number of images without boxes."""
+    """Returns the indices of the images to use, and the number of images without boxes.
+
+    That is how many of them are used or, if they are left out, how many there are in the file.
+    """
     filled = np.array(
         [len(annotations.instances(n)) > 0 for n in range(len(annotations.images))], dtype=bool
     )
-    usable = np.arange(len(filled)) if keep_empty else np.flatnonzero(filled)
-    return usable[:limit].tolist(), int((~filled).sum())
+    usable = (np.arange(len(filled)) if keep_empty else np.flatnonzero(filled))[:limit]
+    counted = filled[usable] if keep_empty else filled
+    return usable.tolist(), int((~counted).sum())

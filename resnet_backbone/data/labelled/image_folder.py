@@ -14,7 +14,7 @@ from typing import BinaryIO
 from resnet_backbone.data.loading.decoding import SUFFIXES
 from resnet_backbone.data.loading.folders import Walk, is_file, is_folder, is_hidden
 from resnet_backbone.errors import DataError
-from resnet_backbone.utils.text import listing, read_any_text
+from resnet_backbone.utils.text import count_of, listing, read_any_text
 
 SHOWN = 3  # number of names in a message
 FLAT_TRAINING = "data.train needs a folder for each class, with its images inside"
@@ -115,12 +115,12 @@ def checked_classes(found: set[str], expected: Sequence[str] | None, where: str)
 
 def say_what_was_found(where: str, images: int, classes: int, left_out: Mapping[str, int]) -> None:
     """Logs the numbers of images and classes, and what was left out, by kind."""
+    found = f"{count_of(images, 'image')}, {count_of(classes, 'class', 'classes')}"
     if left_out:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(left_out.items()))
-        message = "%s: %d images, %d classes; left out %s"
-        logger.warning(message, where, images, classes, kinds)
+        logger.warning("%s: %s; left out %s", where, found, kinds)
     else:
-        logger.info("%s: %d images, %d classes", where, images, classes)
+        logger.info("%s: %s", where, found)
 
 
 def is_image(name: str) -> bool:
