@@ -19,7 +19,6 @@ from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages, Steps
 from resnet_backbone.data.labelled.mean_image import read_mean_image
-from resnet_backbone.data.root import require_root
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
@@ -58,8 +57,6 @@ class ClassificationTask(Task[ClassificationConfig]):
     @classmethod
     def settle(cls, cfg: ClassificationConfig) -> Settled[ClassificationConfig]:
         """Returns `cfg` completed from its initial weights, see `settle_classifier`."""
-        if not cfg.data.in_memory:
-            require_root(cfg.data.root)
         source = cfg.model.weights
         weights = None if source is None else read_weights(source, cfg.model.name)
         model = settle_classifier(cfg.model, weights)

@@ -18,7 +18,6 @@ from resnet_backbone.data.coco.build import (
     build_train_loader,
     draw_shapes_dataset,
 )
-from resnet_backbone.data.root import require_root
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import (
@@ -61,8 +60,6 @@ class DetectionTask(Task[Config]):
     @classmethod
     def settle(cls, cfg: Config) -> Settled[Config]:
         """Returns `cfg` completed from its initial weights, and warnings; see `settle_detector`."""
-        if cfg.data.shapes is None:
-            require_root(cfg.data.root)
         weights = read_initial_weights(cfg.model)
         settled = settle_detector(cfg, weights)
         warnings = (*recipe_warnings(settled, weights), *_frozen_at_random(settled))
