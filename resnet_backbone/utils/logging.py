@@ -40,16 +40,17 @@ def setup(log_file: Path | None = None, rank: int = 0, *, hold_back: bool = Fals
     if log_file is not None and main:
         file = _LogFile(log_file, encoding="utf-8", delay=True)
         file.setFormatter(formatter)
-        logger.addHandler(_held_back(file) if hold_back else file)
+        logger.addHandler(_HeldBack(file) if hold_back else file)
 
 
 def release() -> None:
     """Writes the lines held back so far to the log file; later lines are written at once."""
     logger = logging.getLogger(PACKAGE)
     for handler in list(logger.handlers):
-        if isinstance(handler, MemoryHandler) and handler.target is not None:
+        if isinstance(handler, _HeldBack) and handler.target is not None:
             logger.removeHandler(handler)
             logger.addHandler(handler.target)
+            handler.released = True
             handler.flush()
             handler.close()
 
@@ -107,5 +108,19 @@ class _LogFile(logging.FileHandler):
         self.failed = True
 
 
-def _held_back(handler: logging.Handler) -> MemoryHandler:
-    return MemoryHandler(sys.maxsize, flushLevel=sys.maxsize, target=handler, flushOnClose=False)
+class _HeldBack(MemoryHandler):
+    """Keeps lines until they are released.
+
+    Those of a start that fails are never written. (When the process ends, `logging` flushes every
+    handler, and by then the folder may be gone.)
+    """
+
+    released = False
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__(sys.maxsize, sys.maxsize, target, flushOnClose=False)
+
+    def flush(self) -> None:
+        """Writes the lines to the target, once they are released."""
+        if self.released:
+            super().flush()

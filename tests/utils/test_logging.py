@@ -51,6 +51,14 @@ def test_what_is_never_released_reaches_no_file(tmp_path):
     assert not (tmp_path / "log.txt").exists()
 
 
+def test_the_end_of_the_process_releases_nothing(tmp_path, capsys):
+    """`logging.shutdown` flushes all handlers; the folder of a start that failed is gone then."""
+    setup(tmp_path / "gone" / "log.txt", hold_back=True)
+    logging.getLogger("resnet_backbone").info("early")
+    logging.shutdown()
+    assert "cannot be written" not in capsys.readouterr().err
+
+
 def test_a_second_call_replaces_the_first_and_appends_to_the_file(tmp_path):
     setup(tmp_path / "log.txt")
     logging.getLogger(PACKAGE).info("one")

@@ -139,9 +139,13 @@ def test_names_of_no_network_of_ours_are_refused_or_left_out(kind, tmp_path, req
     stored = request.getfixturevalue(kind)
     more = {"aux.weight": torch.ones(1), "aux.bias": torch.ones(1)}
     extended = replace(stored, tensors=stored.tensors | more)
-    with pytest.raises(WeightsError, match="2 tensors? without a place .* aux.weight, aux.bias; leav"):
+    with pytest.raises(
+        WeightsError, match="2 tensors? without a place .* aux.weight, aux.bias; leav"
+    ):
         without(extended, [])
-    with pytest.raises(WeightsError, match="1 tensors? without a place .* aux.bias; leave them out"):
+    with pytest.raises(
+        WeightsError, match="1 tensors? without a place .* aux.bias; leave them out"
+    ):
         without(extended, ["aux.w*"])
     kept, lost = without(extended, ["aux.w*", "*.bias"])
     assert_same(kept.tensors, stored.tensors)
