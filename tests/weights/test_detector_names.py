@@ -204,5 +204,5 @@ def test_directions_that_do_not_exist(states):
     with pytest.raises(WeightsError, match="layout 'torchvision' has no name for"):
         from_ours(states["coco_mrcnn_r50_c4"], "torchvision", "detector")
     fcs = {f"roi_heads.box_head.fcs.{i}.bias": torch.ones(1) for i in range(3)}
-    with pytest.raises(WeightsError, match=r"no name for 1 tensors: roi_heads.box_head.fcs.2.bias"):
+    with pytest.raises(WeightsError, match=r"no name for 1 tensor: roi_heads.box_head.fcs.2.bias"):
         from_ours(fcs, "torchvision", "detector")
