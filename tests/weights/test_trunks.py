@@ -9,6 +9,7 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.recognise import networks_like
 from resnet_backbone.weights.stored import backbone_in
+from resnet_backbone.weights.stored import backbone_in
 from resnet_backbone.weights.trunks import (
     anchors_in,
     chosen_prefix,
@@ -73,6 +74,16 @@ def test_an_average_beside_a_known_layout_is_left_out(state, caplog):
     assert networks_like(found.tensors) == ["resnet18"]
     assert not any(name.startswith("ema") for name in found.tensors)
     assert caplog.text.count("the averaged network below ema_backbone. is not used") == 1
+
+
+def test_our_plug_in_below_a_pyramid_is_a_detector_of_detectron2(state):
+    content = under("backbone.bottom_up.net.", state) | {"backbone.fpn_lateral2.weight": ONE}
+    found = to_ours(content, "f")
+    assert (found.kind, found.layout) == ("detector", "detectron2")
+    backbone = backbone_in(found.tensors, found.kind)
+    assert {n: t.data_ptr() for n, t in backbone.items()} == {
+        n: t.data_ptr() for n, t in state.items()
+    }
 
 
 @pytest.mark.parametrize(
