@@ -9,7 +9,6 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.recognise import networks_like
 from resnet_backbone.weights.stored import backbone_in
-from resnet_backbone.weights.stored import backbone_in
 from resnet_backbone.weights.trunks import (
     anchors_in,
     chosen_prefix,
