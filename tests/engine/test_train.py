@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import signal
+import time
 from functools import partial
 
 import pytest
@@ -402,8 +403,10 @@ def test_frozen_random_weights_are_warned_about(tmp_path, caplog):
 
 def test_two_runs_cannot_train_in_one_folder(server, tmp_path):
     pid = server.start(tmp_path, options={"seconds_per_step": 0.1})
+    deadline = time.monotonic() + 120
     while not (tmp_path / "metrics.jsonl").exists():
-        pass
+        assert time.monotonic() < deadline, "the first run did not begin"
+        time.sleep(0.01)
     assert server.run(tmp_path, resume=True) == 4
     assert "another process is using this folder" in server.stderr
     assert server.wait(pid) == 0
