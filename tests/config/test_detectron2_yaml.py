@@ -454,7 +454,7 @@ def test_their_files_and_our_twins_agree(zoo, theirs, ours):
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "SIZES"),
+        ("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "MODEL.META_ARCHITECTURE"),
         ("COCO-Detection/rpn_R_50_FPN_1x.yaml", "MODEL.META_ARCHITECTURE"),
         ("COCO-Detection/fast_rcnn_R_50_FPN_1x.yaml", "MODEL.LOAD_PROPOSALS"),
         ("COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml", "MODEL.KEYPOINT_ON"),
