@@ -13,6 +13,7 @@ import torch
 from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+from torchvision.ops import boxes as box_ops
 
 CONFIGS = Path(detectron2.__file__).parents[1] / "configs"
 
@@ -53,6 +54,17 @@ def their_losses(model: nn.Module, inputs: Sequence[dict[str, Any]]) -> dict[str
     heads = "detectron2.modeling.roi_heads.roi_heads.subsample_labels"
     with EventStorage(0), mock.patch(rpn, _lowest_indices), mock.patch(heads, _lowest_indices):
         return model.train()(inputs)
+
+
+def suppress_in_float64():
+    """Lets their RPN run in float64 inside a `with` block: they cast boxes, but not scores."""
+
+    def batched_nms(boxes: Tensor, scores: Tensor, levels: Tensor, threshold: float) -> Tensor:
+        return box_ops.batched_nms(boxes.double(), scores.double(), levels, threshold)
+
+    return mock.patch(
+        "detectron2.modeling.proposal_generator.proposal_utils.batched_nms", batched_nms
+    )
 
 
 def _lowest_indices(
