@@ -64,6 +64,7 @@ class ImageDataConfig(Section):
         None,
         description="labels for a val folder without class folders: a text file with one image "
         "file name and class per line",
+        examples=["val_labels.txt"],
     )
     hold_out: NonNegative = Field(
         0,
@@ -116,6 +117,7 @@ class ImageDataConfig(Section):
         None,
         description='"trivial" for TrivialAugment, or RandAugment in timm\'s notation: '
         '"rand-m7-mstd0.5-inc1"',
+        examples=["rand-m7-mstd0.5-inc1"],
     )
     random_erase: Fraction = Field(0.0, description="probability of erasing a random rectangle")
     repeats: Positive = Field(
@@ -128,6 +130,7 @@ class ImageDataConfig(Section):
         (),
         description="progressive resizing: [[step, size], ...] sets the training crop's side from "
         "the epoch that contains this step; steps are scaled like max_iter",
+        examples=[((0, 160), (30_000, 224))],
     )
     test_resize: Positive = Field(
         256, description="short side of test images before the centre crop, in pixels"
@@ -194,13 +197,19 @@ class ClassifierConfig(Section):
 
     name: str = Field("resnet50", description="a registered network, see list_backbones()")
     num_classes: Positive | None = Field(
-        None, description="number of outputs; None: as many as the dataset has classes"
+        None,
+        description="number of outputs; null: as many as the dataset has classes",
+        examples=[10],
     )
     weights: str | None = Field(
-        None, description="weights to start from; None: random (He initialisation)"
+        None,
+        description="weights to start from; null: random (He initialisation)",
+        examples=["torchvision/IMAGENET1K_V2"],
     )
     allow_extra: tuple[str, ...] = Field(
-        (), description="patterns of names in the weights that the network may lack"
+        (),
+        description="patterns of names in the weights that the network may lack",
+        examples=[("head.*",)],
     )
     class_layers: Literal["auto", "copy", "draw"] = Field(
         "auto",
@@ -210,12 +219,14 @@ class ClassifierConfig(Section):
     norm: Literal["BN", "SyncBN", "GN"] = Field("BN", description="normalisation layers")
     norm_eps: PositiveFloat | None = Field(
         None,
-        description="epsilon of the norms; None: as the weights were trained, or 1e-5",
+        description="epsilon of the norms; null: as the weights were trained, or 1e-5",
+        examples=[1e-3],
     )
     stride_in_1x1: bool | None = Field(
         None,
-        description="where a bottleneck has its stride; True: in the 1x1 convolution (the paper); "
-        "False: in the 3x3 (torchvision); None: as the weights were trained, or False",
+        description="where a bottleneck has its stride; true: in the 1x1 convolution (the paper); "
+        "false: in the 3x3 (torchvision); null: as the weights were trained, or false",
+        examples=[True],
     )
     zero_init_residual: bool = Field(
         False, description="initialise the last norm of each block to 0"
@@ -237,6 +248,7 @@ class ClassifierConfig(Section):
         None,
         description="mean image to subtract: a file written by tools/compute_mean.py; auto: "
         "computed from the training images, if they are kept in memory",
+        examples=["mean_image.safetensors"],
     )
 
 
@@ -257,7 +269,7 @@ class ClassEvaluationConfig(JudgingConfig):
 class ClassificationConfig(RunConfig):
     """A run that trains or evaluates a classifier."""
 
-    task: Literal["classification"] = "classification"
+    task: Literal["classification"] = Field("classification", description="what is trained")
     data: ImageDataConfig = ImageDataConfig()
     model: ClassifierConfig = ClassifierConfig()
     solver: SolverConfig = SolverConfig(

@@ -19,7 +19,12 @@ def _bit_depth(value: object) -> object:
 
 
 # Checked as a whole: an error of a union would name each of its types.
-BitDepth = Annotated[int | Literal["auto"], PlainValidator(_bit_depth)]
+BitDepth = Annotated[
+    int | Literal["auto"],
+    PlainValidator(
+        _bit_depth, json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=1, le=16)]
+    ),
+]
 
 
 class Section(BaseModel):
@@ -45,13 +50,19 @@ class PixelConfig(Section):
     """
 
     channel_order: Literal["RGB", "BGR"] | None = Field(
-        None, description="channel order that the network expects; None: as the weights"
+        None,
+        description="channel order that the network expects; null: as the weights",
+        examples=["BGR"],
     )
     mean: tuple[float, float, float] | None = Field(
-        None, description="subtracted from the pixels, in channel_order; None: as the weights"
+        None,
+        description="subtracted from the pixels, in channel_order; null: as the weights",
+        examples=[(123.675, 116.28, 103.53)],
     )
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
-        None, description="the pixels are divided by it, in channel_order; None: as the weights"
+        None,
+        description="the pixels are divided by it, in channel_order; null: as the weights",
+        examples=[(58.395, 57.12, 57.375)],
     )
 
     def settled(self) -> Pixels:
@@ -72,19 +83,25 @@ class SolverConfig(Section):
         "config",
         description="from_weights: take optimizer, lr and weight decays from the weights' card",
     )
-    optimizer: Literal["sgd", "adamw", "lamb"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "lamb"] = Field(
+        "sgd", description="sgd with momentum, AdamW, or LAMB"
+    )
     lr: PositiveFloat = Field(0.02, description="learning rate for reference_batch_size")
     momentum: Fraction = Field(0.9, description="momentum of sgd")
     nesterov: bool = Field(False, description="Nesterov momentum of sgd")
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        1e-4, description="weight decay of all weights but those of the next two keys"
+    )
     weight_decay_norm: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight decay of all parameters of normalisation layers"
     )
     weight_decay_bias: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="weight decay of the biases of all other layers; None: weight_decay"
+        None,
+        description="weight decay of the biases of all other layers; null: weight_decay",
+        examples=[0.0],
     )
     batch_size: Positive | None = Field(
-        None, description="images per step over all ranks; None: 2 per rank"
+        None, description="images per step over all ranks; null: 2 per rank", examples=[4]
     )
     reference_batch_size: Positive = Field(
         16, description="the batch size for which lr and the numbers of steps are given"
@@ -97,17 +114,23 @@ class SolverConfig(Section):
         None,
         description="instead of max_iter: passes over the training images; milestones and warm-up "
         "are shortened or extended accordingly",
+        examples=[12],
     )
     reference_max_iter: Positive | None = Field(
         None,
         description="number of steps for which milestones, warmup_iters and data.progressive are "
-        "given; None: max_iter; set by itself where max_iter is set on the command line",
+        "given; null: max_iter; set by itself where max_iter is set on the command line",
+        examples=[90_000],
     )
     milestones: tuple[NonNegative, ...] = Field(
         (60_000, 80_000), description="multistep: steps at which lr is multiplied by gamma"
     )
     gamma: Fraction = Field(0.1, description="multistep, plateau: factor of a drop of lr")
-    schedule: Literal["multistep", "cosine", "plateau"] = "multistep"
+    schedule: Literal["multistep", "cosine", "plateau"] = Field(
+        "multistep",
+        description="multistep: drops at milestones; cosine: half a cosine down to min_lr; "
+        "plateau: drops where the metric no longer improves",
+    )
     min_lr: Annotated[float, Field(ge=0)] = Field(
         0.0, description="cosine: learning rate at the end of the run"
     )
@@ -126,18 +149,22 @@ class SolverConfig(Section):
         None,
         description="instead of warmup_iters: train with lr * warmup_factor until the training "
         "error, averaged over a log period, is below this fraction",
+        examples=[0.8],
     )
     accumulate: Positive = Field(1, description="micro-batches per step (gradient accumulation)")
     amp: Literal["off", "bf16", "fp16"] = Field(
         "off", description="automatic mixed precision, on CUDA only"
     )
     clip_grad_norm: PositiveFloat | None = Field(
-        None, description="maximum norm of all gradients together; None: no clipping"
+        None,
+        description="maximum norm of all gradients together; null: no clipping",
+        examples=[1.0],
     )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="decay per step of an exponential moving average of the weights, which is "
-        "evaluated and exported; None: no average",
+        "evaluated and exported; null: no average",
+        examples=[0.9998],
     )
 
     @field_validator("milestones")
@@ -157,7 +184,8 @@ class JudgingConfig(Section):
     batch_size: Positive = Field(1, description="images per rank in evaluation")
     patience: Positive | None = Field(
         None,
-        description="early stopping after this many evaluations without improvement; None: never",
+        description="early stopping after this many evaluations without improvement; null: never",
+        examples=[5],
     )
 
 
@@ -174,18 +202,22 @@ class RunConfig(Section):
     """A whole run; each task replaces `task`, `data`, `model` and `evaluation` by its own types."""
 
     name: str = Field("run", description="name of the run; by default that of the file")
-    output: str = Field("output/{name}", description="output folder; {name} is replaced")
+    output: str = Field(
+        "output/{name}", description="output folder; {name} is replaced", examples=["runs/first"]
+    )
     seed: NonNegative = Field(0, description="seed of initialisation, data order and augmentation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if available")
     log_period: Positive = Field(20, description="steps between lines of the log")
-    task: str
+    task: str = Field(description="detection or classification", examples=["detection"])
     data: Section = Section()
     model: Section = Section()
     solver: SolverConfig = SolverConfig()
     evaluation: JudgingConfig = JudgingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     imports: tuple[str, ...] = Field(
-        (), description="Python modules to import, which register your own backbones"
+        (),
+        description="Python modules to import, which register your own backbones",
+        examples=[("my_backbones",)],
     )
     overrides: tuple[str, ...] = Field(
         (), description="record of the key=value arguments; cannot be set"

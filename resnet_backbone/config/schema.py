@@ -30,10 +30,15 @@ __all__ = ["BackboneConfig", "Config", "DataConfig", "ModelConfig", "PixelConfig
 class SplitConfig(Section):
     """One split of a dataset in COCO format; paths are relative to `data.root`."""
 
-    images: str = Field(description="folder of the images")
-    annotations: str = Field(description="annotation file (instances_*.json)")
+    images: str = Field(description="folder of the images", examples=["train2017"])
+    annotations: str = Field(
+        description="annotation file (instances_*.json)",
+        examples=["annotations/instances_train2017.json"],
+    )
     limit: Positive | None = Field(
-        None, description="use only this many images, those with the lowest ids; None: all"
+        None,
+        description="use only this many images, those with the lowest ids; null: all",
+        examples=[1000],
     )
 
 
@@ -61,7 +66,7 @@ class DataConfig(Section):
         images="val2017", annotations="annotations/instances_val2017.json"
     )
     shapes: ShapesConfig | None = Field(
-        None, description="draw a synthetic dataset into root; None: expect the dataset there"
+        None, description="draw a synthetic dataset into root; null: expect the dataset there"
     )
     keep_empty: bool = Field(False, description="also train on images without boxes")
     min_sizes: tuple[Positive, ...] = Field(
@@ -109,7 +114,9 @@ class BackboneConfig(Section):
         description='a registered backbone, see list_backbones() and imports, or "timm/NAME"',
     )
     weights: str | None = Field(
-        None, description="weights to start from; None: random (He initialisation)"
+        None,
+        description="weights to start from; null: random (He initialisation)",
+        examples=["torchvision/IMAGENET1K_V2"],
     )
     norm: Literal["BN", "FrozenBN", "SyncBN", "GN"] = Field(
         "FrozenBN", description="normalisation layers"
@@ -119,22 +126,25 @@ class BackboneConfig(Section):
     )
     stride_in_1x1: bool | None = Field(
         None,
-        description="where a bottleneck has its stride; True: in the 1x1 convolution (the paper's "
-        "and MSRA's weights); False: in the 3x3 (torchvision's); None: as the weights were trained",
+        description="where a bottleneck has its stride; true: in the 1x1 convolution (the paper's "
+        "and MSRA's weights); false: in the 3x3 (torchvision's); null: as the weights were trained",
+        examples=[True],
     )
     norm_eps: PositiveFloat | None = Field(
-        None, description="epsilon of the norms; None: as the weights were trained, or 1e-5"
+        None,
+        description="epsilon of the norms; null: as the weights were trained, or 1e-5",
+        examples=[1e-3],
     )
     output_stride: Literal[8, 16, 32] = Field(
         32, description="stages beyond it are dilated instead of strided; dc5 limits it to 16"
     )
     dilate_first: bool = Field(
         True,
-        description="False: the first block of a dilated stage has the dilation of the stage "
+        description="false: the first block of a dilated stage has the dilation of the stage "
         "before, as in torchvision",
     )
     deformable: tuple[Literal["res2", "res3", "res4", "res5"], ...] = Field(
-        (), description="stages whose 3x3 convolutions are deformable"
+        (), description="stages whose 3x3 convolutions are deformable", examples=[("res4", "res5")]
     )
     zero_init_residual: bool = Field(
         False, description="initialise the last norm of each block to 0"
@@ -148,6 +158,7 @@ class BackboneConfig(Section):
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="further arguments for a backbone that imports registered, or for timm's",
+        examples=[{"drop_rate": 0.1}],
     )
 
 
@@ -245,21 +256,26 @@ class ModelConfig(Section):
         None,
         description="weights of a whole detector or of a backbone to start from; used instead of "
         "backbone.weights",
+        examples=["model_final.pth"],
     )
     allow_partial: tuple[str, ...] = Field(
-        (), description="patterns of parameters that the weights may lack"
+        (),
+        description="patterns of parameters that the weights may lack",
+        examples=[("roi_heads.mask_head.*",)],
     )
     allow_extra: tuple[str, ...] = Field(
-        (), description="patterns of names in the weights that the network may lack"
+        (),
+        description="patterns of names in the weights that the network may lack",
+        examples=[("roi_heads.mask_head.*",)],
     )
     class_layers: Literal["auto", "copy", "draw"] = Field(
         "auto",
         description="layers of the weights that depend on the classes; auto: copied unless number "
         "or names of the classes differ; copy: always; draw: never",
     )
-    mask: bool = Field(False, description="True: Mask R-CNN; False: Faster R-CNN")
+    mask: bool = Field(False, description="true: Mask R-CNN; false: Faster R-CNN")
     num_classes: Positive | None = Field(
-        None, description="number of classes; None: as many as the annotations have"
+        None, description="number of classes; null: as many as the annotations have", examples=[3]
     )
     backbone: BackboneConfig = BackboneConfig()
     pixels: PixelConfig = PixelConfig()
@@ -293,7 +309,7 @@ class EvaluationConfig(JudgingConfig):
 class Config(RunConfig):
     """A run that trains or evaluates a detector."""
 
-    task: Literal["detection"] = "detection"
+    task: Literal["detection"] = Field("detection", description="what is trained")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
