@@ -27,6 +27,7 @@ _PUBLIC = {
     "Task": "resnet_backbone.engine.task",
     "DetectionTask": "resnet_backbone.tasks.detection.task",
     "ClassificationTask": "resnet_backbone.tasks.classification.task",
+    "Prediction": "resnet_backbone.tasks.detection.prediction",
     "Predictor": "resnet_backbone.tasks.detection.predictor",
     "Batch": "resnet_backbone.structures",
     "Detections": "resnet_backbone.structures",

@@ -13,10 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 # One instance's mask: a list of polygons, each float64[V, 2] with (x, y) vertices; or a bitmap
 # bool[H, W] if the annotation was an RLE, which has no vertices.
 InstanceMask = list[np.ndarray] | np.ndarray
+
+# Chooses rows of a tensor: bool[N], their indices, or a slice.
+Indices = Tensor | np.ndarray | Sequence[int] | Sequence[bool] | slice
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,17 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def cpu(self) -> Detections:
+    def select(self, chosen: Indices) -> Self:
+        """Returns those detections that `chosen` is true for, or contains, in its order."""
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            classes=self.classes[chosen],
+            masks=None if self.masks is None else self.masks[chosen],
+        )
+
+    def cpu(self) -> Self:
         """Returns a copy with all tensors on the CPU."""
         return replace(
             self,

@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 
     logging.setup()
     predictor = Predictor(
+        arguments.weights,
         config_to_predict_with(arguments.weights, arguments.config, overrides),
-        weights=arguments.weights,
         device=arguments.device,
         score_threshold=arguments.score_threshold,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -111,13 +111,7 @@ def _visible(detections: Detections, threshold: float) -> Detections:
     inside = (x0 < width) & (y0 < height) & (x1 > 0) & (y1 > 0)
     chosen = (inside & (detections.scores >= threshold)).nonzero()[:, 0]
     order = chosen[detections.scores[chosen].argsort(descending=True, stable=True)]
-    return replace(
-        detections,
-        boxes=detections.boxes[order],
-        scores=detections.scores[order],
-        classes=detections.classes[order],
-        masks=None if detections.masks is None else detections.masks[order],
-    )
+    return detections.select(order)
 
 
 def _enlarge(picture: Image.Image) -> tuple[Image.Image, int]:

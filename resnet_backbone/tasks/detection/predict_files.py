@@ -11,10 +11,10 @@ from typing import Any
 
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.errors import DataError, Interrupted, StorageError
-from resnet_backbone.evaluation.compact import encode_masks
 from resnet_backbone.structures import Detections
 from resnet_backbone.tasks.detection.image_inputs import find_images
 from resnet_backbone.tasks.detection.pictures import save_picture
+from resnet_backbone.tasks.detection.prediction import Prediction
 from resnet_backbone.tasks.detection.predictor import Predictor
 from resnet_backbone.utils import storage
 from resnet_backbone.utils.folder_lock import output_folder
@@ -121,10 +121,9 @@ class _Predictions:
             StorageError: a file cannot be written.
         """
         try:
-            image = self._predictor.read(path)
-            found = self._predictor(image, image_id=image_id)
-            drawn = self._predictor.draw(image, found, threshold=0.0)
-            entries = _annotations(found, self._predictor, len(self._annotations))
+            found = self._predictor(path, image_id=image_id)
+            drawn = found.draw(threshold=0.0)
+            entries = _annotations(found, len(self._annotations))
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 raise
@@ -171,23 +170,12 @@ def _image_record(path: Path, picture: Path, found: Detections) -> dict[str, Any
     }
 
 
-def _annotations(found: Detections, predictor: Predictor, before: int) -> list[dict[str, Any]]:
+def _annotations(found: Prediction, before: int) -> list[dict[str, Any]]:
     """Returns COCO annotations whose ids continue after `before`."""
-    boxes = found.boxes.tolist()
-    masks = None if found.masks is None else encode_masks(found.masks)
-    entries = []
-    for index, (x0, y0, x1, y1) in enumerate(boxes):
-        entry = {
-            "id": before + index + 1,
-            "image_id": found.image_id,
-            "category_id": predictor.category_ids[int(found.classes[index])],
-            "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
-            "area": round((x1 - x0) * (y1 - y0), 2),
-            "iscrowd": 0,
-            "score": round(float(found.scores[index]), 5),
-        }
-        if masks is not None:
-            counts = masks[index].decode("ascii")
-            entry["segmentation"] = {"size": list(found.size), "counts": counts}
-        entries.append(entry)
-    return entries
+    sides = (found.boxes[:, 2:] - found.boxes[:, :2]).tolist()
+    return [
+        {"id": before + index, "area": round(width * height, 2), "iscrowd": 0, **entry}
+        for index, (entry, (width, height)) in enumerate(
+            zip(found.to_coco(), sides, strict=True), 1
+        )
+    ]

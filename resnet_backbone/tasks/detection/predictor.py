@@ -1,10 +1,11 @@
-"""Detects objects in single images, given only a weight file."""
+"""Detects objects in images, given only a weight file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -24,21 +25,28 @@ from resnet_backbone.data.loading.decoding import (
 from resnet_backbone.data.loading.headers import ExifPolicy
 from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.errors import DataError
-from resnet_backbone.report.draw import draw_detections
-from resnet_backbone.structures import Batch, Detections, Sample
+from resnet_backbone.structures import Sample
+from resnet_backbone.tasks.detection.prediction import Prediction
 from resnet_backbone.tasks.detection.trained import load_trained
 from resnet_backbone.utils.device import pick_device
 
 # A file, a PIL image, an RGB array uint8[H, W, 3], or an RGB tensor uint8[3, H, W].
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+ImageList = list[ImageLike] | tuple[ImageLike, ...]
+MAX_BATCH = 8  # images of a list in one batch
 
 
 class Predictor:
-    """A trained detector for single images, which are preprocessed as in evaluation.
+    """A trained detector for images, which are preprocessed as in evaluation.
+
+        predictor = Predictor("output/mine/model.safetensors")
+        found = predictor("street.jpg")
+        for name, score, box, *_ in found[found.scores > 0.9]:
+            print(name, score, box)
 
     Args:
+        weights: A weight file written by training, or the folder of a finished run.
         cfg: The configuration; None takes the one in the weight file.
-        weights: A weight file written by training.
         device: "auto", "cpu" or "cuda".
         score_threshold: Detections with a score not above it are dropped; None takes the
             configuration's threshold.
@@ -54,9 +62,9 @@ class Predictor:
 
     def __init__(
         self,
+        weights: str | Path,
         cfg: Config | None = None,
         *,
-        weights: str | Path,
         device: str = "auto",
         score_threshold: float | None = None,
     ) -> None:
@@ -70,24 +78,43 @@ class Predictor:
             heads = self.model.roi_heads
             heads.settings = replace(heads.settings, score_threshold=score_threshold)
 
-    def __call__(self, image: ImageLike, *, image_id: int = 0) -> Detections:
-        """Returns the detections in an image, on the CPU, in pixels of the image.
+    @overload
+    def __call__(self, images: ImageLike, *, image_id: int = 0) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: ImageList, *, image_id: int = 0) -> list[Prediction]: ...
+
+    def __call__(
+        self, images: ImageLike | ImageList, *, image_id: int = 0
+    ) -> Prediction | list[Prediction]:
+        """Returns what is detected in an image, or in each of several, on the CPU.
+
+        Images of a list that have the same size are detected together.
 
         Args:
-            image: A file, a PIL image, or RGB pixels as an array uint8[H, W, 3] or a tensor
-                uint8[3, H, W].
-            image_id: The id to put into the result.
+            images: A file, a PIL image, or RGB pixels as an array uint8[H, W, 3] or a tensor
+                uint8[3, H, W]; or a list of these.
+            image_id: The id to put into the result; for a list the first of consecutive ids.
 
         Raises:
-            DataError: the image cannot be read, or is none of these.
+            DataError: an image cannot be read, or is none of these.
         """
-        batch = self._batch(self.read(image), image_id)
-        with torch.inference_mode():
-            (found,) = self.model.detect(batch.to(self.device))
-        return found.cpu()
+        if not isinstance(images, list | tuple):
+            return self._detect([self.read(images)], [image_id])[0]
+        pixels = [self.read(image) for image in images]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(pixels):
+            groups.setdefault(tuple(image.shape), []).append(index)
+        found: dict[int, Prediction] = {}
+        for group in groups.values():
+            for start in range(0, len(group), MAX_BATCH):
+                chosen = group[start : start + MAX_BATCH]
+                ids = [image_id + index for index in chosen]
+                found |= zip(chosen, self._detect([pixels[i] for i in chosen], ids), strict=True)
+        return [found[index] for index in range(len(pixels))]
 
     def read(self, image: ImageLike) -> Tensor:
-        """Returns the image as uint8[3, H, W], RGB, rotated upright; arguments as for `__call__`.
+        """Returns an image as uint8[3, H, W], RGB, rotated upright; arguments as for `__call__`.
 
         Raises:
             DataError: the image cannot be read, or is none of these.
@@ -103,30 +130,33 @@ class Predictor:
             return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)
         if isinstance(image, np.ndarray | Tensor):
             return _checked(image, tuple(image.shape))
-        several = isinstance(image, Sequence)
         raise DataError(
-            f"found {'several images' if several else f'a {type(image).__name__}'}, expected one"
-            " image: a file, a PIL image, an array or a tensor"
-            + ("; call the predictor once for each" if several else "")
+            f"found a {type(image).__name__}, expected an image: a file, a PIL image, an array or a"
+            " tensor"
         )
 
-    def draw(
-        self, image: ImageLike, detections: Detections, *, threshold: float = 0.5
-    ) -> Image.Image:
-        """Returns the image with those detections drawn on it that score at least `threshold`.
+    def _detect(self, images: Sequence[Tensor], image_ids: Sequence[int]) -> list[Prediction]:
+        """Returns the predictions for images of one size."""
+        samples = [self._sample(*pair) for pair in zip(images, image_ids, strict=True)]
+        batch = collate_samples(samples, size_divisor=self.model.size_divisor)
+        with torch.inference_mode():
+            found = self.model.detect(replace(batch, targets=None).to(self.device))
+        return [
+            Prediction(
+                **vars(detections.cpu()),
+                image=image,
+                class_names=tuple(self.class_names),
+                category_ids=tuple(self.category_ids),
+            )
+            for image, detections in zip(images, found, strict=True)
+        ]
 
-        Raises:
-            DataError: the image cannot be read.
-        """
-        pixels = self.read(image)
-        return draw_detections(pixels, detections, self.class_names, threshold=threshold)
-
-    def _batch(self, image: Tensor, image_id: int) -> Batch:
-        """Returns a batch of one image, resized and padded as in evaluation."""
+    def _sample(self, image: Tensor, image_id: int) -> Sample:
+        """Returns an image resized as in evaluation."""
         data = self.cfg.data
         height, width = image.shape[1:]
         size = target_size(height, width, data.test_min_size, data.test_max_size)
-        sample = Sample(
+        return Sample(
             image=resize_image(image, size),
             image_id=image_id,
             original_size=(height, width),
@@ -134,8 +164,6 @@ class Predictor:
             boxes=torch.zeros(0, 4),
             classes=torch.zeros(0, dtype=torch.int64),
         )
-        batch = collate_samples([sample], size_divisor=self.model.size_divisor)
-        return replace(batch, targets=None)
 
 
 def read_picture(

@@ -16,15 +16,23 @@ from pycocotools.coco import COCO
 
 from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.errors import Interrupted, StorageError
-from resnet_backbone.structures import Detections
 from resnet_backbone.tasks.detection.predict_files import predict_files
+from resnet_backbone.tasks.detection.prediction import Prediction
 from resnet_backbone.utils.own_files import LIST, OwnFiles
 
 WIDTH, HEIGHT = 21, 13
 
 
+class Found(Prediction):
+    """A prediction that draws by inverting its image."""
+
+    def draw(self, *, threshold):
+        assert threshold == 0.0  # all that was found
+        return Image.fromarray(255 - self.image.permute(1, 2, 0).numpy())
+
+
 class Finder:
-    """Stands in for a `Predictor`: finds two boxes in every image, and draws by inverting it."""
+    """Stands in for a `Predictor`: finds two boxes in every image."""
 
     class_names = ("cat", "dog")
     category_ids = (3, 7)
@@ -32,10 +40,8 @@ class Finder:
     def __init__(self, masks=True, signal_at=None, fail_at=None):
         self.masks, self.signal_at, self.fail_at, self.seen = masks, signal_at, fail_at or {}, []
 
-    def read(self, path):
-        return read_image(path)
-
-    def __call__(self, image, *, image_id):
+    def __call__(self, path, *, image_id):
+        image = read_image(path)
         self.seen.append(image_id)
         if image_id == self.signal_at:
             os.kill(os.getpid(), signal.SIGINT)
@@ -44,18 +50,17 @@ class Finder:
         height, width = image.shape[1:]
         masks = torch.zeros(2, height, width, dtype=torch.bool)
         masks[0, 2:5, 1:9] = True
-        return Detections(
+        return Found(
             image_id=image_id,
             size=(height, width),
             boxes=torch.tensor([[1.0, 2.0, 9.0, 5.0], [0.125, 0.0, 20.375, 12.5]]),
             scores=torch.tensor([0.75, 0.123456]),
             classes=torch.tensor([1, 0]),
             masks=masks if self.masks else None,
+            image=image,
+            class_names=self.class_names,
+            category_ids=self.category_ids,
         )
-
-    def draw(self, image, found, *, threshold):
-        assert threshold == 0.0  # all that it reports
-        return Image.fromarray(255 - image.permute(1, 2, 0).numpy())
 
 
 def write(path, shade=0):
@@ -185,15 +190,14 @@ def test_other_errors_are_bugs_but_what_was_done_is_listed(tmp_path):
 def test_results_are_written_as_they_come(tmp_path):
     """A process that is killed loses no more than a second's images."""
     files = [write(tmp_path / f"{name}.png") for name in "ab"]
-    finder, seen = Finder(), []
-    read = finder.read
+    seen = []
 
-    def reading(path):
-        seen.append((tmp_path / "out" / "predictions.json").exists())
-        return read(path)
+    class Watching(Finder):
+        def __call__(self, path, *, image_id):
+            seen.append((tmp_path / "out" / "predictions.json").exists())
+            return super().__call__(path, image_id=image_id)
 
-    finder.read = reading
-    predict_files(finder, files, tmp_path / "out")
+    predict_files(Watching(), files, tmp_path / "out")
     assert seen == [False, True]
 
 

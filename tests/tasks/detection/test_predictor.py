@@ -11,7 +11,7 @@ from resnet_backbone.tasks.detection.predictor import Predictor
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory):
-    return Predictor(weights=save_tiny_weights(tmp_path_factory.mktemp("w") / "m.safetensors"))
+    return Predictor(save_tiny_weights(tmp_path_factory.mktemp("w") / "m.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
         update={"data": tiny_config().data.model_validate(section, strict=False)}
     )
     weights = save_tiny_weights(tmp_path / "model.safetensors", cfg)
-    predictor = Predictor(weights=weights)
+    predictor = Predictor(weights)
     dataset = build_dataset(cfg.data, "val", with_masks=True, seed=0)
     divisor = predictor.model.size_divisor
     for batch in build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor):
@@ -62,7 +62,7 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
 def test_images_are_padded_as_the_architecture_requires(architecture, size, tmp_path):
     rpn = {} if architecture == "fpn" else {"rpn": {"anchors": {"sizes": ((8.0, 16.0, 32.0),)}}}
     cfg = tiny_config(architecture=architecture, **rpn)
-    predictor = Predictor(weights=save_tiny_weights(tmp_path / "model.safetensors", cfg))
+    predictor = Predictor(save_tiny_weights(tmp_path / "model.safetensors", cfg))
     seen = []
     predictor.model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     predictor.cfg = cfg.model_copy(
@@ -72,26 +72,18 @@ def test_images_are_padded_as_the_architecture_requires(architecture, size, tmp_
     assert [shape[2:] for shape in seen] == [size]
 
 
-def test_drawing_changes_the_picture(predictor, pixels):
-    found = predictor(pixels)
-    drawn = predictor.draw(pixels, found, threshold=0.0)
-    plain = predictor.draw(pixels, found, threshold=1.1)
-    assert drawn.size == plain.size
-    assert np.any(np.asarray(drawn) != np.asarray(plain))
-
-
 def test_threshold(tmp_path, pixels):
     path = save_tiny_weights(tmp_path / "model.safetensors")
-    scores = Predictor(weights=path)(pixels).scores
+    scores = Predictor(path)(pixels).scores
     middle = float(scores.median())
-    kept = Predictor(weights=path, score_threshold=middle)(pixels).scores
+    kept = Predictor(path, score_threshold=middle)(pixels).scores
     assert len(kept) == int((scores > middle).sum())
 
 
 def test_contradicting_configuration(tmp_path):
     path = save_tiny_weights(tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="model.mask: False"):
-        Predictor(tiny_config(mask=False), weights=path)
+        Predictor(path, tiny_config(mask=False))
 
 
 def test_classes_come_with_the_weights(predictor):
@@ -122,10 +114,31 @@ def test_files_that_are_no_images(predictor, tmp_path):
         predictor(broken)
 
 
-@pytest.mark.parametrize("images", [["a.jpg", "b.jpg"], (np.zeros((4, 4, 3), np.uint8),) * 2])
-def test_several_images_are_answered_with_what_to_do(tmp_path, images):
-    predictor = Predictor(weights=save_tiny_weights(tmp_path / "w.safetensors"), device="cpu")
-    with pytest.raises(DataError, match="found several images.*call the predictor once for each"):
-        predictor(images)
-    with pytest.raises(DataError, match="found a NoneType, expected one image"):
+def test_a_list_of_images_is_a_batch(predictor, pixels):
+    small = np.ascontiguousarray(pixels[:49, :61])
+    images = [pixels, small, pixels[::-1]]
+    found = predictor(images, image_id=5)
+    assert [one.image_id for one in found] == [5, 6, 7]
+    for image, one in zip(images, found, strict=True):
+        alone = predictor(image)
+        assert one.size == alone.size == image.shape[:2]
+        # The products of a batch are summed in another order.
+        torch.testing.assert_close(one.boxes, alone.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(one.scores, alone.scores, atol=1e-5, rtol=0)
+    assert predictor([]) == []
+
+
+def test_images_of_one_size_share_batches_of_limited_size(predictor, pixels, monkeypatch):
+    monkeypatch.setattr("resnet_backbone.tasks.detection.predictor.MAX_BATCH", 2)
+    sizes = []
+    hook = predictor.model.backbone.register_forward_pre_hook(
+        lambda _, args: sizes.append(len(args[0]))
+    )
+    predictor([pixels, pixels[:50], pixels, pixels])
+    hook.remove()
+    assert sizes == [2, 1, 1]
+
+
+def test_something_that_is_no_image(predictor):
+    with pytest.raises(DataError, match="found a NoneType, expected an image"):
         predictor(None)
