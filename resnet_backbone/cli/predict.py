@@ -38,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", required=True, type=Path, help="folder for pictures and list")
     parser.add_argument("--score-threshold", type=_score, default=0.5, help="default: 0.5")
+    parser.add_argument(
+        "--color-by",
+        default="class",
+        choices=("class", "instance"),
+        help="instance: tell neighbours of one class apart",
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
         "images",
@@ -57,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         device=arguments.device,
         score_threshold=arguments.score_threshold,
     )
-    outcome = predict_files(predictor, images, arguments.output)
+    outcome = predict_files(predictor, images, arguments.output, color_by=arguments.color_by)
     for failure in outcome.failures:
         print(f"failed: {failure}")
     results = arguments.output / PREDICTIONS if outcome.drawn else "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -14,12 +15,15 @@ from resnet_backbone.report.colors import Color, class_color, text_color
 from resnet_backbone.report.fonts import font_for
 from resnet_backbone.report.labels import Rectangle, place_labels
 from resnet_backbone.structures import Detections
+from resnet_backbone.utils.text import count_of
 
 # Images with a shorter short side are enlarged first, so that labels are legible; but strips no
 # further than to this long side.
 MIN_SIDE, MAX_ENLARGED_SIDE = 400, 4000
 MASK_OPACITY = 0.45
+SHOWN_AT_LEAST = 3  # detections that are shown of an image where none is likely
 MEASURED = "\u00c5g"  # as high and as low as letters get
+ColorBy = Literal["class", "instance"]
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -43,6 +47,7 @@ def draw_detections(
     *,
     threshold: float = 0.5,
     show_scores: bool = True,
+    color_by: ColorBy = "class",
 ) -> Image.Image:
     """Returns `image` with boxes, masks, class names and scores drawn on it.
 
@@ -55,11 +60,14 @@ def draw_detections(
         class_names: The name of each class.
         threshold: Detections with a lower score are not drawn.
         show_scores: Whether labels show the score after the class name.
+        color_by: "class": a class has the same colour in all images; "instance": neighbours have
+            different ones, best score first.
     """
     picture, factor = _enlarge(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
     shown = _visible(detections.cpu(), threshold)
     style = _Style.of(picture)
-    colors = [class_color(int(index)) for index in shown.classes]
+    kinds = shown.classes.tolist() if color_by == "class" else range(len(shown))
+    colors = [class_color(kind) for kind in kinds]
     boxes = [_clipped(box, picture.size) for box in (shown.boxes * factor).tolist()]
     if shown.masks is not None:
         _paint_masks(picture, shown.masks.numpy(), colors, style)
@@ -88,13 +96,14 @@ def draw_comparison(
         detections: Detections in pixels of `image`.
         truth: Ground truth in pixels of `image`; its scores are ignored.
         class_names: The name of each class.
-        threshold: Detections with a lower score are not drawn.
+        threshold: Detections with a lower score are not drawn, but for the best few if there are
+            no others.
     """
-    count = int((detections.scores >= threshold).sum())
-    left = draw_detections(image, detections, class_names, threshold=threshold)
+    shown, title = most_likely(detections, threshold)
+    left = draw_detections(image, shown, class_names, threshold=-math.inf)
     right = draw_detections(image, truth, class_names, threshold=-math.inf, show_scores=False)
     panels = [
-        _titled(left, f"Detections: {count} of {len(detections)} score {threshold:.2f} or more"),
+        _titled(left, title),
         _titled(right, f"Ground truth: {len(truth)}"),
     ]
     gap = max(2, left.width // 100)
@@ -102,6 +111,25 @@ def draw_comparison(
     both.paste(panels[0], (0, 0))
     both.paste(panels[1], (left.width + gap, 0))
     return both
+
+
+def most_likely(detections: Detections, threshold: float) -> tuple[Detections, str]:
+    """Returns the detections to look at, and a heading that says which they are.
+
+    They are those that score at least `threshold`; where none does, the best three.
+    """
+    count = len(detections)
+    likely = detections.select(detections.scores >= threshold)
+    if len(likely) or not count:
+        return (
+            likely,
+            f"{len(likely)} of {count_of(count, 'detection')} with score >= {threshold:.2f}",
+        )
+    best = detections.select(detections.scores.argsort(descending=True)[:SHOWN_AT_LEAST])
+    return (
+        best,
+        f"The best {len(best)} of {count_of(count, 'detection')}, none scores {threshold:.2f}",
+    )
 
 
 def _visible(detections: Detections, threshold: float) -> Detections:

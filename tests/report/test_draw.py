@@ -12,6 +12,7 @@ from resnet_backbone.report.draw import (
     _eroded,
     draw_comparison,
     draw_detections,
+    most_likely,
 )
 from resnet_backbone.structures import Detections
 
@@ -126,6 +127,31 @@ def test_comparison_has_two_titled_panels():
     assert tuple(left[300, 100]) == class_color(0)
     assert tuple(right[300, 500]) == class_color(1)
     assert tuple(right[300, 100]) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("scores", "rows", "heading"),
+    [
+        ([0.7, 0.5, 0.2], [0, 1], "2 of 3 detections with score >= 0.50"),
+        ([0.1, 0.4, 0.3, 0.2], [1, 2, 3], "The best 3 of 4 detections, none scores 0.50"),
+        ([0.25], [0], "The best 1 of 1 detection, none scores 0.50"),
+        ([], [], "0 of 0 detections with score >= 0.50"),
+    ],
+)
+def test_where_nothing_is_likely_the_best_are_shown(scores, rows, heading):
+    found = detections([[10 * i, 0, 50, 50] for i in range(len(scores))], scores)
+    shown, title = most_likely(found, 0.5)
+    assert title == heading
+    assert shown.boxes.tolist() == found.boxes[rows].tolist()
+
+
+def test_neighbours_of_a_class_can_have_different_colours():
+    found = detections([[100, 200, 200, 400], [300, 200, 400, 400]], [0.5, 0.9], [1, 1])
+    pixels = np.asarray(draw_detections(gray(), found, NAMES, color_by="instance"))
+    assert tuple(pixels[300, 100]) == class_color(1)  # the second best
+    assert tuple(pixels[300, 300]) == class_color(0)
+    same = np.asarray(draw_detections(gray(), found, NAMES))
+    assert tuple(same[300, 100]) == tuple(same[300, 300]) == class_color(1)
 
 
 def test_more_classes_than_palette_entries():

@@ -11,6 +11,7 @@ from typing import Any
 
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.errors import DataError, Interrupted, StorageError
+from resnet_backbone.report.draw import ColorBy
 from resnet_backbone.structures import Detections
 from resnet_backbone.tasks.detection.image_inputs import find_images
 from resnet_backbone.tasks.detection.pictures import save_picture
@@ -41,7 +42,9 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) -> Outcome:
+def predict_files(
+    predictor: Predictor, inputs: Sequence[Path], output: Path, *, color_by: ColorBy = "class"
+) -> Outcome:
     """Draws the detections of each image, and lists all of them in predictions.json.
 
     A picture has the name of its image, `street.jpg` for `street.png`, with a number if that name
@@ -53,6 +56,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) ->
         predictor: The predictor; everything it detects is drawn and listed.
         inputs: Image files, and folders, see `find_images`.
         output: The output folder, created if necessary.
+        color_by: "class", or "instance" to tell neighbours of one class apart in the pictures.
 
     Returns:
         The number of pictures, and a line for each image that could not be used.
@@ -68,7 +72,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], output: Path) ->
     with stop_flag() as flag, output_folder(output, "prediction", [PREDICTIONS]) as own:
         pictures = _picture_names(found.files, own)
         own.claim([*pictures, PREDICTIONS])
-        predictions = _Predictions(predictor, output / PREDICTIONS)
+        predictions = _Predictions(predictor, output / PREDICTIONS, color_by)
         steps = [*enumerate(zip(found.files, pictures, strict=True), start=1)]
         try:
             for image_id, (path, picture) in track(steps, "predicting", "predicted", "image"):
@@ -104,11 +108,13 @@ class _Predictions:
     Args:
         predictor: The predictor.
         file: The JSON file.
+        color_by: What the pictures' colours tell apart.
     """
 
-    def __init__(self, predictor: Predictor, file: Path) -> None:
+    def __init__(self, predictor: Predictor, file: Path, color_by: ColorBy) -> None:
         self._predictor = predictor
         self._file = file
+        self._color_by: ColorBy = color_by
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._due = 0.0  # time of the next writing
@@ -122,7 +128,7 @@ class _Predictions:
         """
         try:
             found = self._predictor(path, image_id=image_id)
-            drawn = found.draw(threshold=0.0)
+            drawn = found.draw(threshold=0.0, color_by=self._color_by)
             entries = _annotations(found, len(self._annotations))
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from resnet_backbone.evaluation.compact import encode_masks
-from resnet_backbone.report.draw import draw_detections
+from resnet_backbone.report.draw import ColorBy, draw_detections, most_likely
 from resnet_backbone.structures import Detections, Indices
 from resnet_backbone.utils.text import count_of
 
-SHOWN_SCORE, SHOWN_AT_LEAST = 0.5, 3  # what a notebook shows
+SHOWN_SCORE = 0.5
 
 
 class Detection(NamedTuple):
@@ -116,14 +116,18 @@ class Prediction(Detections):
             entry["segmentation"] = {"size": list(self.size), "counts": counts.decode("ascii")}
         return entries
 
-    def draw(self, *, threshold: float = SHOWN_SCORE) -> Image.Image:
-        """Returns the image with those detections drawn on it that score at least `threshold`."""
-        return draw_detections(self.image, self, self.class_names, threshold=threshold)
+    def draw(self, *, threshold: float = SHOWN_SCORE, color_by: ColorBy = "class") -> Image.Image:
+        """Returns the image with those detections drawn on it that score at least `threshold`.
+
+        `color_by` is "class", or "instance" to tell neighbours of one class apart.
+        """
+        return draw_detections(
+            self.image, self, self.class_names, threshold=threshold, color_by=color_by
+        )
 
     def _repr_png_(self) -> bytes:
-        """Returns the picture that Jupyter shows; where no score is high, it has the best three."""
-        sure = self.select(self.scores >= SHOWN_SCORE)
-        shown = sure if len(sure) else self.select(slice(SHOWN_AT_LEAST))
+        """Returns the picture that Jupyter shows; where no score is high, it has the best few."""
+        shown, _ = most_likely(self, SHOWN_SCORE)
         file = io.BytesIO()
-        shown.draw(threshold=0.0).save(file, "PNG")
+        draw_detections(self.image, shown, self.class_names, threshold=0.0).save(file, "PNG")
         return file.getvalue()

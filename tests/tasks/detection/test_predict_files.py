@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 21, 13
 class Found(Prediction):
     """A prediction that draws by inverting its image."""
 
-    def draw(self, *, threshold):
+    def draw(self, *, threshold, color_by):
         assert threshold == 0.0  # all that was found
         return Image.fromarray(255 - self.image.permute(1, 2, 0).numpy())
 
