@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from resnet_backbone.data.coco.box_formats import BORDER_TOLERANCE, BoxFormats
 from resnet_backbone.data.coco.categories import read_categories, settle_names
-from resnet_backbone.data.coco.defects import DefectReport
+from resnet_backbone.data.coco.defects import Defect, DefectReport
 from resnet_backbone.data.coco.identifiers import Identifiers, as_id
 from resnet_backbone.data.coco.image_files import ImageFiles, UnusableName
+from resnet_backbone.data.coco.outline_boxes import OTHER_OUTLINES, OutlineBoxes
 from resnet_backbone.data.coco.records import (
     Box,
     ImageRecord,
@@ -54,12 +56,14 @@ class Validator:
     Attributes:
         report: What was found.
         formats: What the boxes look like.
+        outlines: What they look like beside the outlines.
         ids: How ids are written.
     """
 
     def __init__(self, file: Path, folder: ImageFiles, *, with_masks: bool, skip: bool) -> None:
         self.report = DefectReport(file)
         self.formats = BoxFormats()
+        self.outlines = OutlineBoxes([], [])
         self.ids = Identifiers()
         self.folder = folder
         self.with_masks = with_masks
@@ -122,7 +126,7 @@ class Validator:
         categories: Mapping[int, str],
     ) -> dict[int, list[Instance]]:
         """Returns the valid instances of `images`, by image id, in the order of the file."""
-        found: dict[int, list[Instance]] = {}
+        found: list[tuple[int, Instance, str]] = []
         seen: dict[int | str, object] = {}
         for number, record in enumerate(records):
             raw, image_id = get(record, "id"), get(record, "image_id")
@@ -145,11 +149,49 @@ class Validator:
                 continue
             owner = as_id(image_id)
             if instance is not None and owner is not None and owner in images:
-                found.setdefault(owner, []).append(instance)
+                found.append((owner, instance, where))
         self._refuse_text("image_id")
         self._refuse_text("category_id")
+        found = self._with_outlines_in_their_boxes(found, images)
         self._note()
-        return found
+        by_image: dict[int, list[Instance]] = {}
+        for owner, instance, _ in found:
+            by_image.setdefault(owner, []).append(instance)
+        return by_image
+
+    def suspicion(self) -> Defect | None:
+        """Returns what is wrong with most boxes or outlines; None if there is no sign of it."""
+        defect = (
+            self.outlines.other_format()
+            or self.formats.suspicion(confirmed=self.outlines.confirm)
+            or self.outlines.other_outlines()
+        )
+        if defect is None or self.with_masks or defect.kind != OTHER_OUTLINES:
+            return defect
+        self.report.notes.append(f"{defect.detail}. Only the boxes are used (model.mask=false)")
+        return None
+
+    def _with_outlines_in_their_boxes(
+        self, found: list[tuple[int, Instance, str]], images: Mapping[int, ImageRecord]
+    ) -> list[tuple[int, Instance, str]]:
+        """Rejects instances whose outline lies elsewhere than their box, if masks are needed."""
+        outlined = [n for n, (_, each, _) in enumerate(found) if each.has_box_and_outline]
+        owners = [images[found[number][0]] for number in outlined]
+        self.outlines = OutlineBoxes(
+            [found[number][1] for number in outlined],
+            [(image.width, image.height) for image in owners],
+        )
+        outside = self.outlines.outside
+        rejected = {outlined[place] for place in outside.nonzero()[0]} if self.with_masks else set()
+        for number in sorted(rejected):
+            instance, where = found[number][1:]
+            bounds = [round(v, 2) for v in bounding_box(instance.polygons, instance.rle)]
+            detail = f"the outline is in {bounds}, and the box is {list(instance.raw_box)}"
+            self._reject(Rejected("outline outside its box", detail), where)
+        self.report.notes += [
+            note for part in (self.formats, self.outlines) if (note := part.note())
+        ]
+        return [each for number, each in enumerate(found) if number not in rejected]
 
     def _instance(
         self, record: Record, categories: Mapping[int, str], where: str
@@ -184,6 +226,8 @@ class Validator:
         except BadSegmentation as error:
             raise Rejected("bad segmentation", str(error)) from error
         raw_box = self._raw_box(record, polygons, rle)
+        if min(raw_box[2:]) >= 0:
+            self.formats.add(raw_box, image.width, image.height, record.get("area"))
         box = self._box(raw_box, image, where)
         trainable = True
         if box[2] <= box[0] or box[3] <= box[1]:
@@ -220,7 +264,6 @@ class Validator:
         found = _describe(raw_box, image)
         if width < 0 or height < 0:
             raise Rejected("negative box", found)
-        self.formats.add(raw_box, image.width, image.height)
         right, bottom = x + width, y + height
         overshoot = max(-x, -y, right - image.width, bottom - image.height)
         if overshoot > BORDER_TOLERANCE:
@@ -241,7 +284,11 @@ class Validator:
         if segmentation is None:
             return [], None
         if isinstance(segmentation, dict):
-            return [], parse_rle(segmentation, image.height, image.width)
+            rle = parse_rle(segmentation, image.height, image.width)
+            if coco_mask.area(rle):
+                return [], rle
+            self.report.drop("empty RLE", where, "no pixel belongs to the object")
+            return [], None
         if not isinstance(segmentation, list):
             raise BadSegmentation(f"got {segmentation!r:.60}, expected polygons or an RLE")
         polygons, short = parse_polygons(segmentation, image.height, image.width)

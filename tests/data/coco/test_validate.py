@@ -239,7 +239,7 @@ HARMLESS = {
     "short polygon": ({"segmentation": [[5, 5, 9, 9], [5, 5, 9, 5, 9, 9]]}, "short polygon", 2),
     "only a short polygon": ({"segmentation": [[5, 5, 9, 9]]}, "no outline", 1),
     "an empty polygon": ({"segmentation": [[]]}, "no outline", 1),
-    "past the border": ({"bbox": [-3, 5, 10, 10]}, "box clipped", 2),
+    "past the border": ({"bbox": [-3, 5, 18, 10]}, "box clipped", 2),
     "no outline": ({"segmentation": []}, "no outline", 1),
 }
 
