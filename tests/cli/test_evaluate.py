@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import commands
+import numpy as np
 import pytest
 from commands import TOOLS
+from PIL import Image
 from tiny_rcnn import CLASS_NAMES, save_tiny_weights, tiny_config, write_tiny_dataset
 
 from resnet_backbone.cli import evaluate as evaluate_command
@@ -59,6 +61,24 @@ def test_results_tables_and_pictures(setup, tmp_path):
     assert "AP50" in done.stdout and "disc" in done.stdout
     last = done.stdout.strip().splitlines()[-1]
     assert str(output / "results.json") in last and str(output / "pictures") in last
+
+
+def test_the_range_of_sixteen_bits_is_that_of_the_training(setup, tmp_path, capfd):
+    """In the weights, as test sizes are, not that of the images that are judged."""
+    cfg = tiny_config()
+    data = cfg.data.model_copy(update={"bit_depth": 12})
+    weights = tmp_path / "model.safetensors"
+    save_tiny_weights(weights, cfg.model_copy(update={"data": data}))
+    section = write_tiny_dataset(tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 3).save(path)  # up to 765, 10 bits
+    options = ("--output", tmp_path / "out", f"data.root={section['root']}")
+    done = call(setup, "--weights", weights, *options)
+    assert done.returncode == 0, done.stderr
+    said = capfd.readouterr().err + done.stderr
+    assert "data.bit_depth=12, as in the training of these weights" in said
+    assert "12 bits are taken as the range from black to white (data.bit_depth)" in said
 
 
 def test_wrong_class_count(setup, tmp_path):

@@ -118,9 +118,14 @@ def _take_headers(dataset: CocoDataset, file: Path, folder: Path, cfg: DataConfi
     """Reads the headers of the images, on the main rank, and stores what they tell in `dataset`."""
     checked = UNCHECKED
     if cfg.check_images:
-        check = partial(check_images, exif=cfg.exif, max_pixels=cfg.max_pixels)
-        skip = cfg.on_bad_sample == "skip"
-        checked = distributed.on_main(lambda: check(file, folder, dataset.images, skip=skip))
+        check = partial(
+            check_images,
+            exif=cfg.exif,
+            max_pixels=cfg.max_pixels,
+            skip=cfg.on_bad_sample == "skip",
+            bit_depth=cfg.bit_depth,
+        )
+        checked = distributed.on_main(lambda: check(file, folder, dataset.images))
     for line in checked.notes:
         logger.warning("%s: %s", file, line)
     dataset.skipped += checked.skipped

@@ -53,6 +53,7 @@ def check_images(
     exif: ExifPolicy,
     max_pixels: int,
     skip: bool,
+    bit_depth: BitDepth = "auto",
 ) -> CheckedImages:
     """Reads the header of each image, and compares its size with the annotations.
 
@@ -65,6 +66,7 @@ def check_images(
         exif: See `read_image`.
         max_pixels: Images with more pixels are refused.
         skip: Whether to list images that cannot be used instead of raising an error.
+        bit_depth: How many bits of 16 are used; "auto" is that of these images.
 
     Raises:
         DataError: images cannot be used and `skip` is false, or none can be used.
@@ -99,7 +101,11 @@ def check_images(
         if header is not None and header.wide
     ]
     depth, notes = find_bit_depth(
-        wide, lambda index: open(wide[index], "rb"), len(records), max_pixels=max_pixels
+        wide,
+        lambda index: open(wide[index], "rb"),
+        len(records),
+        max_pixels=max_pixels,
+        chosen=bit_depth,
     )
     notes += _notes(records, headers, exif)
     if errors:

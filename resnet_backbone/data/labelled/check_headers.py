@@ -15,22 +15,26 @@ from resnet_backbone.utils.text import refuse_all
 logger = logging.getLogger(__name__)
 
 
-def check_headers(sources: Sequence[Source], *, max_pixels: int, skip: bool) -> BitDepth:
-    """Reads the header of each image; returns how many of 16 bits images of the first source use.
+def check_headers(
+    sources: Sequence[Source], *, max_pixels: int, skip: bool, bit_depth: BitDepth = "auto"
+) -> BitDepth:
+    """Reads the header of each image; returns how many of 16 bits are taken as used.
 
     Args:
         sources: The splits, training images first.
         max_pixels: Images with more pixels are refused.
         skip: Whether to count images that cannot be used instead of raising an error.
+        bit_depth: How many bits of 16 are used; "auto" is that of the first source's images.
 
     Raises:
         DataError: images cannot be used and `skip` is false, or none of a split can be used.
     """
-    depths = [_check(source, max_pixels=max_pixels, skip=skip) for source in sources]
-    return depths[0]
+    for source in sources:
+        bit_depth = _check(source, max_pixels=max_pixels, skip=skip, bit_depth=bit_depth)
+    return bit_depth
 
 
-def _check(source: Source, *, max_pixels: int, skip: bool) -> BitDepth:
+def _check(source: Source, *, max_pixels: int, skip: bool, bit_depth: BitDepth) -> BitDepth:
     def read(index: int) -> ImageHeader:
         with source.open(index) as stream:
             return read_image_header(stream, source.names[index], max_pixels=max_pixels)
@@ -53,6 +57,7 @@ def _check(source: Source, *, max_pixels: int, skip: bool) -> BitDepth:
         lambda place: source.open(wide[place]),
         total,
         max_pixels=max_pixels,
+        chosen=bit_depth,
     )
     for note in notes:
         logger.warning("%s: %s", where, note)
