@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_backbone.data.coco.annotations import Annotations
-from resnet_backbone.data.coco.image_sizes import count_swapped
+from resnet_backbone.data.coco.image_sizes import describe_other_sizes
 from resnet_backbone.data.coco.records import ImageRecord
 from resnet_backbone.data.loading.bit_depth import find_bit_depth
 from resnet_backbone.data.loading.decoding import BitDepth
@@ -20,7 +20,7 @@ from resnet_backbone.data.loading.headers import (
     refuse_other_size,
 )
 from resnet_backbone.errors import DataError
-from resnet_backbone.utils.text import refuse_all
+from resnet_backbone.utils.text import count_of, refuse_all
 
 # Defects that leave an annotation as it is, or nearly so.
 NO_LOSS = ("box clipped", "short polygon", "unused category")
@@ -71,29 +71,31 @@ def check_images(
     Raises:
         DataError: images cannot be used and `skip` is false, or none can be used.
     """
+    other_sizes: list[tuple[ImageRecord, ImageHeader]] = []
 
     def read(index: int) -> ImageHeader:
         record = records[index]
         path, size = folder / record.file_name, (record.height, record.width)
         header = read_file_header(path, max_pixels=max_pixels)
+        if path.suffix.lower() == ".png" and header.stored != size:
+            # The EXIF block of a PNG may follow its pixels.
+            header = read_file_header(path, max_pixels=max_pixels, quick=False)
         try:
             refuse_other_size(header, exif, size, str(path))
         except DataError:
-            if path.suffix.lower() != ".png":
-                raise
-            # The EXIF block of a PNG may follow its pixels.
-            header = read_file_header(path, max_pixels=max_pixels, quick=False)
-            refuse_other_size(header, exif, size, str(path))
+            other_sizes.append((record, header))
+            raise
         return header
 
     found = read_all(len(records), read, f"headers of {file.name}")
     errors = [str(header) for header in found if isinstance(header, DataError)]
     if errors and (not skip or len(errors) == len(records)):
-        swapped = count_swapped(folder, records, max_pixels=max_pixels)
-        advice = "data.on_bad_sample=skip leaves unreadable images out"
-        if swapped:
-            advice = f"in {swapped} images, the annotations have width and height swapped"
-        raise DataError(refuse_all(str(file), errors, len(records), "images", advice))
+        advice = "data.on_bad_sample=skip leaves them out"
+        if 2 * len(other_sizes) > len(records):
+            advice = describe_other_sizes(other_sizes)
+        elif len(errors) == len(records):
+            advice = "there is none that can be read"
+        raise DataError(refuse_all(str(file), errors, len(records), "image", advice))
     headers = [None if isinstance(header, DataError) else header for header in found]
     wide = [
         str(folder / record.file_name)
@@ -109,7 +111,8 @@ def check_images(
     )
     notes += _notes(records, headers, exif)
     if errors:
-        notes.append(f"{len(errors)} of {len(records)} images cannot be read and are left out")
+        total = count_of(len(records), "image")
+        notes.append(f"{len(errors)} of {total} cannot be used and are left out")
     return CheckedImages(tuple(errors), tuple(notes), depth)
 
 

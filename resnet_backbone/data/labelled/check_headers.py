@@ -10,7 +10,7 @@ from resnet_backbone.data.loading.bit_depth import find_bit_depth
 from resnet_backbone.data.loading.decoding import BitDepth
 from resnet_backbone.data.loading.headers import ImageHeader, read_all, read_image_header
 from resnet_backbone.errors import DataError
-from resnet_backbone.utils.text import refuse_all
+from resnet_backbone.utils.text import count_of, refuse_all
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,15 @@ def _check(source: Source, *, max_pixels: int, skip: bool, bit_depth: BitDepth) 
         with source.open(index) as stream:
             return read_image_header(stream, source.names[index], max_pixels=max_pixels)
 
-    total, where = len(source), f"{len(source)} images, such as {source.names[0]}"
+    total = len(source)
+    where = f"{count_of(total, 'image')}, such as {source.names[0]}"
     found = read_all(total, read, "headers of images")
     errors = [str(header) for header in found if isinstance(header, DataError)]
     if errors and (not skip or len(errors) == total):
-        advice = "data.on_bad_sample=skip leaves unreadable images out"
-        raise DataError(refuse_all(where, errors, total, "images", advice))
+        advice = "data.on_bad_sample=skip leaves them out"
+        if len(errors) == total:
+            advice = "there is none that can be read"
+        raise DataError(refuse_all(where, errors, total, "image", advice))
     if errors:
         logger.warning("%s: %d cannot be read and are left out", where, len(errors))
     wide = [

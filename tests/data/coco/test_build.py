@@ -113,7 +113,7 @@ def test_the_headers_of_the_images_in_use_are_read_unless_turned_off(tmp_path, c
     build_dataset(config(tmp_path, check_images=False), "val", with_masks=True, seed=0)
     assert "cannot be read" not in caplog.text
     lenient = build_dataset(config(tmp_path, on_bad_sample="skip"), "val", with_masks=True, seed=0)
-    assert "1 of 2 images cannot be read and are left out" in caplog.text
+    assert "1 of 2 images cannot be used and are left out" in caplog.text
     # Its place in the order stays: turning the check off does not change what is trained on.
     assert len(lenient) == 2 and "b.png: not an image" in lenient.skipped[0]
 
