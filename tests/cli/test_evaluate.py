@@ -113,7 +113,7 @@ def test_annotations_of_other_classes(setup, tmp_path):
     content["categories"].append({"id": 9, "name": "star"})
     content["annotations"][0]["category_id"] = 9
     path.write_text(json.dumps(content))
-    with pytest.raises(WeightsError, match=r"(?s)not classes of .*: star\n  4 in .*\n  3 in "):
+    with pytest.raises(WeightsError, match=r"(?s)does not have: star\n  4 in .*\n  3 in "):
         inside(setup, "--output", tmp_path, "data.val.annotations=annotations/other.json")
 
 

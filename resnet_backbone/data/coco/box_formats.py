@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from resnet_backbone.data.coco.defects import Defect
+from resnet_backbone.utils.text import count_of
 
 # COCO rounds to two decimals, so its boxes cross the border by less than a pixel.
 BORDER_TOLERANCE = 1.0
@@ -143,8 +144,8 @@ def _fractions(numbers: np.ndarray, sizes: np.ndarray) -> Defect | None:
     if 2 * within.sum() <= len(numbers):
         return None
     detail = (
-        f"{within.sum()} of {len(numbers)} boxes lie between 0 and 1, as fractions of the image's "
-        "width and height do"
+        f"{within.sum()} of {_boxes(len(numbers))} lie between 0 and 1, as fractions of the "
+        "image's width and height do"
     )
     return Defect("boxes are fractions", "annotations", detail + EXPECTED)
 
@@ -209,3 +210,7 @@ def _by_border(numbers: np.ndarray, sizes: np.ndarray, *, confirmed: bool) -> De
 def _overshoot(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Returns float64[N, 4], by how many pixels boxes cross each border."""
     return np.concatenate((-boxes[:, :2], boxes[:, 2:] - sizes), axis=1)
+
+
+def _boxes(count: int) -> str:
+    return count_of(count, "box", "boxes")

@@ -143,14 +143,15 @@ def _notes(
     notes = []
     if stored and exif == "auto":
         notes.append(
-            f"{stored} of {len(records)} images are to be turned by their EXIF orientation, but "
-            "the annotations have their size as stored, and so they are not turned. If the boxes "
-            "were drawn on the upright pictures, as most tools show them, set data.exif=apply; "
-            "data.exif=ignore says that they were not"
+            f"{stored} of {count_of(len(records), 'image')} are to be turned by their EXIF "
+            "orientation, but the annotations have their size as stored, and so they are not "
+            "turned. If the boxes were drawn on the upright pictures, as most tools show them, set "
+            "data.exif=apply; data.exif=ignore says that they were not"
         )
     if deep := sum(header.deep for _, header in pairs):
         notes.append(
-            f"{deep} of {len(records)} colour images have 16 bits per channel, of which the upper "
-            "8 are read; if they use fewer bits they look black: convert them to 8 bits"
+            f"{deep} of {count_of(len(records), 'image')} have 16 bits per colour channel, of "
+            "which the upper 8 are read; if they use fewer bits they look black: convert them to 8 "
+            "bits"
         )
     return notes

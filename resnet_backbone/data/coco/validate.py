@@ -38,6 +38,7 @@ from resnet_backbone.data.coco.segmentation import (
     parse_polygons,
     parse_rle,
 )
+from resnet_backbone.utils.text import count_of
 
 MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
 
@@ -115,8 +116,8 @@ class Validator:
         self._images |= images
         if images:
             self.report.notes.append(
-                f"{len(images)} images are turned by their EXIF orientation (data.exif=apply), and "
-                "their size in the annotations with them"
+                f"turned by EXIF orientation (data.exif=apply), with the size in the annotations: "
+                f"{count_of(len(images), 'image')}"
             )
 
     def instances(
@@ -300,8 +301,9 @@ class Validator:
         """Reports ids that are text but no numbers, all at once."""
         if count := self.ids.text[part]:
             detail = (
-                f"{count} ids, such as {self.ids.example[part]!r:.60}; expected integers: number "
-                "the images and categories, and refer to these numbers in image_id and category_id"
+                f"{count_of(count, 'id')}, such as {self.ids.example[part]!r:.60}; expected "
+                "integers: number the images and categories, and refer to these numbers in "
+                "image_id and category_id"
             )
             self.report.refuse("ids that are text", part, detail)
 
@@ -312,9 +314,8 @@ class Validator:
                 f"ids written as text or floats were read as integers: {parts}"
             )
         if self._without_box:
-            self.report.notes.append(
-                f"{self._without_box} annotations have no box; that of their outline was taken"
-            )
+            count = count_of(self._without_box, "annotation")
+            self.report.notes.append(f"{count} without a box; that of the outline was taken")
 
     def _reject(self, refused: Rejected | UnusableName, where: str) -> None:
         tell = self.report.drop if self.skip else self.report.refuse

@@ -156,4 +156,4 @@ def test_colour_images_of_sixteen_bits_are_counted(tmp_path):
     save(tmp_path, "b.png", (20, 12))
     records = [ImageRecord(1, "a.png", 12, 20), ImageRecord(2, "b.png", 12, 20)]
     (note,) = check(tmp_path, records).notes
-    assert note.startswith("1 of 2 colour images have 16 bits per channel, of which the upper 8")
+    assert note.startswith("1 of 2 images have 16 bits per colour channel, of which the upper 8")

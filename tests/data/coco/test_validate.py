@@ -340,7 +340,7 @@ def test_a_box_is_that_of_the_outline_where_there_is_no_other(tmp_path, box):
     assert annotations.boxes.tolist() == [[2, 6, 15, 20], [2, 3, 3, 7]]
     assert annotations.to_coco([0])["annotations"][0]["bbox"] == [2, 6, 13, 14]
     (note,) = annotations.report.notes
-    assert note == "2 annotations have no box; that of their outline was taken"
+    assert note == "2 annotations without a box; that of the outline was taken"
 
 
 def test_without_box_and_outline_an_annotation_is_refused(tmp_path):

@@ -235,6 +235,6 @@ def test_more_workers_than_processors_are_mentioned_once(root, caplog, recwarn, 
         train_batches(config(root, workers=2), 1)
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [record.getMessage() for record in warnings] == [
-        "data.workers is 2, but there are only 1 processors"
+        "data.workers is 2, more than there are processors: 1"
     ]
     assert not [warning for warning in recwarn if "worker" in str(warning.message)]
