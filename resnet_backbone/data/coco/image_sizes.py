@@ -32,6 +32,12 @@ def count_swapped(folder: Path, records: Sequence[ImageRecord], *, max_pixels: i
 
 def describe_other_sizes(pairs: Sequence[tuple[ImageRecord, ImageHeader]]) -> str:
     """Returns what images whose size is not the annotated one may have in common."""
+    upright = sum(header.upright == (record.height, record.width) for record, header in pairs)
+    if 2 * upright > len(pairs):
+        return (
+            f"{count_of(upright, 'image')} would have the annotated size if turned by the EXIF "
+            "orientation, as data.exif=apply does"
+        )
     swapped = sum(header.stored == (record.width, record.height) for record, header in pairs)
     if 2 * swapped > len(pairs):
         return f"in {count_of(swapped, 'image')}, the annotations have width and height swapped"

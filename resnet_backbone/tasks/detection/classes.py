@@ -140,8 +140,15 @@ def _mismatch(
         f"\n  {len(names)} in {place}: {listing(names, SHOWN)}"
         for place, names in ((where, own), (detector.source, wanted))
     )
+    similar = {name.strip().casefold(): name for name in wanted}
+    pairs = [
+        f"{name!r} and {similar[name.strip().casefold()]!r}"
+        for name in own
+        if name not in wanted and name.strip().casefold() in similar
+    ]
+    hint = f"Only case or spaces differ in {listing(pairs)}\n" if pairs else ""
     return (
-        f"{where}: {problem}{lists}\n"
+        f"{where}: {problem}{lists}\n{hint}"
         "Categories are matched by name, whatever their ids: let the names agree, or remove the "
         "annotations of categories that are not to be evaluated"
     )

@@ -188,3 +188,21 @@ def test_a_real_batch_has_the_sizes_of_the_configuration(coco_mini):
     assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0
     landscape = batch.sizes[:, 1] > batch.sizes[:, 0]
     assert landscape.all() or not landscape.any()
+
+
+def test_classes_without_instances_are_named(tmp_path, caplog):
+    """Roboflow's category 0 is one, if its name is no other category's."""
+    content = good()
+    content["categories"].append({"id": 0, "name": "shapes"})
+    write(tmp_path, content)
+    build_dataset(config(tmp_path), "train", with_masks=True, seed=0)
+    assert "1 of 3 classes without an instance to train on: shapes" in caplog.text
+
+
+def test_crowds_alone_are_nothing_to_evaluate_by(tmp_path, caplog):
+    content = good()
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    write(tmp_path, content)
+    build_dataset(config(tmp_path), "val", with_masks=True, seed=0)
+    assert "no image has an instance to evaluate by; left out were 2 x crowd region" in caplog.text

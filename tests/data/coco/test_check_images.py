@@ -122,6 +122,15 @@ def test_sizes_without_anything_in_common_may_be_those_of_other_images(tmp_path)
         check(tmp_path, records)
 
 
+def test_what_exif_would_turn_is_not_taken_for_swapped(tmp_path):
+    records = []
+    for number in range(2):
+        save(tmp_path, f"{number}.jpg", (20, 12), 6)
+        records.append(ImageRecord(number, f"{number}.jpg", 20, 12))
+    with pytest.raises(DataError, match="2 images would have the annotated size if turned by the"):
+        check(tmp_path, records, exif="ignore")
+
+
 def test_where_nothing_can_be_read_leaving_images_out_is_no_advice(tmp_path):
     records = [ImageRecord(1, "a.png", 12, 20)]
     with pytest.raises(DataError, match="1 of 1 image cannot be used; there is none that can be"):

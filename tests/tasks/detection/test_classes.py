@@ -109,6 +109,13 @@ def trained(names, ids, *, names_known=True):
     return Trained(None, None, names, ids, names_known)
 
 
+def test_names_that_look_alike_are_told_apart(dataset_with):
+    dataset = dataset_with([(3, "Three"), (7, "seven ")])
+    classes = Classes(("three", "seven"), (3, 7), "train.json")
+    with pytest.raises(DataError, match="differ in 'Three' and 'three', 'seven ' and 'seven'\n"):
+        in_classes_of(classes, dataset)
+
+
 def test_weights_follow_the_same_rule_with_their_own_error(dataset_with):
     dataset = dataset_with([(8, "seven"), (4, "three")], [8, 4])
     known = trained(("three", "seven"), (3, 7))
