@@ -14,7 +14,6 @@ from resnet_backbone.classification.losses import binary_cross_entropy, cross_en
 from resnet_backbone.classification.settle import settle_classifier
 from resnet_backbone.config.classification_schema import ClassifierConfig
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.utils.text import count_of
 from resnet_backbone.weights.stored import Stored, read_weights
 
 
@@ -43,9 +42,8 @@ def build_image_classifier(
     outputs = cfg.num_classes or num_classes
     if outputs < num_classes:
         raise ConfigError(
-            f"model.num_classes is {outputs}, but the dataset has "
-            f"{count_of(num_classes, 'class', 'classes')}; remove this key to take the number from "
-            "the dataset"
+            f"model.num_classes is {outputs}, but the dataset has {num_classes} classes; remove "
+            "this key to take the number from the dataset"
         )
     if weights is None and cfg.weights is not None:
         weights = read_weights(cfg.weights, cfg.name)
