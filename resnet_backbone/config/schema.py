@@ -95,7 +95,7 @@ class DataConfig(Section):
     bit_depth: BitDepth = Field(
         "auto",
         description="bits that images of 16 bits use, 12 makes 4095 white; auto: by the largest "
-        "value of all images, or 16 if check_images is off",
+        "value of all training images, or 16 if check_images is off",
     )
     on_bad_sample: Literal["error", "skip"] = Field(
         "error",

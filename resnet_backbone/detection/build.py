@@ -18,6 +18,7 @@ from resnet_backbone.detection.settle import read_initial_weights, settle_detect
 from resnet_backbone.detection.trunk import Trunk, build_trunk
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils.imports import import_modules
+from resnet_backbone.utils.text import count_of
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import Stored
 
@@ -76,7 +77,8 @@ def build_detector(
 def _class_count(model: ModelConfig, found: int | None) -> int:
     if model.num_classes and found and model.num_classes != found:
         raise ConfigError(
-            f"model.num_classes is {model.num_classes}, but the annotations have {found} classes; "
+            f"model.num_classes is {model.num_classes}, but the annotations have "
+            f"{count_of(found, 'class', 'classes')}; "
             "remove this key to take the number from the annotations"
         )
     classes = found or model.num_classes

@@ -12,6 +12,7 @@ from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine.checkpoint import Found
 from resnet_backbone.engine.state import STATE_FILE, read_state_record
 from resnet_backbone.errors import ConfigError, DataError, StorageError
+from resnet_backbone.utils.text import count_of
 from resnet_backbone.utils.trees import leaves
 
 logger = logging.getLogger(__name__)
@@ -171,9 +172,10 @@ def check_same_data(
             rate depends.
     """
     if len(saved["class_names"]) != len(identity["class_names"]):
+        trained_on = count_of(len(saved["class_names"]), "class", "classes")
         raise DataError(
-            f"{checkpoint} was trained on {len(saved['class_names'])} classes, "
-            f"but the annotations have {len(identity['class_names'])}"
+            f"{checkpoint} was trained on {trained_on}, but the "
+            f"annotations have {len(identity['class_names'])}"
         )
     now = json.loads(json.dumps(identity))
     before = {key: value for key, value in saved.items() if key not in ABOUT_THE_RUN}

@@ -94,8 +94,8 @@ def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
     elif factor != 1.0 and "solver.batch_size" in explicit and "solver.lr" not in explicit:
         logger.warning(
             "solver.scale is false: solver.lr and the numbers of steps are those for batches of "
-            "%d images, but the batches have %d",
-            *(cfg.solver.reference_batch_size, batch_size),
+            "%s, but the batches have %d",
+            *(count_of(cfg.solver.reference_batch_size, "image"), batch_size),
         )
     tree["solver"]["reference_max_iter"] = None if fit_to == tree["solver"]["max_iter"] else fit_to
     scaled = type(cfg).model_validate(tree)
@@ -120,8 +120,9 @@ def settle_epochs(cfg: C, images: int, *, fit_to: int | None = None) -> C:
     other = None if fit_to == steps else fit_to
     tree["solver"] |= {"max_iter": steps, "epochs": None, "reference_max_iter": other}
     logger.info(
-        "solver.epochs: %g of %d images are %d steps of %d images",
-        *(solver.epochs, images, steps, solver.batch_size),
+        "solver.epochs: %g of %s are %s of %s",
+        *(solver.epochs, count_of(images, "image")),
+        *(count_of(steps, "step"), count_of(solver.batch_size, "image")),
     )
     _fit(tree, solver.max_iter, _explicit_keys(cfg.overrides), fit_to)
     settled = type(cfg).model_validate(tree)
@@ -146,8 +147,8 @@ def misfits(cfg: RunConfig) -> list[str]:
     warmup = 0 if solver.warmup_until_error is not None else solver.warmup_iters
     if warmup >= steps:
         found.append(
-            f"solver.warmup_iters is {warmup}, but the run has {steps} steps: the learning rate "
-            "never reaches solver.lr"
+            f"solver.warmup_iters is {warmup}, but the run has {count_of(steps, 'step')}: the "
+            "learning rate never reaches solver.lr"
         )
     if solver.schedule == "multistep":
         found += _misfits_of_milestones(solver, warmup)
@@ -168,8 +169,8 @@ def misfits(cfg: RunConfig) -> list[str]:
         if value > steps:
             what = "evaluated" if key == "evaluation" else "saved"
             found.append(
-                f"{key}.period is {value}, but the run has {steps} steps: it is {what} only at "
-                "its end"
+                f"{key}.period is {value}, but the run has {count_of(steps, 'step')}: it is {what} "
+                "only at its end"
             )
     return found
 

@@ -25,6 +25,7 @@ from resnet_backbone.evaluation.zero_ap import explain
 from resnet_backbone.structures import Detections
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.json_files import read_json
+from resnet_backbone.utils.text import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -172,10 +173,10 @@ class CocoEvaluator:
         missing = int((~truth.outlined).sum())
         if missing:
             logger.warning(
-                "%s: %d of %d objects have no outline; they count for bbox, but not for segm",
+                "%s: %d of %s have no outline; they count for bbox, but not for segm",
                 self.annotations,
                 missing,
-                len(truth.masks),
+                count_of(len(truth.masks), "object"),
             )
 
     def _warn_of_crowded_images(self, truth: Truth) -> None:
@@ -185,11 +186,11 @@ class CocoEvaluator:
         crowded = counts > self.max_detections
         if crowded.any():
             logger.warning(
-                "%d of %d images hold more than %d objects of a class, up to %d, but only the %d "
+                "%d of %s hold more than %d objects of a class, up to %d, but only the %d "
                 "best detections of an image and class are counted: AP cannot reach 1. Raise "
                 "evaluation.max_detections",
                 len(np.unique(images[crowded])),
-                len(self.image_ids),
+                count_of(len(self.image_ids), "image"),
                 self.max_detections,
                 counts.max(),
                 self.max_detections,
@@ -205,9 +206,9 @@ class CocoEvaluator:
         absent = len(self.image_ids) - len(found)
         if absent:
             logger.warning(
-                "%d of %d images were not evaluated; their objects count as missed",
+                "%d of %s were not evaluated; their objects count as missed",
                 absent,
-                len(self.image_ids),
+                count_of(len(self.image_ids), "image"),
             )
         numbers = {image_id: number for number, image_id in enumerate(truth.image_ids)}
         for image_id, image in found.items():

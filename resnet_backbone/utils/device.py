@@ -25,6 +25,6 @@ def pick_device(kind: str) -> torch.device:
     if index >= found:
         raise ConfigError(
             f"rank {distributed.rank()} needs GPU {index}, but torch finds only {found}; start at "
-            f"most {found} ranks on this machine (torchrun --nproc-per-node={found})"
+            f"most as many ranks on this machine (torchrun --nproc-per-node={found})"
         )
     return torch.device("cuda", index)

@@ -16,8 +16,16 @@ def listing(names: Collection[object], limit: int = 5) -> str:
 
 
 def refuse_all(where: str, errors: Sequence[str], total: int, what: str, advice: str) -> str:
-    """Returns a message on several of `total` things, whose errors it lists, with advice."""
-    lines = [f"{where}: {len(errors)} of {total} {what} cannot be used; {advice}"]
+    """Returns a message on several of `total` things, whose errors it lists, with advice.
+
+    Args:
+        where: A file or folder.
+        errors: One line each.
+        total: How many things there are.
+        what: What they are called, in the singular.
+        advice: What to do.
+    """
+    lines = [f"{where}: {len(errors)} of {count_of(total, what)} cannot be used; {advice}"]
     lines += [f"  {error}" for error in errors[:SHOWN]]
     if len(errors) > SHOWN:
         lines.append(f"  ... and {len(errors) - SHOWN} more")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 
 ClassLayers = Literal["auto", "copy", "draw"]
 
@@ -79,8 +79,9 @@ def redrawn(
         last_norm = {n for n in own if n.startswith(_LAST_NORM) and n not in state}
         return Redrawn(frozenset(layers | last_norm), "the file has no class layers")
     theirs, ours = class_count(_only(layers, state)), class_count(_only(layers, own))
-    if None not in (theirs, ours) and theirs != ours:
-        return Redrawn(frozenset(layers), f"the file has {theirs} classes, the model {ours}")
+    if theirs is not None and ours is not None and theirs != ours:
+        has = count_of(theirs, "class", "classes")
+        return Redrawn(frozenset(layers), f"the file has {has}, the model {ours}")
     if own_classes is None or file_classes is None or tuple(own_classes) == tuple(file_classes):
         return _NONE
     pairs = zip(file_classes, own_classes, strict=False)

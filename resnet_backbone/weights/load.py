@@ -18,7 +18,7 @@ from resnet_backbone.backbone.resnet import ResNet
 from resnet_backbone.backbone.stage import Stage
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.tensors import is_finite
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 from resnet_backbone.weights.agreement import refuse_network_built_otherwise
 from resnet_backbone.weights.class_layers import ClassLayers, redrawn
 from resnet_backbone.weights.metadata import class_names_in
@@ -115,9 +115,8 @@ def _log(report: LoadReport, source: str, reason: str) -> None:
     logger.info("%s (%s): %s", source, report.layout, report)
     if report.redrawn:
         logger.warning(
-            "%s: %s; %d tensors keep their random initial values: %s (class_layers=copy or draw"
-            " changes this)",
-            *(source, reason, len(report.redrawn), listing(report.redrawn, 8)),
+            "%s: %s; drawn at random: %s, %s (class_layers=copy or draw changes this)",
+            *(source, reason, count_of(len(report.redrawn), "tensor"), listing(report.redrawn, 8)),
         )
 
 

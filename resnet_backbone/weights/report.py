@@ -36,7 +36,8 @@ class LoadReport:
     card: WeightsCard | None = None
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors fit"]
+        fit = "tensor fits" if len(self.loaded) == 1 else "tensors fit"
+        parts = [f"{len(self.loaded)} {fit}"]
         if self.missing:
             parts.append(f"{len(self.missing)} missing: {listing(self.missing)}")
         for text, entries in (

@@ -62,7 +62,7 @@ def test_weights_of_another_number_of_classes_fill_all_but_the_last_layer(donor,
         if not name.startswith("fc."):
             assert torch.equal(tensor, expected.state_dict()[name]), name
     assert torch.equal(net.fc.weight, drawn.weight) and torch.equal(net.fc.bias, drawn.bias)
-    assert "the file has 7 classes, the model 5; 2 tensors keep their random" in caplog.text
+    assert "the file has 7 classes, the model 5; drawn at random: 2 tensors, " in caplog.text
     assert "fc.weight, fc.bias" in caplog.text
     with pytest.raises(WeightsError, match=r"of another shape: fc\.weight \[7, 64\] for \[5, 64\]"):
         create_classifier(NAME, num_classes=5, weights=path, class_layers="copy")
@@ -87,7 +87,7 @@ def test_other_class_names_are_said_and_not_copied_unless_asked(donor, tmp_path,
             NAME, num_classes=7, weights=path, class_layers=mode, class_names=names
         )
         assert torch.equal(net.fc.weight, expected.fc.weight) is copied
-    assert "1 of 7 classes have other names: 'g' for 'x'; 2 tensors keep" in caplog.text
+    assert "1 of 7 classes have other names: 'g' for 'x'; drawn at random: 2 tensors" in caplog.text
     same = create_classifier(NAME, num_classes=7, weights=path, class_names=[*"abcdefg"])
     assert torch.equal(same.fc.weight, expected.fc.weight)
 

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import commands
+import numpy as np
 import pytest
 from commands import TOOLS
+from PIL import Image
 from tiny_rcnn import CLASS_NAMES, save_tiny_weights, tiny_config, write_tiny_dataset
 
 from resnet_backbone.cli import evaluate as evaluate_command
@@ -61,6 +63,24 @@ def test_results_tables_and_pictures(setup, tmp_path):
     assert str(output / "results.json") in last and str(output / "pictures") in last
 
 
+def test_the_range_of_sixteen_bits_is_that_of_the_training(setup, tmp_path, capfd):
+    """In the weights, as test sizes are, not that of the images that are judged."""
+    cfg = tiny_config()
+    data = cfg.data.model_copy(update={"bit_depth": 12})
+    weights = tmp_path / "model.safetensors"
+    save_tiny_weights(weights, cfg.model_copy(update={"data": data}))
+    section = write_tiny_dataset(tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 3).save(path)  # up to 765, 10 bits
+    options = ("--output", tmp_path / "out", f"data.root={section['root']}")
+    done = call(setup, "--weights", weights, *options)
+    assert done.returncode == 0, done.stderr
+    said = capfd.readouterr().err + done.stderr
+    assert "data.bit_depth=12, as in the training of these weights" in said
+    assert "12 bits are taken as the range from black to white (data.bit_depth)" in said
+
+
 def test_wrong_class_count(setup, tmp_path):
     done = call(setup, "--output", tmp_path, "model.num_classes=80")
     assert done.returncode == 2
@@ -93,7 +113,7 @@ def test_annotations_of_other_classes(setup, tmp_path):
     content["categories"].append({"id": 9, "name": "star"})
     content["annotations"][0]["category_id"] = 9
     path.write_text(json.dumps(content))
-    with pytest.raises(WeightsError, match=r"(?s)not classes of .*: star\n  4 in .*\n  3 in "):
+    with pytest.raises(WeightsError, match=r"(?s)does not have: star\n  4 in .*\n  3 in "):
         inside(setup, "--output", tmp_path, "data.val.annotations=annotations/other.json")
 
 

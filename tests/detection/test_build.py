@@ -171,7 +171,7 @@ def test_of_another_class_count_all_but_the_class_layers_are_loaded(donor, caplo
         if not name.startswith((*classes, "pixel_")):
             assert torch.equal(tensor, state[name]), name
     assert len(model.state_dict()["roi_heads.predictor.classifier.bias"]) == 8
-    assert "the file has 3 classes, the model 7; 6 tensors keep their random" in caplog.text
+    assert "the file has 3 classes, the model 7; drawn at random: 6 tensors, " in caplog.text
     with pytest.raises(WeightsError, match=r"of another shape: roi_heads\.predictor"):
         build(num_classes=7, weights=path, pixels={}, class_layers="copy")
     patterns = ("roi_heads.predictor.*", "roi_heads.mask_head.predictor.*")

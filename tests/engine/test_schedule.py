@@ -214,7 +214,7 @@ def test_epochs_are_passes_over_the_images(name, overrides, images, expected, ca
     cfg = settle_epochs(waiting, images)
     assert lengths(cfg) == expected
     assert cfg.solver.epochs is None and cfg.solver.reference_max_iter is None
-    assert f"of {images} images are {expected[0]} steps" in caplog.text
+    assert f"of {images:,} images are {expected[0]:,} steps" in caplog.text
     assert scale_to_batch(cfg, 1) == settle_epochs(cfg, images) == cfg
 
 

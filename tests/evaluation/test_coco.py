@@ -333,7 +333,7 @@ def test_unknown_image_and_missing_masks_are_refused(small):
 
 def test_images_never_seen_are_reported(small, caplog):
     small.evaluate()
-    assert "1 of 1 images were not evaluated" in caplog.text
+    assert "1 of 1 image were not evaluated" in caplog.text
 
 
 def test_encoding_equals_pycocotools_mask_by_mask():

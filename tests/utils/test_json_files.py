@@ -1,6 +1,9 @@
 """JSON in every encoding that tools write, and errors in one line."""
 
+import bz2
 import codecs
+import gzip
+import lzma
 
 import pytest
 
@@ -42,6 +45,30 @@ def test_what_is_no_json_is_named(tmp_path, content, reason):
     file.write_bytes(content)
     with pytest.raises(DataError, match=f"a.json: {reason}"):
         read_json(file)
+
+
+@pytest.mark.parametrize(
+    ("compress", "what"),
+    [
+        (gzip.compress, "compressed with gzip .unpack it with gunzip., expected JSON"),
+        (bz2.compress, "compressed with bzip2"),
+        (lzma.compress, "compressed with xz"),
+        (lambda text: b"\n<html>" + text, "a page in HTML, or XML"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_what_is_in_another_form_is_said(tmp_path, compress, what):
+    file = tmp_path / "a.json"
+    file.write_bytes(compress(TEXT.encode()))
+    with pytest.raises(DataError, match=f"a.json: {what}"):
+        read_json(file)
+
+
+def test_other_files_in_the_folder_are_named(tmp_path):
+    for name in ("train.json", "b.json.gz", "notes.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match="check data.root; .* has b.json.gz, train.json$"):
+        read_json(tmp_path / "b.json")
 
 
 def test_what_is_no_file_is_named(tmp_path):

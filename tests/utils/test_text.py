@@ -18,9 +18,9 @@ def test_beyond_the_limit_names_are_counted(names, expected):
 
 
 def test_everything_that_is_wrong_is_listed_up_to_a_screen():
-    lines = refuse_all("a.json", ["x: bad", "y: bad"], 9, "images", "mend them").splitlines()
+    lines = refuse_all("a.json", ["x: bad", "y: bad"], 9, "image", "mend them").splitlines()
     assert lines == ["a.json: 2 of 9 images cannot be used; mend them", "  x: bad", "  y: bad"]
-    many = refuse_all("a.json", ["bad"] * 23, 30, "images", "mend them").splitlines()
+    many = refuse_all("a.json", ["bad"] * 23, 30, "image", "mend them").splitlines()
     assert len(many) == SHOWN + 2 and many[-1] == "  ... and 3 more"
 
 

@@ -19,4 +19,4 @@ def test_every_kind_of_difference_is_counted_and_named():
 
 
 def test_nothing_is_said_of_what_is_not_there():
-    assert str(LoadReport(("a",), (), (), ())) == "1 tensors fit"
+    assert str(LoadReport(("a",), (), (), ())) == "1 tensor fits"

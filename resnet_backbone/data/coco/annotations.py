@@ -177,14 +177,14 @@ def _read(file: Path, *, annotated: bool) -> dict[str, list[Any]]:
 def _suspicion(
     validator: Validator, folder: Path, images: Sequence[ImageRecord], max_pixels: int
 ) -> Defect | None:
-    """Returns why many boxes may be wrong: the sizes of the images, or the format of the boxes."""
-    formats = validator.formats
-    if formats.crossing and (formats.mostly_cross or validator.report.fatal):
+    """Returns why many boxes may be wrong: the images' sizes, or the boxes' or outlines' format."""
+    formats, suspicion = validator.formats, validator.suspicion()
+    if formats.crossing and (formats.mostly_cross or suspicion or validator.report.fatal):
         swapped = count_swapped(folder, images, max_pixels=max_pixels)
         if swapped:
             detail = f"in {swapped} images looked at, the files have them the other way round"
             return Defect("width and height swapped", "images", detail)
-    return formats.suspicion()
+    return suspicion
 
 
 def _pack(

@@ -26,7 +26,7 @@ from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset
 from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
-from resnet_backbone.utils.text import count_of
+from resnet_backbone.utils.text import count_of, listing
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def build_dataset(
     selected, empty = _select(annotations, paths.limit, split == "val" or cfg.keep_empty)
     if split == "train":
         _require_instances(file, annotations, selected, paths.limit, with_masks)
-    elif not len(annotations.boxes):
+        _warn_of_unused_classes(file, annotations)
+    elif annotations.crowd.all():  # also where there is nothing
         reasons = nothing_left(annotations, with_masks)
         logger.warning("%s: no image has an instance to evaluate by%s", file, reasons)
     dataset = CocoDataset(
@@ -114,13 +115,29 @@ def _require_instances(
     raise DataError(what + nothing_left(annotations, with_masks))
 
 
+def _warn_of_unused_classes(file: Path, annotations: Annotations) -> None:
+    names = annotations.class_names
+    used = set(annotations.classes[annotations.trainable].tolist())
+    unused = [name for number, name in enumerate(names) if number not in used]
+    if unused:
+        logger.warning(
+            "%s: %d of %s without an instance to train on: %s",
+            *(file, len(unused), count_of(len(names), "class", "classes"), listing(unused)),
+        )
+
+
 def _take_headers(dataset: CocoDataset, file: Path, folder: Path, cfg: DataConfig) -> None:
     """Reads the headers of the images, on the main rank, and stores what they tell in `dataset`."""
     checked = UNCHECKED
     if cfg.check_images:
-        check = partial(check_images, exif=cfg.exif, max_pixels=cfg.max_pixels)
-        skip = cfg.on_bad_sample == "skip"
-        checked = distributed.on_main(lambda: check(file, folder, dataset.images, skip=skip))
+        check = partial(
+            check_images,
+            exif=cfg.exif,
+            max_pixels=cfg.max_pixels,
+            skip=cfg.on_bad_sample == "skip",
+            bit_depth=cfg.bit_depth,
+        )
+        checked = distributed.on_main(lambda: check(file, folder, dataset.images))
     for line in checked.notes:
         logger.warning("%s: %s", file, line)
     dataset.skipped += checked.skipped

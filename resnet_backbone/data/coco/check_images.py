@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_backbone.data.coco.annotations import Annotations
-from resnet_backbone.data.coco.image_sizes import count_swapped
+from resnet_backbone.data.coco.image_sizes import describe_other_sizes
 from resnet_backbone.data.coco.records import ImageRecord
 from resnet_backbone.data.loading.bit_depth import find_bit_depth
 from resnet_backbone.data.loading.decoding import BitDepth
@@ -20,7 +20,7 @@ from resnet_backbone.data.loading.headers import (
     refuse_other_size,
 )
 from resnet_backbone.errors import DataError
-from resnet_backbone.utils.text import refuse_all
+from resnet_backbone.utils.text import count_of, refuse_all
 
 # Defects that leave an annotation as it is, or nearly so.
 NO_LOSS = ("box clipped", "short polygon", "unused category")
@@ -53,6 +53,7 @@ def check_images(
     exif: ExifPolicy,
     max_pixels: int,
     skip: bool,
+    bit_depth: BitDepth = "auto",
 ) -> CheckedImages:
     """Reads the header of each image, and compares its size with the annotations.
 
@@ -65,33 +66,36 @@ def check_images(
         exif: See `read_image`.
         max_pixels: Images with more pixels are refused.
         skip: Whether to list images that cannot be used instead of raising an error.
+        bit_depth: How many bits of 16 are used; "auto" is that of these images.
 
     Raises:
         DataError: images cannot be used and `skip` is false, or none can be used.
     """
+    other_sizes: list[tuple[ImageRecord, ImageHeader]] = []
 
     def read(index: int) -> ImageHeader:
         record = records[index]
         path, size = folder / record.file_name, (record.height, record.width)
         header = read_file_header(path, max_pixels=max_pixels)
+        if path.suffix.lower() == ".png" and header.stored != size:
+            # The EXIF block of a PNG may follow its pixels.
+            header = read_file_header(path, max_pixels=max_pixels, quick=False)
         try:
             refuse_other_size(header, exif, size, str(path))
         except DataError:
-            if path.suffix.lower() != ".png":
-                raise
-            # The EXIF block of a PNG may follow its pixels.
-            header = read_file_header(path, max_pixels=max_pixels, quick=False)
-            refuse_other_size(header, exif, size, str(path))
+            other_sizes.append((record, header))
+            raise
         return header
 
     found = read_all(len(records), read, f"headers of {file.name}")
     errors = [str(header) for header in found if isinstance(header, DataError)]
     if errors and (not skip or len(errors) == len(records)):
-        swapped = count_swapped(folder, records, max_pixels=max_pixels)
-        advice = "data.on_bad_sample=skip leaves unreadable images out"
-        if swapped:
-            advice = f"in {swapped} images, the annotations have width and height swapped"
-        raise DataError(refuse_all(str(file), errors, len(records), "images", advice))
+        advice = "data.on_bad_sample=skip leaves them out"
+        if 2 * len(other_sizes) > len(records):
+            advice = describe_other_sizes(other_sizes)
+        elif len(errors) == len(records):
+            advice = "there is none that can be read"
+        raise DataError(refuse_all(str(file), errors, len(records), "image", advice))
     headers = [None if isinstance(header, DataError) else header for header in found]
     wide = [
         str(folder / record.file_name)
@@ -99,11 +103,16 @@ def check_images(
         if header is not None and header.wide
     ]
     depth, notes = find_bit_depth(
-        wide, lambda index: open(wide[index], "rb"), len(records), max_pixels=max_pixels
+        wide,
+        lambda index: open(wide[index], "rb"),
+        len(records),
+        max_pixels=max_pixels,
+        chosen=bit_depth,
     )
     notes += _notes(records, headers, exif)
     if errors:
-        notes.append(f"{len(errors)} of {len(records)} images cannot be read and are left out")
+        total = count_of(len(records), "image")
+        notes.append(f"{len(errors)} of {total} cannot be used and are left out")
     return CheckedImages(tuple(errors), tuple(notes), depth)
 
 
@@ -134,14 +143,15 @@ def _notes(
     notes = []
     if stored and exif == "auto":
         notes.append(
-            f"{stored} of {len(records)} images are to be turned by their EXIF orientation, but "
-            "the annotations have their size as stored, and so they are not turned. If the boxes "
-            "were drawn on the upright pictures, as most tools show them, set data.exif=apply; "
-            "data.exif=ignore says that they were not"
+            f"{stored} of {count_of(len(records), 'image')} are to be turned by their EXIF "
+            "orientation, but the annotations have their size as stored, and so they are not "
+            "turned. If the boxes were drawn on the upright pictures, as most tools show them, set "
+            "data.exif=apply; data.exif=ignore says that they were not"
         )
     if deep := sum(header.deep for _, header in pairs):
         notes.append(
-            f"{deep} of {len(records)} colour images have 16 bits per channel, of which the upper "
-            "8 are read; if they use fewer bits they look black: convert them to 8 bits"
+            f"{deep} of {count_of(len(records), 'image')} have 16 bits per colour channel, of "
+            "which the upper 8 are read; if they use fewer bits they look black: convert them to 8 "
+            "bits"
         )
     return notes

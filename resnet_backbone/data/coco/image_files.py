@@ -6,6 +6,7 @@ import os
 import unicodedata
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 from resnet_backbone.data.loading.folders import Walk
 from resnet_backbone.errors import DataError
@@ -93,6 +94,10 @@ class ImageFiles:
     def _by_last_part(self) -> dict[str, str]:
         return {_loose(path): path for path in sorted(self._files, reverse=True)}
 
+    @cached_property
+    def _by_stem(self) -> dict[str, str]:
+        return {_loose_stem(path): path for path in sorted(self._files, reverse=True)}
+
     def _refusal(self, name: str) -> UnusableName:
         relative = self._relative(name.replace("\\", "/"))
         if relative is None and (os.path.isabs(name) or PureWindowsPath(name).is_absolute()):
@@ -124,14 +129,37 @@ class ImageFiles:
         return f"does not exist{self._hint(relative)}"
 
     def _hint(self, name: str) -> str:
-        """Names the file that may be meant: in another folder, or with other capital letters."""
-        found = self._by_last_part.get(_loose(name))
-        return f"; did you mean {self.folder / found}?" if found else ""
+        """Names the file that may be meant, and in what its name differs."""
+        found = self._by_last_part.get(_loose(name)) or self._by_stem.get(_loose_stem(name))
+        if not found:
+            return ""
+        return f"; did you mean {self.folder / found}?{_difference(name, found)}"
 
 
 def _compose(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
+def _last_part(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
 def _loose(path: str) -> str:
-    return _compose(path.replace("\\", "/").rpartition("/")[2]).casefold()
+    """Returns what names are compared by that may mean the same: "%20" is a space in URLs."""
+    return unquote(_compose(_last_part(path))).strip().casefold()
+
+
+def _loose_stem(path: str) -> str:
+    return os.path.splitext(_loose(path))[0]
+
+
+def _difference(name: str, found: str) -> str:
+    """Says in what names differ that look alike; "" for other folders, which can be seen."""
+    one, other = _compose(_last_part(name)), _compose(_last_part(found))
+    if one == other:
+        return ""
+    if one.casefold() == other.casefold():
+        return " It differs in upper and lower case"
+    if one.strip() == other.strip():
+        return " It differs in spaces at its beginning or end"
+    return ""

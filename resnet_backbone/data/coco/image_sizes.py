@@ -8,7 +8,9 @@ from pathlib import Path
 
 from resnet_backbone.data.coco.records import ImageRecord
 from resnet_backbone.data.loading.headers import ImageHeader, read_all, read_file_header
+from resnet_backbone.utils.text import count_of
 
+ALIKE = 0.02  # relative difference of scales, for sizes that were rounded to pixels
 LOOKED_AT = 100  # images, if it is only to find out what is wrong with all of them
 
 
@@ -26,6 +28,34 @@ def count_swapped(folder: Path, records: Sequence[ImageRecord], *, max_pixels: i
 
     swapped = sum(found is True for found in read_all(len(some), is_swapped, "sizes of images"))
     return swapped if 2 * swapped > len(some) else 0
+
+
+def describe_other_sizes(pairs: Sequence[tuple[ImageRecord, ImageHeader]]) -> str:
+    """Returns what images whose size is not the annotated one may have in common."""
+    upright = sum(header.upright == (record.height, record.width) for record, header in pairs)
+    if 2 * upright > len(pairs):
+        return (
+            f"{count_of(upright, 'image')} would have the annotated size if turned by the EXIF "
+            "orientation, as data.exif=apply does"
+        )
+    swapped = sum(header.stored == (record.width, record.height) for record, header in pairs)
+    if 2 * swapped > len(pairs):
+        return f"in {count_of(swapped, 'image')}, the annotations have width and height swapped"
+    scales = [
+        (header.upright[1] / record.width, header.upright[0] / record.height)
+        for record, header in pairs
+    ]
+    x, y = (sorted(ratios)[len(ratios) // 2] for ratios in zip(*scales, strict=True))
+    alike = sum(abs(a / x - 1) < ALIKE and abs(b / y - 1) < ALIKE for a, b in scales)
+    if 2 * alike > len(pairs):
+        return (
+            f"{alike} have {x:.3g} times the annotated width and {y:.3g} times the height: the "
+            "images were resized; scale the annotations, too, or take the original images"
+        )
+    sizes = {header.upright for _, header in pairs}
+    if len(sizes) == 1 and len({(record.height, record.width) for record, _ in pairs}) > 1:
+        return "all of them have one size, the annotated ones differ: take the original images"
+    return "are these the annotations of other images?"
 
 
 def find_upright(

@@ -46,6 +46,12 @@ class Instance:
     polygons: list[np.ndarray]
     rle: dict[str, Any] | None
 
+    @property
+    def has_box_and_outline(self) -> bool:
+        """Whether there is a box that has an area, and an outline."""
+        x0, y0, x1, y1 = self.box
+        return x0 < x1 and y0 < y1 and (self.rle is not None or bool(self.polygons))
+
 
 class Rejected(Exception):
     """Raised by a check to reject one record; holds the defect's kind and detail."""

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from resnet_backbone.data.coco.box_formats import BORDER_TOLERANCE, BoxFormats
 from resnet_backbone.data.coco.categories import read_categories, settle_names
-from resnet_backbone.data.coco.defects import DefectReport
+from resnet_backbone.data.coco.defects import Defect, DefectReport
 from resnet_backbone.data.coco.identifiers import Identifiers, as_id
 from resnet_backbone.data.coco.image_files import ImageFiles, UnusableName
+from resnet_backbone.data.coco.outline_boxes import OTHER_OUTLINES, OutlineBoxes
 from resnet_backbone.data.coco.records import (
     Box,
     ImageRecord,
@@ -36,6 +38,7 @@ from resnet_backbone.data.coco.segmentation import (
     parse_polygons,
     parse_rle,
 )
+from resnet_backbone.utils.text import count_of
 
 MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
 
@@ -54,12 +57,14 @@ class Validator:
     Attributes:
         report: What was found.
         formats: What the boxes look like.
+        outlines: What they look like beside the outlines.
         ids: How ids are written.
     """
 
     def __init__(self, file: Path, folder: ImageFiles, *, with_masks: bool, skip: bool) -> None:
         self.report = DefectReport(file)
         self.formats = BoxFormats()
+        self.outlines = OutlineBoxes([], [])
         self.ids = Identifiers()
         self.folder = folder
         self.with_masks = with_masks
@@ -111,8 +116,8 @@ class Validator:
         self._images |= images
         if images:
             self.report.notes.append(
-                f"{len(images)} images are turned by their EXIF orientation (data.exif=apply), and "
-                "their size in the annotations with them"
+                f"turned by EXIF orientation (data.exif=apply), with the size in the annotations: "
+                f"{count_of(len(images), 'image')}"
             )
 
     def instances(
@@ -122,7 +127,7 @@ class Validator:
         categories: Mapping[int, str],
     ) -> dict[int, list[Instance]]:
         """Returns the valid instances of `images`, by image id, in the order of the file."""
-        found: dict[int, list[Instance]] = {}
+        found: list[tuple[int, Instance, str]] = []
         seen: dict[int | str, object] = {}
         for number, record in enumerate(records):
             raw, image_id = get(record, "id"), get(record, "image_id")
@@ -145,11 +150,49 @@ class Validator:
                 continue
             owner = as_id(image_id)
             if instance is not None and owner is not None and owner in images:
-                found.setdefault(owner, []).append(instance)
+                found.append((owner, instance, where))
         self._refuse_text("image_id")
         self._refuse_text("category_id")
+        found = self._with_outlines_in_their_boxes(found, images)
         self._note()
-        return found
+        by_image: dict[int, list[Instance]] = {}
+        for owner, instance, _ in found:
+            by_image.setdefault(owner, []).append(instance)
+        return by_image
+
+    def suspicion(self) -> Defect | None:
+        """Returns what is wrong with most boxes or outlines; None if there is no sign of it."""
+        defect = (
+            self.outlines.other_format()
+            or self.formats.suspicion(confirmed=self.outlines.confirm)
+            or self.outlines.other_outlines()
+        )
+        if defect is None or self.with_masks or defect.kind != OTHER_OUTLINES:
+            return defect
+        self.report.notes.append(f"{defect.detail}. Only the boxes are used (model.mask=false)")
+        return None
+
+    def _with_outlines_in_their_boxes(
+        self, found: list[tuple[int, Instance, str]], images: Mapping[int, ImageRecord]
+    ) -> list[tuple[int, Instance, str]]:
+        """Rejects instances whose outline lies elsewhere than their box, if masks are needed."""
+        outlined = [n for n, (_, each, _) in enumerate(found) if each.has_box_and_outline]
+        owners = [images[found[number][0]] for number in outlined]
+        self.outlines = OutlineBoxes(
+            [found[number][1] for number in outlined],
+            [(image.width, image.height) for image in owners],
+        )
+        outside = self.outlines.outside
+        rejected = {outlined[place] for place in outside.nonzero()[0]} if self.with_masks else set()
+        for number in sorted(rejected):
+            instance, where = found[number][1:]
+            bounds = [round(v, 2) for v in bounding_box(instance.polygons, instance.rle)]
+            detail = f"the outline is in {bounds}, and the box is {list(instance.raw_box)}"
+            self._reject(Rejected("outline outside its box", detail), where)
+        self.report.notes += [
+            note for part in (self.formats, self.outlines) if (note := part.note())
+        ]
+        return [each for number, each in enumerate(found) if number not in rejected]
 
     def _instance(
         self, record: Record, categories: Mapping[int, str], where: str
@@ -184,6 +227,8 @@ class Validator:
         except BadSegmentation as error:
             raise Rejected("bad segmentation", str(error)) from error
         raw_box = self._raw_box(record, polygons, rle)
+        if min(raw_box[2:]) >= 0:
+            self.formats.add(raw_box, image.width, image.height, record.get("area"))
         box = self._box(raw_box, image, where)
         trainable = True
         if box[2] <= box[0] or box[3] <= box[1]:
@@ -220,7 +265,6 @@ class Validator:
         found = _describe(raw_box, image)
         if width < 0 or height < 0:
             raise Rejected("negative box", found)
-        self.formats.add(raw_box, image.width, image.height)
         right, bottom = x + width, y + height
         overshoot = max(-x, -y, right - image.width, bottom - image.height)
         if overshoot > BORDER_TOLERANCE:
@@ -241,7 +285,11 @@ class Validator:
         if segmentation is None:
             return [], None
         if isinstance(segmentation, dict):
-            return [], parse_rle(segmentation, image.height, image.width)
+            rle = parse_rle(segmentation, image.height, image.width)
+            if coco_mask.area(rle):
+                return [], rle
+            self.report.drop("empty RLE", where, "no pixel belongs to the object")
+            return [], None
         if not isinstance(segmentation, list):
             raise BadSegmentation(f"got {segmentation!r:.60}, expected polygons or an RLE")
         polygons, short = parse_polygons(segmentation, image.height, image.width)
@@ -253,8 +301,9 @@ class Validator:
         """Reports ids that are text but no numbers, all at once."""
         if count := self.ids.text[part]:
             detail = (
-                f"{count} ids, such as {self.ids.example[part]!r:.60}; expected integers: number "
-                "the images and categories, and refer to these numbers in image_id and category_id"
+                f"{count_of(count, 'id')}, such as {self.ids.example[part]!r:.60}; expected "
+                "integers: number the images and categories, and refer to these numbers in "
+                "image_id and category_id"
             )
             self.report.refuse("ids that are text", part, detail)
 
@@ -265,9 +314,8 @@ class Validator:
                 f"ids written as text or floats were read as integers: {parts}"
             )
         if self._without_box:
-            self.report.notes.append(
-                f"{self._without_box} annotations have no box; that of their outline was taken"
-            )
+            count = count_of(self._without_box, "annotation")
+            self.report.notes.append(f"{count} without a box; that of the outline was taken")
 
     def _reject(self, refused: Rejected | UnusableName, where: str) -> None:
         tell = self.report.drop if self.skip else self.report.refuse

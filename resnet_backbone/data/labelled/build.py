@@ -102,13 +102,15 @@ def _check_classes(names: Sequence[str], cfg: ImageDataConfig) -> None:
 
 def _bit_depth(cfg: ImageDataConfig, sources: Sequence[Source]) -> BitDepth:
     """Checks the headers of the images, on the main rank; returns the depth of those of 16 bits."""
-    found: BitDepth = 16  # without the headers, the range of their type
-    if cfg.check_images:
-        skip = cfg.on_bad_sample == "skip"
-        found = distributed.on_main(
-            lambda: check_headers(sources, max_pixels=cfg.max_pixels, skip=skip)
-        )
-    return found if cfg.bit_depth == "auto" else cfg.bit_depth
+    if not cfg.check_images:  # without the headers, the range of their type
+        return 16 if cfg.bit_depth == "auto" else cfg.bit_depth
+    check = partial(
+        check_headers,
+        max_pixels=cfg.max_pixels,
+        skip=cfg.on_bad_sample == "skip",
+        bit_depth=cfg.bit_depth,
+    )
+    return distributed.on_main(lambda: check(sources))
 
 
 def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:
@@ -152,7 +154,9 @@ def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[InMemoryImages, InM
     train = _read(cfg, "train")
     if cfg.hold_out:
         return hold_out(train, cfg.hold_out, seed)
-    return train, _read(cfg, "val", train.class_names)
+    # Validation takes 16-bit images as training does.
+    as_train = cfg.model_copy(update={"bit_depth": train.bit_depth})
+    return train, _read(as_train, "val", train.class_names)
 
 
 def _read(

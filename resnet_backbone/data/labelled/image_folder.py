@@ -168,7 +168,8 @@ def _pairs(
         )
     if empty:
         raise DataError(
-            f"{source}: {len(empty)} class folders without images: {listing(empty, SHOWN)}"
+            f"{source}: {count_of(len(empty), 'class folder')} without images: "
+            f"{listing(empty, SHOWN)}"
         )
     if loose:
         left_out["image outside of the class folders"] += len(loose)
@@ -215,7 +216,8 @@ def _labelled(
     unknown = [file for file in files if _stem(file) not in known]
     if unknown:
         raise DataError(
-            f"{folder}: data.val_labels has no label for {len(unknown)} of {len(files)} images: "
+            f"{folder}: data.val_labels has no label for {len(unknown)} of "
+            f"{count_of(len(files), 'image')}: "
             f"{listing([os.path.basename(file) for file in unknown], SHOWN)}"
         )
     return [(file, known[_stem(file)]) for file in files]
@@ -247,8 +249,8 @@ def _read_labels(file: Path) -> dict[str, str]:
 def _warn_of_absent(stems: Set[str], where: str) -> None:
     if stems:
         logger.warning(
-            "%s: %d images of data.val_labels do not exist: %s",
-            *(where, len(stems), listing(sorted(stems), SHOWN)),
+            "%s: %s of data.val_labels, but no such file: %s",
+            *(where, count_of(len(stems), "image"), listing(sorted(stems), SHOWN)),
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from resnet_backbone.data.loading.decoding import BitDepth
 from resnet_backbone.data.loading.order import warn_of_repeats
 from resnet_backbone.structures import ImageBatch
 
@@ -29,6 +30,7 @@ class InMemoryImages:
         names: A name for each image, for messages.
         class_names: The name of each class.
         skipped: One line per image that could not be read and was left out.
+        bit_depth: The range that was taken for channels of more than 8 bits.
     """
 
     images: Tensor
@@ -36,6 +38,7 @@ class InMemoryImages:
     names: Sequence[str]
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    bit_depth: BitDepth = "auto"
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -78,18 +78,21 @@ def read_class_folders(
                 f"{name}: {_size(image)} pixels, but {found[0][1]} has {_size(images[0])}; "
                 "images in memory must have the same size (use data.format=folders otherwise)"
             )
-        if value is not None and bit_depth == "auto":
+        if value is not None:
             wide[len(images)], largest = content, max(largest, value)
         images.append(image)
         found.append((label, name))
     if not images:
         unreadable = f" that can be read; {len(skipped)} cannot: {skipped[0]}" if skipped else ""
         raise DataError(f"{where}: no images ({', '.join(SUFFIXES)}){unreadable}")
-    for place, content in wide.items():  # by the range of all of them
-        encoded = EncodedImage(content, found[place][1], bit_depth=depth_of(largest))
-        images[place] = encoded.pixels()
     if wide:
-        logger.warning("%s: %s", where, describe_depth(len(wide), len(images), largest))
+        told = describe_depth(len(wide), len(images), largest, bit_depth)
+        logger.warning("%s: %s", where, told)
+    if wide and bit_depth == "auto":  # by the range of all of them
+        bit_depth = depth_of(largest)
+        for place, content in wide.items():
+            encoded = EncodedImage(content, found[place][1], bit_depth=bit_depth)
+            images[place] = encoded.pixels()
     names = checked_classes({label for label, _ in found}, class_names, where)
     say_what_was_found(where, len(images), len(names), left_out)
     numbers = {name: number for number, name in enumerate(names)}
@@ -99,6 +102,7 @@ def read_class_folders(
         names=[name for _, name in found],
         class_names=names,
         skipped=tuple(skipped),
+        bit_depth=bit_depth,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from resnet_backbone.data.labelled.dataset import ClassificationDataset, collate_images
 from resnet_backbone.data.labelled.in_memory import InMemoryImages, InMemoryTest, InMemoryTraining
+from resnet_backbone.data.loading.decoding import BitDepth
 from resnet_backbone.data.loading.loader import (
     BatchLoader,
     EvaluationBatches,
@@ -57,9 +58,11 @@ class LabelledImages(Protocol):
 
     Attributes:
         class_names: The name of each class.
+        bit_depth: The range that is taken for channels of more than 8 bits.
     """
 
     class_names: tuple[str, ...]
+    bit_depth: BitDepth
 
     def __len__(self) -> int:
         """Returns the number of training images."""
@@ -108,7 +111,7 @@ class InMemoryData:
         flip: float,
         fill: Color | None,
     ) -> None:
-        self.class_names = train.class_names
+        self.class_names, self.bit_depth = train.class_names, train.bit_depth
         self._train, self._val = train, val
         self._seed, self._padding, self._flip = seed, padding, flip
         self._fill = fill
@@ -186,7 +189,7 @@ class FileData:
         workers: int,
         on_bad_sample: OnBadSample,
     ) -> None:
-        self.class_names = train.source.class_names
+        self.class_names, self.bit_depth = train.source.class_names, train.bit_depth
         self._train, self._val, self._whole = train, val, whole
         self._seed, self._repeats = seed, repeats
         self._workers, self._on_bad_sample = workers, on_bad_sample

@@ -78,8 +78,9 @@ class Shards:
         unused = [name for label, name in enumerate(self.class_names) if label not in used]
         if unused:
             logger.warning(
-                "%s: %d of %d classes have no images: %s",
-                *(", ".join(patterns), len(unused), len(self.class_names), listing(unused)),
+                "%s: %d of %s have no images: %s",
+                *(", ".join(patterns), len(unused)),
+                *(count_of(len(self.class_names), "class", "classes"), listing(unused)),
             )
 
     def __len__(self) -> int:

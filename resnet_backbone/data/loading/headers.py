@@ -20,6 +20,7 @@ from resnet_backbone.data.loading.decoding import (
     open_image,
     pillow_errors,
 )
+from resnet_backbone.data.loading.file_end import has_its_end
 from resnet_backbone.errors import DataError
 
 ExifPolicy = Literal["auto", "apply", "ignore"]
@@ -113,13 +114,25 @@ def refuse_other_size(
 def read_image_header(
     stream: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS, quick: bool = True
 ) -> ImageHeader:
-    """Returns the header of an image file; without reading its pixels if `quick`.
+    """Returns the header of an image file.
+
+    The pixels are decoded only if the file does not end as its format says, to tell whether it is
+    truncated or has further bytes behind its end.
+
+    Args:
+        stream: The file.
+        name: Its name in messages.
+        max_pixels: Images with more pixels are rejected.
+        quick: See `header_of`.
 
     Raises:
-        DataError: it is not an image, damaged, or too large.
+        DataError: it is not an image, damaged at its beginning or end, or too large.
     """
     with pillow_errors(name), open_image(stream, name, max_pixels=max_pixels) as image:
-        return header_of(image, quick=quick)
+        header = header_of(image, quick=quick)
+        if not has_its_end(stream, image):
+            image.load()
+        return header
 
 
 def read_file_header(

@@ -246,7 +246,7 @@ class _Loader(DataLoader[Loaded[B]]):
 def _warn_of_few_processors(workers: int) -> None:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if count is not None and workers > count:
-        logger.warning("data.workers is %d, but there are only %d processors", workers, count)
+        logger.warning("data.workers is %d, more than there are processors: %d", workers, count)
 
 
 def _start_worker(number: int) -> None:

@@ -12,7 +12,7 @@ from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.labelled.build import build_images
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
-from resnet_backbone.engine.trained_sizes import at_trained_sizes
+from resnet_backbone.engine.trained_reading import read_as_trained
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
 from resnet_backbone.tasks.classification.trained import (
@@ -26,7 +26,8 @@ from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.run_layout import RESULTS
 
-TEST_SIZES = ("test_resize", "test_size")  # keys of `data` that belong to the weights
+# Keys of `data` that belong to the weights.
+READING = ("test_resize", "test_size", "interpolation", "bit_depth")
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def evaluate_classifier_files(
         distributed.on_main(
             lambda: stack.enter_context(output_folder(output, "evaluation", [RESULTS]))
         )
-        cfg = _at_trained_sizes(cfg, weights)
+        cfg = _read_as_trained(cfg, weights)
         images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
         class_names = in_classes_of_images(members, images.class_names, weights)
@@ -75,17 +76,17 @@ def evaluate_classifier_files(
     return result
 
 
-def _at_trained_sizes(cfg: ClassificationConfig, weights: Sequence[Path]) -> ClassificationConfig:
-    """Returns `cfg` with the test sizes of the weights, if they all have the same."""
+def _read_as_trained(cfg: ClassificationConfig, weights: Sequence[Path]) -> ClassificationConfig:
+    """Returns `cfg` with how the weights read images, if they all do it alike."""
     stored = [stored_classifier_config(path) for path in weights]
-    sizes = {cfg and tuple(getattr(cfg.data, key) for key in TEST_SIZES) for cfg in stored}
-    if len(sizes) > 1:
+    ways = {own and tuple(getattr(own.data, key) for key in READING) for own in stored}
+    if len(ways) > 1:
         logger.warning(
-            "the weights were not trained for the same test sizes; those of the"
-            " configuration are used"
+            "the weights were not trained with the same %s; those of the configuration are used",
+            ", ".join(f"data.{key}" for key in READING),
         )
     first = stored[0]
-    return cfg if first is None or len(sizes) > 1 else at_trained_sizes(cfg, first, TEST_SIZES)
+    return cfg if first is None or len(ways) > 1 else read_as_trained(cfg, first, READING)
 
 
 def _testing(cfg: ClassificationConfig) -> Testing | None:

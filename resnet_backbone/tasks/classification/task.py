@@ -65,11 +65,13 @@ class ClassificationTask(Task[ClassificationConfig]):
     def __init__(
         self, cfg: ClassificationConfig, device: torch.device, weights: Stored | None = None
     ) -> None:
-        self.cfg = cfg
         self.device = device
         self._images = build_images(
             cfg.data, batch_size=cfg.solver.batch_size or 1, seed=cfg.seed, fill=_fill(cfg)
         )
+        # The exported weights keep how 16-bit images were read.
+        data = cfg.data.model_copy(update={"bit_depth": self._images.bit_depth})
+        self.cfg = cfg.model_copy(update={"data": data})
         self.class_names = self._images.class_names
         mean_image = _mean_image(cfg, self._images)
         self.model: ImageClassifier = build_image_classifier(

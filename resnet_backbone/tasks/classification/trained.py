@@ -15,7 +15,7 @@ from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.classification.task import MEAN_IMAGE
 from resnet_backbone.utils.run_layout import weights_in
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 from resnet_backbone.weights.files import read_metadata
 from resnet_backbone.weights.metadata import class_names_in, config_in
 from resnet_backbone.weights.stored import Stored, read_weights
@@ -101,8 +101,8 @@ def in_classes_of_images(
             raise WeightsError(_mismatch(str(source), known, class_names, wanted))
         if tuple(known) != wanted:
             logger.info(
-                "%s: its %d classes are matched by name with the %d of the images",
-                *(source, len(known), len(class_names)),
+                "%s: its %s, matched by name with the %d of the images",
+                *(source, count_of(len(known), "class", "classes"), len(class_names)),
             )
             rows = [list(known).index(name) for name in wanted]
             for parameter in fc.parameters():
@@ -115,7 +115,8 @@ def _mismatch(
 ) -> str:
     other = sorted(set(images) - set(known))
     problem = (
-        f"does not have {len(other)} classes of the images: {listing(other, SHOWN)}"
+        f"does not have {count_of(len(other), 'class', 'classes')} of the images: "
+        f"{listing(other, SHOWN)}"
         if other
         else "has other classes than the first member of the ensemble"
     )

@@ -10,7 +10,7 @@ from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.errors import DataError, ResnetBackboneError, WeightsError
 from resnet_backbone.evaluation.coco import distinct_names
 from resnet_backbone.tasks.detection.trained import Trained
-from resnet_backbone.utils.text import listing
+from resnet_backbone.utils.text import count_of, listing
 
 SHOWN = 30  # names of each list in the error
 
@@ -82,12 +82,12 @@ def in_classes_of_trained(trained: Trained, dataset: CocoDataset, source: str) -
         return in_classes_of(classes, dataset, WeightsError)
     if len(dataset.class_names) != count:
         raise WeightsError(
-            f"{source} has {count} classes without names, but {dataset.description} has "
+            f"{source} has {_classes(count)} without names, but {dataset.description} has "
             f"{len(dataset.class_names)}: {listing(dataset.class_names, SHOWN)}"
         )
     logger.warning(
-        "%s does not name its %d classes; they are taken in the order of the category ids of %s",
-        *(source, count, dataset.description),
+        "%s does not name its %s; the order is that of the category ids of %s",
+        *(source, _classes(count), dataset.description),
     )
     return dataset
 
@@ -110,14 +110,14 @@ def _report(
     absent = [name for name in wanted if name not in ids]
     if absent:
         logger.warning(
-            "%s: no category for %d of the %d classes of %s, which are not evaluated: %s",
-            *(where, len(absent), len(wanted), source, listing(absent)),
+            "%s: no category for %d of the %s of %s, not evaluated: %s",
+            *(where, len(absent), _classes(len(wanted)), source, listing(absent)),
         )
     unused = [name for name in own if name not in wanted]
     if unused:
         logger.warning(
-            "%s: %d categories without annotations are not classes of %s and are left out: %s",
-            *(where, len(unused), source, listing(unused)),
+            "%s: %s without annotations, no classes of %s, left out: %s",
+            *(where, count_of(len(unused), "category", "categories"), source, listing(unused)),
         )
 
 
@@ -130,7 +130,8 @@ def _mismatch(
 ) -> str:
     where = dataset.description
     problem = (
-        f"has annotations of {len(unknown)} categories that are not classes of {detector.source}: "
+        f"has annotations of {count_of(len(unknown), 'category', 'categories')} that "
+        f"{detector.source} does not have: "
         f"{listing(unknown, SHOWN)}"
         if unknown
         else f"has no category in common with the classes of {detector.source}"
@@ -139,8 +140,19 @@ def _mismatch(
         f"\n  {len(names)} in {place}: {listing(names, SHOWN)}"
         for place, names in ((where, own), (detector.source, wanted))
     )
+    similar = {name.strip().casefold(): name for name in wanted}
+    pairs = [
+        f"{name!r} and {similar[name.strip().casefold()]!r}"
+        for name in own
+        if name not in wanted and name.strip().casefold() in similar
+    ]
+    hint = f"Only case or spaces differ in {listing(pairs)}\n" if pairs else ""
     return (
-        f"{where}: {problem}{lists}\n"
+        f"{where}: {problem}{lists}\n{hint}"
         "Categories are matched by name, whatever their ids: let the names agree, or remove the "
         "annotations of categories that are not to be evaluated"
     )
+
+
+def _classes(count: int) -> str:
+    return count_of(count, "class", "classes")

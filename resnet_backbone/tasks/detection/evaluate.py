@@ -18,6 +18,7 @@ from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_
 from resnet_backbone.evaluation import CocoEvaluator, Evaluator
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.text import count_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ def _warn_of_crowded_images(dataset: CocoDataset, limit: int) -> None:
     crowded = int((counts > limit).sum())
     if crowded and distributed.is_main():
         logger.warning(
-            "%s: %d of %d images hold more objects, up to %d, than the detector returns: raise "
+            "%s: %d of %s hold more objects, up to %d, than the detector returns: raise "
             "model.roi.detections_per_image, now %d",
             dataset.description,
             crowded,
-            len(counts),
+            count_of(len(counts), "image"),
             counts.max(),
             limit,
         )

@@ -12,13 +12,13 @@ from resnet_backbone.data.coco.build import build_dataset, build_test_loader, dr
 from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
-from resnet_backbone.engine.trained_sizes import at_trained_sizes
+from resnet_backbone.engine.trained_reading import read_as_trained
 from resnet_backbone.evaluation import Evaluator
 from resnet_backbone.evaluation.results_file import ResultsWriter
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.pictures import write_pictures
-from resnet_backbone.tasks.detection.trained import TEST_SIZES, load_trained, stored_config
+from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
@@ -53,7 +53,7 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         if cfg.data.shapes is not None:
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
         if (stored := stored_config(weights)) is not None:
-            cfg = at_trained_sizes(cfg, stored, TEST_SIZES)
+            cfg = read_as_trained(cfg, stored, READING)
         dataset = build_dataset(
             cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed, annotated=False
         )

@@ -16,7 +16,7 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import settle_detector
-from resnet_backbone.engine.trained_sizes import at_trained_sizes
+from resnet_backbone.engine.trained_reading import read_as_trained
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.tasks.detection.stored_sizes import refuse_other_sizes
 from resnet_backbone.utils.run_layout import weights_in
@@ -67,7 +67,8 @@ FREE = frozenset(
 # FrozenBN, BN and SyncBN compute the same in evaluation mode.
 SAME_AT_TEST = ("BN", "FrozenBN", "SyncBN")
 CLASSIFIER = "roi_heads.predictor.classifier.weight"
-TEST_SIZES = ("test_min_size", "test_max_size")  # keys of `data` that belong to the weights
+# Keys of `data` that belong to the weights.
+READING = ("test_min_size", "test_max_size", "bit_depth")
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def config_to_predict_with(
     stored = stored_config(weights)
     if name is not None:
         cfg = load_config(name, overrides)
-        return cfg if stored is None else at_trained_sizes(cfg, stored, TEST_SIZES)
+        return cfg if stored is None else read_as_trained(cfg, stored, READING)
     if stored is None:
         raise ConfigError(f"{weights}: contains no configuration; {overrides[0]} needs --config")
     return override_config(stored, overrides, f"inside {weights}")

@@ -16,8 +16,8 @@ def packed(tmp_path):
     content["annotations"] = [
         second,
         first | {"id": 1, "segmentation": [SQUARE, [1, 1, 4, 1, 4, 4]]},
-        first | {"id": 2, "segmentation": rle},
-        first | {"id": 3, "segmentation": rle, "iscrowd": 1},
+        first | {"id": 2, "segmentation": rle, "bbox": [6, 20, 1, 10]},
+        first | {"id": 3, "segmentation": rle, "bbox": [6, 20, 1, 10], "iscrowd": 1},
         first | {"id": 4, "segmentation": [[2, 2, 8, 2, 8, 8]]},
     ]
     content["images"].reverse()

@@ -11,6 +11,13 @@ WIDTH, HEIGHT = 640, 480
 FORMATS = {
     "COCO": lambda x0, y0, x1, y1: (x0, y0, x1 - x0, y1 - y0),
     "corners": lambda x0, y0, x1, y1: (x0, y0, x1, y1),
+    "sides": lambda x0, y0, x1, y1: (x0, x1, y0, y1),
+    "rows first": lambda x0, y0, x1, y1: (y0, x0, y1 - y0, x1 - x0),
+    "corners, rows first": lambda x0, y0, x1, y1: (y0, x0, y1, x1),
+    "percentages": lambda x0, y0, x1, y1: (
+        *(100 * x0 / WIDTH, 100 * y0 / HEIGHT),
+        *(100 * (x1 - x0) / WIDTH, 100 * (y1 - y0) / HEIGHT),
+    ),
     "centre": lambda x0, y0, x1, y1: ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0),
     "fractions": lambda x0, y0, x1, y1: (
         *(x0 / WIDTH, y0 / HEIGHT, (x1 - x0) / WIDTH, (y1 - y0) / HEIGHT),
@@ -22,6 +29,10 @@ FORMATS = {
 }
 SIGNS = {
     "corners": "(x0, y0, x1, y1)?",
+    "sides": "(x0, x1, y0, y1)?",
+    "rows first": "(y, x, height, width)?",
+    "corners, rows first": "(y0, x0, y1, x1)?",
+    "percentages": "lie between 0 and 100 in images of 480 pixels or more, as percentages",
     "centre": "(centre x, centre y, width, height)?",
     "fractions": "lie between 0 and 1, as fractions of the image's width and height do",
     "YOLO": "lie between 0 and 1, as fractions of the image's width and height do",
@@ -83,6 +94,48 @@ def test_one_box_of_fractions_is_enough(rows):
 def test_boxes_that_fit_no_format_may_be_of_other_images():
     rows = [(300, 200, 400, 100), (10, 200, 25, 400)] * 10
     assert "20 of 20 boxes; are they those of other images?" in suspicion(rows).detail
+
+
+def test_in_square_images_rows_and_columns_may_be_either():
+    rows = [FORMATS["corners"](*box) for box in boxes(40)]
+    detail = suspicion(rows, width=WIDTH, height=WIDTH).detail
+    assert "the format (x0, y0, x1, y1) or (y0, x0, y1, x1)? 40 of them fit" in detail
+
+
+def test_boxes_far_beyond_the_border_are_a_sign_though_they_are_few():
+    """Most boxes of (y, x, height, width) lie inside their image when read as COCO's."""
+    rows = [(10, 20 + n, 90, 40) for n in range(40)] + [(100, 500, 50, 40)] * 2
+    assert "2 of 42 boxes; are they in the format (y, x, height" in suspicion(rows).detail
+    assert suspicion(rows[:-2] + [(100, 450, 50, 40)] * 2) is None  # by ten pixels
+
+
+def test_areas_tell_corners_that_lie_inside_the_image():
+    formats = BoxFormats()
+    for n in range(5):
+        x0, y0, x1, y1 = 3 + n, 4 + n, 60, 70
+        formats.add((x0, y0, x1, y1), WIDTH, HEIGHT, (x1 - x0) * (y1 - y0))
+    assert "5 of 5 boxes have this area if they are in the format (x0, y0" in (
+        formats.suspicion().detail
+    )
+    assert formats.suspicion(confirmed=True) is None
+
+
+def test_outlines_that_confirm_the_boxes_leave_only_other_images_to_ask_for():
+    formats = BoxFormats()
+    for box in boxes(40):
+        formats.add(FORMATS["corners"](*box), WIDTH, HEIGHT)
+    assert "are they those of other images?" in formats.suspicion(confirmed=True).detail
+
+
+def test_few_boxes_in_percent_are_noted():
+    """They may well be pixels."""
+    formats = BoxFormats()
+    for box in [(10, 20, 60, 70), (5, 6, 7, 8), (40, 30, 20, 10)]:
+        formats.add(box, WIDTH, HEIGHT)
+    assert formats.suspicion() is None
+    assert formats.note().startswith("3 of 3 boxes lie between 0 and 100 in images of 480 pixels")
+    formats.add((10, 20, 200, 10), WIDTH, HEIGHT)
+    assert formats.note() is None
 
 
 def test_no_boxes():

@@ -113,7 +113,7 @@ def test_the_headers_of_the_images_in_use_are_read_unless_turned_off(tmp_path, c
     build_dataset(config(tmp_path, check_images=False), "val", with_masks=True, seed=0)
     assert "cannot be read" not in caplog.text
     lenient = build_dataset(config(tmp_path, on_bad_sample="skip"), "val", with_masks=True, seed=0)
-    assert "1 of 2 images cannot be read and are left out" in caplog.text
+    assert "1 of 2 images cannot be used and are left out" in caplog.text
     # Its place in the order stays: turning the check off does not change what is trained on.
     assert len(lenient) == 2 and "b.png: not an image" in lenient.skipped[0]
 
@@ -128,7 +128,8 @@ def test_images_of_twelve_bits_are_not_black(tmp_path, caplog, bit_depth):
     dataset = build_dataset(config(tmp_path, bit_depth=bit_depth), "val", with_masks=True, seed=0)
     found = [int(dataset._read(index).image.max()) for index in (0, 1)]
     assert found == ([255, 37] if bit_depth == "auto" else [16, 2])
-    assert "their largest value is 4095, so 12 bits are taken" in caplog.text
+    said = "4095, so 12 bits are" if bit_depth == "auto" else "4095; 16 bits are"
+    assert f"their largest value is {said} taken as the range" in caplog.text
 
 
 def test_a_limit_takes_the_first_images_by_id(tmp_path):
@@ -187,3 +188,21 @@ def test_a_real_batch_has_the_sizes_of_the_configuration(coco_mini):
     assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0
     landscape = batch.sizes[:, 1] > batch.sizes[:, 0]
     assert landscape.all() or not landscape.any()
+
+
+def test_classes_without_instances_are_named(tmp_path, caplog):
+    """Roboflow's category 0 is one, if its name is no other category's."""
+    content = good()
+    content["categories"].append({"id": 0, "name": "shapes"})
+    write(tmp_path, content)
+    build_dataset(config(tmp_path), "train", with_masks=True, seed=0)
+    assert "1 of 3 classes without an instance to train on: shapes" in caplog.text
+
+
+def test_crowds_alone_are_nothing_to_evaluate_by(tmp_path, caplog):
+    content = good()
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    write(tmp_path, content)
+    build_dataset(config(tmp_path), "val", with_masks=True, seed=0)
+    assert "no image has an instance to evaluate by; left out were 2 x crowd region" in caplog.text

@@ -72,12 +72,12 @@ def test_all_that_cannot_be_used_is_listed_together(tmp_path):
     with pytest.raises(DataError) as caught:
         check(tmp_path, records)
     lines = str(caught.value).splitlines()
-    assert "25 of 30 images cannot be used; data.on_bad_sample=skip leaves" in lines[0]
+    assert "25 of 30 images cannot be used; data.on_bad_sample=skip leaves them out" in lines[0]
     assert lines[1].endswith("5.png: cannot be read: No such file or directory")
     assert lines[-1] == "  ... and 5 more" and len(lines) == 22
     found = check(tmp_path, records, skip=True)
     assert len(found.skipped) == 25
-    assert found.notes == ("25 of 30 images cannot be read and are left out",)
+    assert found.notes == ("25 of 30 images cannot be used and are left out",)
 
 
 def test_swapped_sizes_are_named(tmp_path):
@@ -86,6 +86,55 @@ def test_swapped_sizes_are_named(tmp_path):
         save(tmp_path, record.file_name, (20, 12))
     with pytest.raises(DataError, match="in 3 images, the annotations have width and height swap"):
         check(tmp_path, records)
+
+
+def sized(folder, size, annotated):
+    """Images of `size`, by width and height, and records of other sizes."""
+    for number in range(len(annotated)):
+        save(folder, f"{number}.png", size)
+    return [ImageRecord(n, f"{n}.png", h, w) for n, (w, h) in enumerate(annotated)]
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(
+    ("annotated", "told"),
+    [
+        ([(40, 24)] * 3, "3 have 0.5 times the annotated width and 0.5 times the height: the im"),
+        ([(40, 24), (40, 24), (41, 12)], "2 have 0.5 times the annotated width and"),
+        ([(40, 23), (33, 64), (71, 12)], "all of them have one size, the annotated ones differ"),
+        ([(12, 20)] * 2, "in 2 images, the annotations have width and height swapped"),
+    ],
+)
+def test_where_no_size_fits_leaving_images_out_is_no_advice(tmp_path, annotated, told, skip):
+    records = sized(tmp_path, (20, 12), annotated)
+    with pytest.raises(DataError) as caught:
+        check(tmp_path, records, skip=skip)
+    first = str(caught.value).splitlines()[0]
+    total = len(annotated)
+    assert f"{total} of {total} images cannot be used; {told}" in first
+    assert "skip" not in first
+
+
+def test_sizes_without_anything_in_common_may_be_those_of_other_images(tmp_path):
+    records = sized(tmp_path, (20, 12), [(30, 30), (50, 70)])
+    save(tmp_path, "1.png", (25, 11))
+    with pytest.raises(DataError, match="are these the annotations of other images?"):
+        check(tmp_path, records)
+
+
+def test_what_exif_would_turn_is_not_taken_for_swapped(tmp_path):
+    records = []
+    for number in range(2):
+        save(tmp_path, f"{number}.jpg", (20, 12), 6)
+        records.append(ImageRecord(number, f"{number}.jpg", 20, 12))
+    with pytest.raises(DataError, match="2 images would have the annotated size if turned by the"):
+        check(tmp_path, records, exif="ignore")
+
+
+def test_where_nothing_can_be_read_leaving_images_out_is_no_advice(tmp_path):
+    records = [ImageRecord(1, "a.png", 12, 20)]
+    with pytest.raises(DataError, match="1 of 1 image cannot be used; there is none that can be"):
+        check(tmp_path, records, skip=True)
 
 
 def test_images_that_are_not_turned_for_their_annotated_size_are_counted(tmp_path):
@@ -116,4 +165,4 @@ def test_colour_images_of_sixteen_bits_are_counted(tmp_path):
     save(tmp_path, "b.png", (20, 12))
     records = [ImageRecord(1, "a.png", 12, 20), ImageRecord(2, "b.png", 12, 20)]
     (note,) = check(tmp_path, records).notes
-    assert note.startswith("1 of 2 colour images have 16 bits per channel, of which the upper 8")
+    assert note.startswith("1 of 2 images have 16 bits per colour channel, of which the upper 8")

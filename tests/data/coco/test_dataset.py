@@ -71,7 +71,7 @@ def test_crowds_are_no_instances_and_rles_become_bitmaps(tmp_path):
     first = content["annotations"][0]
     content["annotations"] += [
         first | {"id": 50, "segmentation": RLE, "bbox": [6, 20, 1, 10]},
-        first | {"id": 51, "segmentation": RLE, "iscrowd": 1},
+        first | {"id": 51, "segmentation": RLE, "bbox": [6, 20, 1, 10], "iscrowd": 1},
     ]
     sample = dataset(tmp_path, content).test_sample(0)
     assert len(sample.boxes) == len(sample.masks) == 2

@@ -98,12 +98,14 @@ def test_names_that_lead_out_are_refused(folder, name):
     ("name", "hint"),
     [
         *(("/etc/passwd", ""), ("\\\\host\\share\\x.png", ""), ("C:/x.png", "")),
-        *((name, "a.png") for name in ("/elsewhere/a.png", "D:\\mine\\A.png")),
+        ("/elsewhere/a.png", "a.png"),
+        ("D:\\mine\\A.png", "a.png? It differs in upper and lower case"),
     ],
 )
 def test_absolute_paths_elsewhere_are_called_so(folder, name, hint):
     kind, detail = refusal(folder, name)
-    hint = hint and f"; did you mean {folder / hint}?"
+    name_, _, difference = hint.partition("?")
+    hint = hint and f"; did you mean {folder / name_}?{difference}"
     assert kind == ABSOLUTE
     assert detail == f"got {name!r}, expected a path relative to {folder}{hint}"
 
@@ -122,7 +124,15 @@ def test_links_out_of_the_folder_are_not_followed(folder, name):
     ("name", "reason"),
     [
         ("b.png", "does not exist; did you mean {folder}/sub/b.png?"),
-        ("A.PNG", "does not exist; did you mean {folder}/a.png?"),
+        *(
+            (n, f"does not exist; did you mean {{folder}}/a.png?{difference}")
+            for n, difference in (
+                ("A.PNG", " It differs in upper and lower case"),
+                ("a.png ", " It differs in spaces at its beginning or end"),
+                (" a.png", " It differs in spaces at its beginning or end"),
+                *(("%61.png", ""), ("a.jpg", ""), ("a", ""), ("sub/A.jpeg", "")),
+            )
+        ),
         ("d.png", "does not exist"),
         ("x" * 5000, "does not exist"),
         ("sub", "is a folder"),

@@ -49,7 +49,9 @@ def test_boxes_on_the_upright_picture_fit_with_exif_applied(tmp_path):
     assert [(image.width, image.height) for image in annotations.images] == [(HEIGHT, WIDTH)] * 2
     assert annotations.boxes[0].tolist() == [5, 32, 15, 38]
     (note,) = annotations.report.notes
-    assert note.startswith("2 images are turned by their EXIF orientation (data.exif=apply)")
+    assert note.startswith("turned by EXIF orientation (data.exif=apply)") and note.endswith(
+        "2 images"
+    )
 
 
 def test_swapped_sizes_are_named_rather_than_the_boxes(tmp_path):

@@ -35,6 +35,21 @@ def transforms_of(found):
     return dict(found._train.training)
 
 
+@pytest.mark.parametrize("form", ["folders", "resident"])
+def test_validation_takes_images_of_sixteen_bits_as_training_does(tmp_path, form):
+    """By the largest training value: a dark set of validation images stays dark."""
+    for place, value in (("train", 4095), ("val", 1000)):
+        for name in "ab":
+            (tmp_path / place / name).mkdir(parents=True)
+            values = np.full((24, 24), value, dtype=np.uint16)
+            Image.fromarray(values).save(tmp_path / place / name / "0.png")
+    crop = "scale_jitter" if form == "folders" else "pad"
+    found = images(tmp_path, batch_size=2, format=form, crop=crop)
+    assert found.bit_depth == 12
+    (batch,) = found.test_batches(2)
+    assert batch.images.unique().tolist() == [round(1000 * 255 / 4095)]
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_the_papers_crop(root, interpolation):
     found = images(root, interpolation=interpolation, flip=0.25)

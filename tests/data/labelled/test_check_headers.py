@@ -66,6 +66,9 @@ def test_the_depth_is_that_of_the_training_images(tmp_path, caplog, make):
     assert (
         "2 of 3 images have more than 8 bits per pixel: their largest value is 4000" in caplog.text
     )
+    assert "their largest value is 60000; 12 bits are taken" in caplog.text
+    assert "all values beyond 4095" in caplog.text
+    assert check_headers([train, val], max_pixels=1000, skip=False, bit_depth=14) == 14
 
 
 def test_a_file_that_has_gone(tmp_path):

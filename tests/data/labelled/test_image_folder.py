@@ -114,7 +114,7 @@ def test_labelled_images_that_are_not_there_are_counted(tmp_path, caplog):
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     ImageFolder([tmp_path / "one"], labels=tmp_path / "labels")
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert told == [f"{tmp_path / 'one'}: 1 images of data.val_labels do not exist: v_2"]
+    assert told == [f"{tmp_path / 'one'}: 1 image of data.val_labels, but no such file: v_2"]
 
 
 def test_what_is_left_out_is_counted_by_kind(tmp_path, caplog):

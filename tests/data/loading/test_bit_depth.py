@@ -5,9 +5,9 @@ from PIL import Image
 from resnet_backbone.data.loading.bit_depth import find_bit_depth as find
 
 
-def find_bit_depth(files, total, *, max_pixels):
+def find_bit_depth(files, total, **options):
     names = [str(file) for file in files]
-    return find(names, lambda index: files[index].open("rb"), total, max_pixels=max_pixels)
+    return find(names, lambda index: files[index].open("rb"), total, **options)
 
 
 def save(folder, values, dtype=np.uint16):
@@ -39,3 +39,13 @@ def test_what_cannot_be_read_does_not_count(tmp_path):
     files[1].write_bytes(b"x")
     assert find_bit_depth(files, 2, max_pixels=100)[0] == 10
     assert find_bit_depth([], 2, max_pixels=100) == ("auto", [])
+
+
+def test_a_depth_that_is_given_is_kept_and_what_it_cuts_off_is_said(tmp_path):
+    files = save(tmp_path, [900, 60_000])
+    found, (note,) = find_bit_depth(files, 2, max_pixels=100, chosen=12)
+    assert found == 12
+    assert note.endswith("so 4095 is white, as are all values beyond 4095")
+    _, (note,) = find_bit_depth(files[:1], 2, max_pixels=100, chosen=12)
+    assert "their largest value is 900; 12 bits are taken" in note and note.endswith("is white")
+    assert find_bit_depth([], 2, max_pixels=100, chosen=12) == (12, [])

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import tiny_classifier
 import torch
@@ -95,6 +96,31 @@ def test_other_ways_of_testing_look_at_whole_images(untrained, tmp_path, testing
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["testing"] == testing and written["weights"] == [str(file)]
     assert written["metrics"] == found.metrics
+
+
+def test_images_of_sixteen_bits_are_read_as_in_training(tmp_path, caplog):
+    """The weights know their range; the validation images alone would have another one."""
+    for place, largest in (("train", 4095), ("val", 1000)):
+        for number in range(4):
+            folder = tmp_path / place / "ab"[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            values = np.random.default_rng(number).integers(0, largest + 1, (12, 12), np.uint16)
+            values[0, 0] = largest
+            Image.fromarray(values).save(folder / f"{number}.png")
+    data = {"format": "folders", "crop": "scale_jitter", "short_side": (12, 16), "workers": 0}
+    data |= {"test_resize": 11, "test_size": 9, "size": 9, "interpolation": "bicubic"}
+    cfg = tiny_classifier.config(tmp_path, tmp_path / "run", data=data)
+    task = ClassificationTask(ClassificationTask.settle(cfg).cfg, torch.device("cpu"))
+    assert task.cfg.data.bit_depth == 12
+    expected = task.evaluate(lambda: False)
+    file = tmp_path / "w.safetensors"
+    save_weights(task.weights(), file, task.card(None))
+    other = cfg.data.model_copy(update={"interpolation": "bilinear"})
+    cfg = cfg.model_copy(update={"data": other})
+    found = evaluate_classifier_files(cfg, [file], tmp_path / "out")
+    assert "data.interpolation=bicubic, data.bit_depth=12, as in the training" in caplog.text
+    # The same networks on batches of another size: float32 rounding.
+    assert found.loss["loss"] == pytest.approx(expected.loss["loss"], rel=1e-4)
 
 
 def test_weights_of_other_classes_are_refused_before_anything_is_judged(untrained, tmp_path):

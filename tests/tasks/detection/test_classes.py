@@ -68,7 +68,7 @@ def test_a_subset_is_evaluated_and_the_rest_named(dataset_with, caplog):
     found = in_classes_of(TRAIN, dataset_with([(5, "nine"), (2, "three")], [5, 2]))
     assert (found.class_names, found.category_ids) == (TRAIN.names, (2, None, 5))
     assert classes_of(found) == [2, 0]
-    assert "no category for 1 of the 3 classes of train.json" in caplog.text
+    assert "no category for 1 of the 3 classes of train.json, not evaluated" in caplog.text
     assert "not evaluated: seven" in caplog.text
 
 
@@ -77,15 +77,19 @@ def test_further_categories_are_left_out_if_nothing_is_annotated_with_them(datas
     found = in_classes_of(TRAIN, dataset_with(more))
     assert found.category_ids == (3, 7, 9)
     assert classes_of(found) == [1, 0]
-    assert "1 categories without annotations are not classes of train.json" in caplog.text
+    assert "1 category without annotations, no classes of train.json, left out" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("categories", "ids", "said"),
     [
-        ([(3, "three"), (7, "zebra")], None, "annotations of 1 categories that are not classes of"),
-        ([(3, "drei"), (7, "sieben")], None, "2 categories that are not classes of train.json: "),
-        ([(3, "Three"), (7, "seven")], None, "train.json: Three"),
+        (
+            [(3, "three"), (7, "zebra")],
+            None,
+            "of 1 category that train.json does not have",
+        ),
+        ([(3, "drei"), (7, "sieben")], None, "2 categories that train.json does not have: "),
+        ([(3, "Three"), (7, "seven")], None, "train.json does not have: Three"),
     ],
 )
 def test_annotations_of_unknown_categories_are_refused_with_both_lists(
@@ -105,6 +109,13 @@ def trained(names, ids, *, names_known=True):
     return Trained(None, None, names, ids, names_known)
 
 
+def test_names_that_look_alike_are_told_apart(dataset_with):
+    dataset = dataset_with([(3, "Three"), (7, "seven ")])
+    classes = Classes(("three", "seven"), (3, 7), "train.json")
+    with pytest.raises(DataError, match="differ in 'Three' and 'three', 'seven ' and 'seven'\n"):
+        in_classes_of(classes, dataset)
+
+
 def test_weights_follow_the_same_rule_with_their_own_error(dataset_with):
     dataset = dataset_with([(8, "seven"), (4, "three")], [8, 4])
     known = trained(("three", "seven"), (3, 7))
@@ -119,7 +130,7 @@ def test_weights_without_names_are_taken_in_the_order_of_ids(dataset_with, caplo
     assert in_classes_of_trained(anonymous, dataset, "model.pkl") is dataset
     assert "model.pkl does not name its 2 classes" in caplog.text
     one = trained(("class 0",), (1,), names_known=False)
-    with pytest.raises(WeightsError, match="model.pkl has 1 classes without names, but .* has 2"):
+    with pytest.raises(WeightsError, match="model.pkl has 1 class without names, but .* has 2"):
         in_classes_of_trained(one, dataset, "model.pkl")
 
 

@@ -167,7 +167,7 @@ def test_categories_of_both_files_are_matched_by_name(data, tmp_path):
     for category in content["categories"]:
         category["name"] = "hexagon" if category["id"] == used else category["name"]
     (root / "permuted.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"not classes of .*train.json: hexagon\n  4 in"):
+    with pytest.raises(DataError, match=r"train.json does not have: hexagon\n  4 in"):
         DetectionTask(config(tmp_path, data | splits), torch.device("cpu"))
 
 
