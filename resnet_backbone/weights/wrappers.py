@@ -89,16 +89,33 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
 
 
 def notes_in(content: object) -> dict[str, str]:
-    """Returns the short texts beside the weights, such as timm's entry "arch"."""
+    """Returns the short texts beside the weights by their place, outer ones first.
+
+    Places are such as "arch" and "args.model": dictionaries and the attributes of objects of any
+    class are entered.
+    """
     notes: dict[str, str] = {}
+    level, entered = [("", content)], set()
     for _ in range(_MAX_DEPTH):
-        if not isinstance(content, Mapping):
-            break
-        for key, value in content.items():
-            if isinstance(key, str) and isinstance(value, str) and len(value) <= _MAX_NOTE:
-                notes.setdefault(key, value)
-        content = content.get(_wrapper(content))
+        inner: list[tuple[str, object]] = []
+        for place, value in level:
+            fields = value.fields if isinstance(value, Blank) else value
+            if isinstance(fields, Mapping) and id(fields) not in entered:
+                entered.add(id(fields))  # a pickle may hold one dictionary in many places
+                inner += [(_below_place(place, key), item) for key, item in fields.items()]
+        for place, value in inner:
+            if isinstance(value, str) and len(value) <= _MAX_NOTE:
+                notes.setdefault(place, value)
+        level = inner
     return notes
+
+
+def _below_place(place: str, key: object) -> str:
+    """Returns the place of an entry; private attributes, as of OmegaConf's nodes, add nothing."""
+    name = f"{key:.{_MAX_NOTE}}" if isinstance(key, str) else type(key).__name__
+    if name.startswith("_"):
+        return place
+    return f"{place}.{name}" if place else name
 
 
 def _unwrap(content: object) -> tuple[object, bool]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.blanks import Blank
 from resnet_backbone.weights.wrappers import notes_in, state_dict_in
 
 NET = {
@@ -208,11 +209,24 @@ def test_two_entries_of_a_script_are_not_guessed_at():
         state_dict_in({"left": NET, "right": SLOW}, "f")
 
 
-def test_notes_are_short_texts_on_the_way_to_the_weights():
-    content = {"arch": "a", "epoch": 1, "model": {"arch": "b", "state_dict": NET, "x": "y" * 101}}
-    assert notes_in(content) == {"arch": "a"}
-    assert notes_in({"model": {"name": "c", "net": NET}}) == {"name": "c"}
+def test_notes_are_short_texts_by_their_place():
+    content = {"model": {"arch": "b", "state_dict": NET, "x": "y" * 101}, "arch": "a", "epoch": 1}
+    assert list(notes_in(content).items()) == [("arch", "a"), ("model.arch", "b")]
+    args = Blank()
+    args.__setstate__({"model": "c", "_content": {"net": "d"}, 3: {"e": "f"}})
+    assert notes_in({"args": args, "net": NET}) == {
+        "args.model": "c",
+        "args.net": "d",
+        "args.int.e": "f",
+    }
     assert notes_in(None) == {}
+
+
+def test_notes_of_entries_that_a_pickle_repeats_are_read_once():
+    content = {str(i): "x" for i in range(9)}
+    for _ in range(7):
+        content = dict.fromkeys(map(str, range(1000)), content)
+    assert len(notes_in(content)) == 9
 
 
 def test_more_tensors_than_any_network_has():
