@@ -12,13 +12,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -41,6 +40,7 @@ from resnet_backbone.backbone.variants import get_variant, list_backbones
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.utils.arguments import refuse_unknown
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.fold import fold_input
@@ -168,7 +168,7 @@ def torchvision_detector(
     """
     detector, pyramid = DETECTORS[kind]
     known = (*_BACKBONE_OPTIONS, *_arguments_of(detector))
-    _refuse_unknown(settings, known, f"{PREFIX}{kind}_{name}_fpn")
+    refuse_unknown(settings, known, f"{PREFIX}{kind}_{name}_fpn")
     state, card = (None, None) if weights is None else _whole(str(weights))
     trained = weights is not None or weights_backbone is not None
     if trainable_backbone_layers is None:
@@ -215,18 +215,6 @@ def _arguments_of(detector: Callable[..., nn.Module]) -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("self", "backbone", "num_classes", "kwargs"))
 
 
-def _refuse_unknown(given: Iterable[str], known: Sequence[str], caller: str) -> None:
-    """Raises ConfigError with the close names of arguments that nothing would look at."""
-    lines = []
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-            lines.append(f"{caller}: there is no argument {name!r}; {hint}")
-    if lines:
-        raise ConfigError("\n".join(lines))
-
-
 def _whole(source: str) -> tuple[dict[str, Tensor], WeightsCard | None]:
     """Reads a whole detector under torchvision's names, which has to be one for RGB."""
     file = read_weight_file(source)
@@ -262,7 +250,7 @@ def _body(
 ) -> tuple[Any, WeightsCard | None]:
     if trainable_layers not in range(6):
         raise ConfigError(f"trainable_layers: got {trainable_layers!r}, expected 0 to 5")
-    _refuse_unknown(options, _BACKBONE_OPTIONS, name)
+    refuse_unknown(options, _BACKBONE_OPTIONS, name)
     source, card = _for_rgb(name, weights)
     if isinstance(source, Stored) and (card is None or card.mean is None or card.std is None):
         logger.warning(
@@ -324,7 +312,7 @@ def _register(name: str) -> None:
         progress: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> nn.Module:
-        _refuse_unknown(options, _CLASSIFIER_OPTIONS, f"{PREFIX}{name}")
+        refuse_unknown(options, _CLASSIFIER_OPTIONS, f"{PREFIX}{name}")
         return create_classifier(name, weights=_source(weights), num_classes=num_classes, **options)
 
     register_model(f"{PREFIX}{name}")(classifier)

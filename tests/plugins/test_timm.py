@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from resnet_backbone.create import create_backbone
-from resnet_backbone.errors import WeightsError
+from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 
@@ -351,3 +351,17 @@ def test_hugging_faces_detector_trains_on_it():
     loss = model(pixel_values=image(), labels=labels).loss
     loss.backward()
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("shortcut", "the network's name decides it"),
+        ("nrom", "did you mean norm"),
+        ("in_channels", "timm calls it 'in_chans'"),
+        ("act_layer", "expected one of norm, norm_eps"),
+    ],
+)
+def test_unknown_arguments_come_with_those_that_were_meant(argument, says):
+    with pytest.raises(ConfigError, match=f"there is no argument '{argument}'; {says}"):
+        timm.create_model("rb_resnet18", **{argument: 1})

@@ -188,7 +188,7 @@ def test_options_of_the_backbone_reach_it_and_those_of_torchvision_the_detector(
         ("rb_fasterrcnn_resnet18_fpn", "deformabel", "did you mean deformable?"),
         ("rb_maskrcnn_resnet18_fpn", "min_sizes", "did you mean min_size"),
         ("rb_fcos_resnet18_fpn", "rpn_score_thresh", "did you mean score_thresh"),
-        ("rb_retinanet_resnet18_fpn", "x", "known: norm, norm_eps"),
+        ("rb_retinanet_resnet18_fpn", "x", "expected one of norm, norm_eps"),
         ("rb_resnet18", "stride_in_1x11", "did you mean stride_in_1x1?"),
         ("rb_resnet18", "replace_stride_with_dilation", "there is no argument"),
     ],
