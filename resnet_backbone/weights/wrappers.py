@@ -54,10 +54,10 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
 
     Dictionaries are entered at the keys that training scripts use ("state_dict", "model",
     "model_state", "blobs" and so on); averages such as "model_ema" are used only if there is
-    nothing else, and a warning says that they are there. Prefixes that all names share ("module.",
-    "model." and so on) are removed. Files of MoCo, DINO and similar methods give the backbone
-    without projection heads. Names of detectors keep "backbone.". Numbers and text among the
-    tensors are left out.
+    nothing else, and a warning says that other weights of the same names are there. Prefixes that
+    all names share ("module.", "model." and so on) are removed. Files of MoCo, DINO and similar
+    methods give the backbone without projection heads. Names of detectors keep "backbone.". Numbers
+    and text among the tensors are left out.
 
     Args:
         content: Mappings with tensors or numpy arrays.
@@ -157,13 +157,33 @@ def _say_what_is_left_out(content: object, mapping: Mapping[Any, Any], source: s
     objects = sorted({value.of for value in mapping.values() if isinstance(value, Blank)})
     if objects:
         logger.warning("%s: left out objects that are no tensors: %s", source, listing(objects))
-    averages = [key for key in _AVERAGES if isinstance(content, Mapping) and content.get(key)]
-    if averages and isinstance(content, Mapping) and content[averages[0]] is not mapping:
-        logger.warning(
-            "%s: took the weights at %r, not their average at %r; to use that, save it alone as"
-            " {'state_dict': average}",
-            *(source, _wrapper(content), averages[0]),
-        )
+    names = _bare_names(mapping)
+    for _ in range(_MAX_DEPTH):
+        chosen = _wrapper(content)
+        if not isinstance(content, Mapping) or chosen is None:
+            return
+        others = [key for key in content if key != chosen and _has(content[key], names)]
+        if others:
+            logger.warning(
+                "%s: took the weights at %r; others of the same names, such as averages, are not"
+                " used: at %s; to use them, save them alone as {'state_dict': weights}",
+                *(source, chosen, listing([repr(key) for key in others])),
+            )
+        elif chosen in _AVERAGES:
+            logger.info("%s: took the averaged weights at %r", source, chosen)
+        content = content[chosen]
+
+
+def _has(content: object, names: set[str]) -> bool:
+    """Returns whether weights with most of the names are in an entry, below whatever prefix."""
+    return 2 * len(_bare_names(_unwrap(content)[0]) & names) > len(names)
+
+
+def _bare_names(mapping: object) -> set[str]:
+    if not isinstance(mapping, Mapping):
+        return set()
+    tensors = {n: t for n, t in mapping.items() if isinstance(n, str) and _is_tensor(t)}
+    return set(_bare({name: tensor for name, tensor in tensors.items() if name != _COUNT}))
 
 
 def _is_state(name: object, caffe2: bool) -> bool:

@@ -197,11 +197,37 @@ def test_what_holds_no_weights_is_said(content, found):
         state_dict_in(content, "f")
 
 
-@pytest.mark.parametrize("average", ["state_dict_ema", "model_ema", "ema_state_dict"])
+@pytest.mark.parametrize(
+    "average",
+    [
+        {"state_dict_ema": SLOW},
+        {"model_ema": {"n_averaged": torch.tensor(3), **under("module.", SLOW)}},
+        {"ema": {"shadow": SLOW, "decay": 0.99}},
+        {"swa_state_dict": under("module.", SLOW)},
+        {"my_average": under("module.model.", SLOW)},
+    ],
+)
 def test_an_average_beside_the_weights_is_said(caplog, average):
-    assert_equal(state_dict_in({"state_dict": NET, average: SLOW}, "w.pth"), NET)
-    expected = f"w.pth: took the weights at 'state_dict', not their average at {average!r}"
-    assert caplog.text.count(expected) == 1
+    content = {"state_dict": under("module.", NET), **average, "optimizer": {"state": {0: NET}}}
+    assert_equal(state_dict_in(content, "w.pth"), NET)
+    (key,) = average
+    expected = "w.pth: took the weights at 'state_dict'; others of the same names, such as aver"
+    assert caplog.text.count(expected) == 1 and f"not used: at {key!r}; to use them" in caplog.text
+
+
+def test_an_average_alone_is_said_to_be_one(caplog):
+    caplog.set_level("INFO")
+    average = {"n_averaged": torch.tensor(3), **under("module.", SLOW)}
+    assert_equal(state_dict_in({"model_ema": average}, "w.pth"), SLOW)
+    assert "w.pth: took the averaged weights at 'model_ema'" in caplog.text
+
+
+def test_a_student_beside_its_teacher_is_said_and_other_entries_are_not(caplog):
+    state_dict_in({"student": NET, "teacher": SLOW, "head": {"a": torch.ones(1)}}, "w.pth")
+    assert "took the weights at 'teacher'" in caplog.text and "at 'student';" in caplog.text
+    caplog.clear()
+    state_dict_in({"model": NET, "head": {"a": torch.ones(1)}, "args": {"ema": True}}, "w.pth")
+    assert not caplog.text
 
 
 def test_two_entries_of_a_script_are_not_guessed_at():
