@@ -22,7 +22,7 @@ from resnet_backbone.weights.backbone_names import DETECTRON2
 from resnet_backbone.weights.embedded import EXTRA_STATE
 from resnet_backbone.weights.layouts import FOLDED_VARIANCE
 from resnet_backbone.weights.presets import known_card
-from resnet_backbone.weights.recognise import networks_like
+from resnet_backbone.weights.recognise import described, networks_like
 from resnet_backbone.weights.targets import TARGETS
 
 _NORM = _WEIGHT, _MEAN, _VARIANCE = "bn1.weight", "running_mean", "running_var"
@@ -124,7 +124,7 @@ def _compare(net: ResNet, tensors: Mapping[str, Tensor]) -> None:
     similar = networks_like(tensors)
     if similar and net.name not in similar:
         raise WeightsError(
-            f"the checkpoint holds {' or '.join(similar)}, but MODEL.RESNET_BACKBONE.NAME is"
+            f"the checkpoint holds {described(tensors)}, but MODEL.RESNET_BACKBONE.NAME is"
             f" {net.name}"
         )
     if not tensors or not net.variant.has_bottlenecks:

@@ -29,7 +29,7 @@ from resnet_backbone.weights.class_layers import (
 )
 from resnet_backbone.weights.metadata import class_names_in
 from resnet_backbone.weights.other_parts import refuse_unused_parts
-from resnet_backbone.weights.recognise import networks_like
+from resnet_backbone.weights.recognise import described, networks_like
 from resnet_backbone.weights.report import LoadReport, Shape
 from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 
@@ -239,9 +239,7 @@ def _refuse_other_architecture(
     """Refuses another network; all shapes of ResNet-50 are also found in ResNet-101."""
     similar = networks_like(state) if isinstance(module, ResNet) else []
     if similar and module.name not in similar:
-        raise WeightsError(
-            f"{source}: holds {' or '.join(similar)}, expected {module.name} ({report})"
-        )
+        raise WeightsError(f"{source}: holds {described(state)}, expected {module.name} ({report})")
     normalised = {name.removesuffix("weight") + "running_mean" for name in report.loaded}
     foreign = [name for name in report.unexpected if name in normalised]
     if foreign:

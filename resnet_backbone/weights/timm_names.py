@@ -104,9 +104,9 @@ def refuse_lookalikes(
     # timm's other pre-activation networks have batch normalisation.
     if layout == "timm" and not any(name.endswith("running_mean") for name in tensors):
         raise WeightsError(
-            f"{source}: a pre-activation network of timm's without batch normalisation is BiT"
-            " (weight standardisation), which computes something else than our resnetv2; build"
-            " it by its own name, such as 'timm/resnetv2_50x1_bit', instead"
+            f"{source}: a pre-activation network of timm's without batch normalisation, such as BiT"
+            " (weight standardisation), computes something else than our resnetv2; build it by its"
+            " own name, such as 'timm/resnetv2_50x1_bit', instead"
         )
 
 
