@@ -22,6 +22,7 @@ from resnet_backbone.weights.targets import (
     arch_of,
     facts_of,
     refuse_inexpressible,
+    refuse_other_network,
     settings_for,
 )
 
@@ -71,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         stored = stored.as_backbone()
     stored, lost = without(stored, arguments.allow_extra)
     arch = arguments.arch or arch_of(stored)
+    refuse_other_network(stored, arch)
     if arguments.fold:
         target = MSRA if arguments.fold == "BGR" else TORCHVISION
         stored = fold(stored, arguments.fold, target)

@@ -45,6 +45,12 @@ def described(tensors: Mapping[str, Tensor]) -> str:
     return text if shares[names[0]] == 1 else f"none of our networks (most like {text})"
 
 
+def is_of(tensors: Mapping[str, Tensor], name: str) -> bool:
+    """Returns whether `tensors` are exactly those of a network of ours; True for other networks."""
+    variant = _variants().get(name)
+    return variant is None or _shares(tensors).get(name) == 1
+
+
 def _shares(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """Returns how well the networks fit that have as many blocks per stage."""
     counts: dict[int, int] = {}
