@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 # Where scripts store weights beside their other state, the plain ones before their averages. DINO's
 # teacher is the average that its authors evaluate. "base_model" and "trunk" are VISSL's.
-_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema")
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema", "params_ema")
 _WRAPPERS = (
     *("state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights"),
+    "params",
     *("classy_state_dict", "base_model", "trunk", "module", "blobs", "teacher", "student"),
     *("backbone", "backbone_state_dict", "encoder", "encoder_state_dict"),
     *_AVERAGES,
@@ -29,7 +31,9 @@ _WRAPPERS = (
 _MAX_TENSORS = 50_000  # the deepest network here, of 1202 layers, has 7,000
 _MAX_NOTE = 100  # characters
 _MAX_DEPTH = 8  # of wrappers in wrappers
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "encoder.", "resnet.", "backbone.")
+_PREFIXES = ("module.", "model.", "net.", "encoder.", "resnet.", "backbone.")
+# What torch puts into names wherever a module was wrapped.
+_INSIDE = re.compile(r"(?<![^.])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
 # Contrastive pairs: the network that is trained by gradients, not its slow copy.
 _QUERIES = ("encoder_q.", "base_encoder.")
 # Parts that self-supervised training throws away afterwards, with what their siblings are under.
@@ -243,6 +247,7 @@ def _kind(value: object) -> str:
 
 def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Removes prefixes and pretext heads until there are none."""
+    tensors = {_INSIDE.sub("", name): tensor for name, tensor in tensors.items()}
     while True:
         shorter = _without_pretext(_without_prefix(tensors))
         if list(shorter) == list(tensors):

@@ -42,6 +42,9 @@ def assert_equal(actual, expected):
         under("_orig_mod.", NET),  # torch.compile
         under("_orig_mod.module.", NET),
         under("module._orig_mod.model.", NET),
+        under("_fsdp_wrapped_module.model._orig_mod.", NET),
+        {n.replace("layer1.", "layer1._checkpoint_wrapped_module."): t for n, t in NET.items()},
+        {"params": NET, "params_ema": SLOW},  # BasicSR
         {"state_dict": under("model.", NET), "pytorch-lightning_version": "2.0"},
         {"state_dict": under("net.", NET)},
         {"state_dict": under("backbone.", NET)},
