@@ -40,9 +40,11 @@ from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.arguments import refuse_unknown
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import Stored, read_card, stored_card
+from resnet_backbone.weights.timm_names import refuse_lookalikes
 
 PREFIX = "rb_"
 # Options of ours that timm's models have under another name.
@@ -276,6 +278,8 @@ def _our_names(state: Mapping[str, Tensor], model: TimmResNet) -> dict[str, Tens
     if card is not None and card.channel_order == "BGR":
         raise WeightsError(f"{source}: its card says BGR, but timm's models take RGB")
     found = to_ours(state, source)
+    notes = read_weight_file(source).notes if cfg.get("file") else {}
+    refuse_lookalikes(source, notes, found.layout, found.tensors)
     stored = Stored(source, found.tensors, found.layout, found.kind, card)
     load_weights(model, stored, allow_partial=("fc.*",))
     return stored.backbone()

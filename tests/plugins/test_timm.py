@@ -268,6 +268,16 @@ def test_weights_that_would_leave_something_wrong_are_refused(
         timm.create_model("rb_resnet18", **overlay(tmp_path / "model.pth"), **options)
 
 
+@pytest.mark.parametrize(
+    ("file", "beside"), [("resnetblur18.pth", {}), ("w.pth", {"args": {"model": "resnetblur18"}})]
+)
+def test_networks_that_only_fit_by_name_and_shape_are_refused(tmp_path, file, beside):
+    state = timm.create_model("resnetblur18").state_dict()
+    torch.save({"state_dict": state, **beside}, tmp_path / file)
+    with pytest.raises(WeightsError, match="says resnetblur18, which is none of our networks"):
+        timm.create_model("rb_resnet18", **overlay(tmp_path / file))
+
+
 def test_weights_of_a_network_built_otherwise_are_refused(tmp_path):
     net = create_backbone("resnet50", norm="BN")
     cards = {"stride": {"stride_in_1x1": True}, "BGR": {"channel_order": "BGR"}}
