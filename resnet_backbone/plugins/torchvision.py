@@ -22,8 +22,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
+from torchvision.models import WeightsEnum, get_model_weights, list_models
 from torchvision.models._api import register_model  # public by its documentation only
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -52,6 +53,8 @@ FPN_CHANNELS = 256
 logger = logging.getLogger(__name__)
 
 Weights: TypeAlias = str | Path | WeightsEnum | None
+# Names that torchvision's `get_model` takes: "DEFAULT", "ResNet50_Weights.IMAGENET1K_V2".
+_ENTRY = re.compile(r"(?:\w+_Weights\.)?(IMAGENET1K_\w+|DEFAULT)")
 
 
 class TorchvisionBackbone(nn.Module):
@@ -286,8 +289,8 @@ def _source(weights: Weights) -> str | None:
     """Returns `weights` in the form that `load_weights` takes; torchvision's prefix is optional."""
     if isinstance(weights, WeightsEnum):
         return f"torchvision/{weights.name}"
-    if isinstance(weights, str) and re.fullmatch(r"IMAGENET1K_\w+", weights):
-        return f"torchvision/{weights}"
+    if isinstance(weights, str) and (entry := _ENTRY.fullmatch(weights)):
+        return f"torchvision/{entry[1]}"
     return None if weights is None else str(weights)
 
 
@@ -315,6 +318,9 @@ def _register(name: str) -> None:
         refuse_unknown(options, _CLASSIFIER_OPTIONS, f"{PREFIX}{name}")
         return create_classifier(name, weights=_source(weights), num_classes=num_classes, **options)
 
+    if name in list_models(module=torchvision.models):
+        # Where `get_model_weights` looks: torchvision's weights for the network of that name.
+        classifier.__annotations__["weights"] = get_model_weights(name) | None
     register_model(f"{PREFIX}{name}")(classifier)
     if len(get_variant(name).counts) == 4:
         for kind in DETECTORS:
