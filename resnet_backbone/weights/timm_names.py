@@ -42,6 +42,7 @@ _LOOKALIKE = re.compile(
     r")(?![a-z0-9])",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"[\w./-]+")
 _GENERIC = ("model.safetensors", "pytorch_model.bin")  # of which the folder says more
 _MAX_CONFIG = 2**16  # bytes of a config.json
 _PARENTS = 4  # of a file in Hugging Face's cache: models--timm--NAME/snapshots/HASH
@@ -130,16 +131,26 @@ def timm_names_in(source: str, notes: Mapping[str, str]) -> Iterator[str]:
 
 def _stated(source: str, notes: Mapping[str, str]) -> Iterator[NamedNetwork]:
     for place, value in notes.items():
-        if _holds_its_name(place.split(".")):
-            yield NamedNetwork(_bare(value), f"its entry {place!r}", _WITHOUT_ENTRY)
+        for name in _names_in(place.split("."), value):
+            yield NamedNetwork(name, f"its entry {place!r}", _WITHOUT_ENTRY)
     for key, value in _config_beside(Path(source)).items():
         place = f"{key!r} in the config.json beside it"
         yield NamedNetwork(_bare(value), place, _WITHOUT_CONFIG)
 
 
-def _holds_its_name(place: Sequence[str]) -> bool:
+def _names_in(place: Sequence[str], value: str) -> list[str]:
+    """Returns the names of networks in an entry.
+
+    Whatever its key, the name of a look-alike is one; so is each in a configuration's text.
+    """
+    if any(_NOT_ITS_OWN in key for key in place):
+        return []
     keys = place[:-1] if place[-1] == _NAME else place
-    return bool(keys) and keys[-1] in NAME_KEYS and not any(_NOT_ITS_OWN in key for key in keys)
+    if keys and keys[-1] in NAME_KEYS:
+        return [_bare(value)]
+    words = _WORD.findall(value) if "\n" in value or value.startswith("{") else [value]
+    names = dict.fromkeys(_bare(word) for word in words)
+    return [name for name in names if _LOOKALIKE.fullmatch(name.partition(".")[0])]
 
 
 def _bare(name: str) -> str:

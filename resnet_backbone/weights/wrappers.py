@@ -29,7 +29,7 @@ _WRAPPERS = (
     *_AVERAGES,
 )
 _MAX_TENSORS = 50_000  # the deepest network here, of 1202 layers, has 7,000
-_MAX_NOTE = 100  # characters
+_MAX_NOTE, _MAX_CONFIG = 100, 2**16  # characters
 _MAX_DEPTH = 8  # of wrappers in wrappers
 _PREFIXES = ("module.", "model.", "net.", "encoder.", "resnet.", "backbone.")
 # What torch puts into names wherever a module was wrapped.
@@ -93,10 +93,11 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
 
 
 def notes_in(content: object) -> dict[str, str]:
-    """Returns the short texts beside the weights by their place, outer ones first.
+    """Returns the texts beside the weights by their place, outer ones first.
 
     Places are such as "arch" and "args.model": dictionaries and the attributes of objects of any
-    class are entered.
+    class are entered. Of several lines, or of a list, are texts of configurations and command
+    lines; others are left out if they are long.
     """
     notes: dict[str, str] = {}
     level, entered = [("", content)], set()
@@ -108,10 +109,20 @@ def notes_in(content: object) -> dict[str, str]:
                 entered.add(id(fields))  # a pickle may hold one dictionary in many places
                 inner += [(_below_place(place, key), item) for key, item in fields.items()]
         for place, value in inner:
-            if isinstance(value, str) and len(value) <= _MAX_NOTE:
+            if (
+                isinstance(value, (list, tuple))
+                and value
+                and all(isinstance(v, str) for v in value)
+            ):
+                value = "\n".join(value)
+            if isinstance(value, str) and len(value) <= _longest(value):
                 notes.setdefault(place, value)
         level = inner
     return notes
+
+
+def _longest(text: str) -> int:
+    return _MAX_CONFIG if "\n" in text or text.startswith("{") else _MAX_NOTE
 
 
 def _below_place(place: str, key: object) -> str:

@@ -87,6 +87,10 @@ BESIDE = {
     "config.model": {"config": types.SimpleNamespace(_content=NAMED)},
     "cfg.model.name": {"cfg": {"model": {"name": "timm/resnetblur18.in1k"}}},
     "hparams.encoder_name": {"hparams": {"encoder_name": "tu-resnetblur18"}},
+    "args.variant": {"args": {"variant": "resnetblur18"}},
+    "argv": {"argv": ["train.py", "--model", "resnetblur18"]},
+    "cfg": {"cfg": "MODEL:\n  NAME: resnetblur18\n"},
+    "text": {"text": '{"net": "timm/resnetblur18.in1k", "lr": 1}'},
 }
 
 
@@ -106,7 +110,8 @@ def test_names_in_the_arguments_of_a_run_count(tmp_path, blurred, place, suffix)
 
 def test_the_name_of_a_teacher_is_not_that_of_the_weights(tmp_path):
     refuse_lookalikes("w.pth", {"args.teacher.model": "resnetrs50"}, "torchvision", {})
-    refuse_lookalikes("w.pth", {"args.name": "resnetrs50"}, "torchvision", {})
+    refuse_lookalikes("w.pth", {"comment": "better than resnetrs50"}, "torchvision", {})
+    refuse_lookalikes("w.pth", {"args.name": "resnet26t", "loss": "vgg16"}, "torchvision", {})
 
 
 @pytest.mark.parametrize("name", [*TWINS, *SUPERSETS])
