@@ -73,7 +73,7 @@ def read_weight_file(path: str | Path, *, strip: bool = True) -> WeightFile:
     path = _existing(path)
     content = _read(path, read_content)
     text = content.text or text_in(content.value)
-    # Our own text says more, and of which network, by its card.
+    # A card of ours says of which network the file is.
     notes = {} if METADATA_KEY in text else notes_in(content.value) | notes_in(content.text)
     return WeightFile(state_dict_in(content.value, str(path), strip=strip), text, notes)
 

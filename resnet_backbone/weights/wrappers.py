@@ -109,16 +109,18 @@ def notes_in(content: object) -> dict[str, str]:
                 entered.add(id(fields))  # a pickle may hold one dictionary in many places
                 inner += [(_below_place(place, key), item) for key, item in fields.items()]
         for place, value in inner:
-            if (
-                isinstance(value, (list, tuple))
-                and value
-                and all(isinstance(v, str) for v in value)
-            ):
-                value = "\n".join(value)
-            if isinstance(value, str) and len(value) <= _longest(value):
-                notes.setdefault(place, value)
+            text = _text_of(value)
+            if text is not None and len(text) <= _longest(text):
+                notes.setdefault(place, text)
         level = inner
     return notes
+
+
+def _text_of(value: object) -> str | None:
+    """Returns a text, or the lines that a list of texts makes; None for anything else."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    return value if isinstance(value, str) else None
 
 
 def _longest(text: str) -> int:
