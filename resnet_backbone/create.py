@@ -17,10 +17,18 @@ from resnet_backbone.backbone.foreign import (
     weights_are_timms,
 )
 from resnet_backbone.backbone.norm import NORM_EPS
-from resnet_backbone.backbone.resnet import Options, ResNet, block_style, options_from, stage_specs
+from resnet_backbone.backbone.resnet import (
+    DECIDED_BY_NAME,
+    Options,
+    ResNet,
+    block_style,
+    options_from,
+    stage_specs,
+)
 from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils.arguments import refusing_unknown
 
 if TYPE_CHECKING:
     from resnet_backbone.weights.stored import Stored
@@ -32,6 +40,7 @@ RES5_OPTIONS = (
 )
 
 
+@refusing_unknown(DECIDED_BY_NAME)
 def create_backbone(
     name: str,
     *,
@@ -86,7 +95,7 @@ def create_backbone(
         allow_extra: Patterns of names in `weights` that the network may lack, see `load_weights`.
 
     Raises:
-        ConfigError: an argument has a value that is not allowed.
+        ConfigError: an argument has a value that is not allowed, or there is no such argument.
         WeightsError: the weights cannot be read, or do not fit the network.
     """
     chosen = Options(

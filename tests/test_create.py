@@ -58,3 +58,16 @@ def test_the_backbone_needs_torch_alone():
 def test_a_network_without_res5_has_no_res5_head():
     with pytest.raises(ConfigError, match="resnet20_cifar has no res5"):
         create_res5("resnet20_cifar")
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("shortcut", "'shortcut'; the network's name decides it"),
+        ("feeze_at", "'feeze_at'; did you mean freeze_at"),
+        ("num_classes", "'num_classes'; expected one of name, weights, out_features, norm,"),
+    ],
+)
+def test_unknown_arguments_come_with_those_that_were_meant(argument, says):
+    with pytest.raises(ConfigError, match=f"^create_backbone: there is no argument {says}"):
+        create_backbone("resnet18", **{argument: "A"})

@@ -21,7 +21,7 @@ ALLOWED = {
     "config": ("utils",),
     "backbone": ("utils",),
     "weights": ("backbone", "utils"),
-    "create": ("backbone", "weights"),
+    "create": ("backbone", "utils", "weights"),
     "classification.create": ("backbone", "classification", "weights"),
     "classification.settle": ("backbone", "config", "weights"),
     "classification.build": ("backbone", "classification", "config", "weights"),

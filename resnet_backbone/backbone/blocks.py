@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
         out = self.weighted(self.residual(x))
         if self.has_shortcut:
             out += x if self.downsample is None else self.downsample(x)
-        return F.relu_(out)
+        return F.relu(out, inplace=True)
 
     def weighted(self, residual: Tensor) -> Tensor:
         """Applies squeeze-and-excitation and stochastic depth to F(x), if they are enabled."""
@@ -133,7 +133,7 @@ class BasicBlock(ResidualBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F(x), `[B, width, H / stride, W / stride]`."""
-        out = F.relu_(conv_norm(x, self.conv1, self.bn1))
+        out = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
         return conv_norm(out, self.conv2, self.bn2)
 
     def last_layer(self) -> nn.Module:
@@ -161,8 +161,8 @@ class Bottleneck(ResidualBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F(x), `[B, 4 * width, H / stride, W / stride]`."""
-        out = F.relu_(conv_norm(x, self.conv1, self.bn1))
-        out = F.relu_(conv_norm(out, self.conv2, self.bn2))
+        out = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
+        out = F.relu(conv_norm(out, self.conv2, self.bn2), inplace=True)
         return conv_norm(out, self.conv3, self.bn3)
 
     def last_layer(self) -> nn.Module:

@@ -35,7 +35,7 @@ class PreActivationBlock(ResidualBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `x[B, in_channels, H, W]` to `[B, out_channels, H / stride, W / stride]`."""
-        activated = F.relu_(self.bn1(x))
+        activated = F.relu(self.bn1(x), inplace=True)
         out = self.weighted(self.residual(activated))
         if self.has_shortcut:
             out += x if self.downsample is None else self.downsample(activated)
@@ -58,7 +58,7 @@ class PreActivationBasicBlock(PreActivationBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F of the activated `x`."""
-        return self.conv2(F.relu_(conv_norm(x, self.conv1, self.bn2)))
+        return self.conv2(F.relu(conv_norm(x, self.conv1, self.bn2), inplace=True))
 
     def last_layer(self) -> nn.Module:
         """Returns the last convolution of F(x)."""
@@ -85,8 +85,8 @@ class PreActivationBottleneck(PreActivationBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         """Returns F of the activated `x`."""
-        out = F.relu_(conv_norm(x, self.conv1, self.bn2))
-        return self.conv3(F.relu_(conv_norm(out, self.conv2, self.bn3)))
+        out = F.relu(conv_norm(x, self.conv1, self.bn2), inplace=True)
+        return self.conv3(F.relu(conv_norm(out, self.conv2, self.bn3), inplace=True))
 
     def last_layer(self) -> nn.Module:
         """Returns the last convolution of F(x)."""

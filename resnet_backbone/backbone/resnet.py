@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
@@ -17,6 +16,7 @@ from resnet_backbone.backbone.stage import Stage, StageSpec, init_weights
 from resnet_backbone.backbone.stem import stem_conv, stem_stride
 from resnet_backbone.backbone.variants import Variant
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.utils.arguments import refuse_unknown
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -38,6 +38,10 @@ class Options:
 
 
 DEFAULTS = Options()
+# Why properties of a `Variant` are no options, for `refuse_unknown`.
+DECIDED_BY_NAME = {
+    field.name: "the network's name decides it, see list_backbones()" for field in fields(Variant)
+}
 
 
 def options_from(stated: Mapping[str, Any], caller: str) -> Options:
@@ -50,16 +54,8 @@ def options_from(stated: Mapping[str, Any], caller: str) -> Options:
     Raises:
         ConfigError: there is no such argument; the message names close ones.
     """
-    known = [field.name for field in fields(Options)]
-    unknown = [name for name in stated if name not in known]
-    if not unknown:
-        return Options(**stated)
-    name = unknown[0]
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(known)}"
-    if name in {field.name for field in fields(Variant)}:
-        hint = "the network's name decides it, see list_backbones()"
-    raise ConfigError(f"{caller}: there is no argument {name!r}; {hint}")
+    refuse_unknown(stated, [field.name for field in fields(Options)], caller, DECIDED_BY_NAME)
+    return Options(**stated)
 
 
 class ResNet(Backbone):

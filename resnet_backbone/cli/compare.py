@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resnet_backbone.cli.options import add_overwrite_option, refuse_existing
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.report.compare import draw_runs
@@ -30,7 +31,9 @@ def main(argv: list[str] | None = None) -> None:
         "classification/top1_error, error (training)",
     )
     parser.add_argument("--output", required=True, type=Path, help="a .png file")
+    add_overwrite_option(parser)
     arguments = parser.parse_intermixed_args(argv)
+    refuse_existing(arguments.output, overwrite=arguments.overwrite)
     runs = dict(_labelled(run) for run in arguments.runs)
     if len(runs) < len(arguments.runs):
         raise ConfigError("two runs have the same label; give LABEL=RUN_FOLDER")

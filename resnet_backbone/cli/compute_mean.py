@@ -8,7 +8,11 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from resnet_backbone.cli.options import add_config_options
+from resnet_backbone.cli.options import (
+    add_config_options,
+    add_overwrite_option,
+    refuse_existing,
+)
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.config.load import load_classification_config
 from resnet_backbone.data.labelled.build import training_images
@@ -38,12 +42,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("compute-mean", __doc__, EXAMPLES)
     add_config_options(parser)
     parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")
+    add_overwrite_option(parser)
     arguments = parser.parse_intermixed_args(argv)
     cfg = load_classification_config(arguments.config, arguments.overrides)
     if cfg.data.in_memory:
         raise ConfigError(
             f"data.format is {cfg.data.format}: model.mean_image=auto computes it as it reads"
         )
+    refuse_existing(arguments.output, overwrite=arguments.overwrite)
     dataset = training_images(cfg.data)
     batches = EvaluationBatches(dataset, collate_images, 0, cfg.data.on_bad_sample)
     numbers = range(len(dataset))

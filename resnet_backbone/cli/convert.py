@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from resnet_backbone.cli.options import add_overwrite_option, refuse_existing
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.plugins.proof import Proof, prove
@@ -21,6 +22,7 @@ from resnet_backbone.weights.targets import (
     arch_of,
     facts_of,
     refuse_inexpressible,
+    refuse_other_network,
     settings_for,
 )
 
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     """Reads the command line, converts and prints the proof."""
     parser = make_parser("convert", __doc__, EXAMPLES)
     parser.add_argument("input", metavar="IN", help="a weight file of any known layout")
-    parser.add_argument("output", metavar="OUT", help="a .pth or .safetensors file")
+    parser.add_argument("output", metavar="OUT", type=Path, help="a .pth or .safetensors file")
     parser.add_argument(
         "--to", required=True, choices=(*TARGETS, OURS), help="whose names to write"
     )
@@ -59,15 +61,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mean", nargs=3, type=float, help="from 0 to 255, in channel order")
     parser.add_argument("--std", nargs=3, type=float, help="likewise")
     parser.add_argument("--stride-in-1x1", choices=("true", "false"))
+    add_overwrite_option(parser)
     arguments = parser.parse_args(argv)
     source = weights_in(arguments.input) if Path(arguments.input).is_dir() else arguments.input
-    if Path(arguments.output).resolve() == Path(source).resolve():
+    if arguments.output.resolve() == Path(source).resolve():
         raise ConfigError(f"{arguments.output}: the output would replace the input; name another")
+    refuse_existing(arguments.output, overwrite=arguments.overwrite)
     stored = _with_stated(read_weights(source, arguments.arch), arguments)
     if arguments.backbone:
         stored = stored.as_backbone()
     stored, lost = without(stored, arguments.allow_extra)
     arch = arguments.arch or arch_of(stored)
+    refuse_other_network(stored, arch)
     if arguments.fold:
         target = MSRA if arguments.fold == "BGR" else TORCHVISION
         stored = fold(stored, arguments.fold, target)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from resnet_backbone.errors import StorageError
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +26,23 @@ def add_earlier_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove the files of the run in the output folder, and start anew",
     )
+
+
+def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --overwrite for commands that write one file; ask `refuse_existing` before any work."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output file if it exists"
+    )
+
+
+def refuse_existing(output: Path, *, overwrite: bool) -> None:
+    """Raises StorageError if the output is a folder, is in none, or exists and is to be kept."""
+    if output.is_dir():
+        raise StorageError(f"{output}: is a folder; name a file")
+    if not output.parent.is_dir():
+        raise StorageError(f"{output}: there is no folder {output.parent}")
+    if os.path.lexists(output) and not overwrite:
+        raise StorageError(f"{output}: exists; replace it with --overwrite, or name another file")
 
 
 def files_and_overrides(values: Iterable[str]) -> tuple[list[Path], list[str]]:

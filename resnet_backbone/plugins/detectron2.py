@@ -39,6 +39,7 @@ from resnet_backbone.config.schema import BackboneConfig, Config, ModelConfig, P
 from resnet_backbone.create import RES5_OPTIONS, create_backbone, create_res5
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.plugins.detectron2_names import BACKBONE, RES5, use_detectron2_names
 from resnet_backbone.weights.agreement import refuse_network_built_otherwise
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.embedded import EXTRA_STATE, card_of, card_tensor
@@ -73,7 +74,8 @@ class Detectron2Backbone(Backbone):
     """A network of this package as a detectron2 `Backbone`.
 
     Its state dict carries a card, so that checkpoints say what their weights need; where it is
-    loaded into a network that was built otherwise, that is an error.
+    loaded into a network that was built otherwise, that is an error. Its names are detectron2's
+    where detectron2 has the network, see `detectron2_names`.
 
     Args:
         net: The result of `create_backbone`.
@@ -84,6 +86,8 @@ class Detectron2Backbone(Backbone):
         super().__init__()
         self.net: Any = net
         self.card = _with_network(card or WeightsCard(), net)
+        if isinstance(net, ResNet):
+            use_detectron2_names(self, BACKBONE, net.name)
         self.register_load_state_dict_pre_hook(_with_own_card)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -95,6 +99,19 @@ class Detectron2Backbone(Backbone):
         """What sides of images must be multiples of; detectron2 says 0 where any size will do."""
         divisor = size_divisor(self.net)
         return divisor if divisor > 1 else 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        """Explains why a part of detectron2's ResNet is asked for, which is in `net` here."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            if name not in ("stem", "res2", "res3", "res4", "res5"):
+                raise
+            raise AttributeError(
+                f"no attribute {name!r}: the stages are in `net`. fvcore's checkpointer asks for it"
+                f" where a checkpoint's tensors have other shapes than those of {self.net.name}:"
+                " it holds another network than MODEL.RESNET_BACKBONE.NAME says"
+            ) from error
 
     def get_extra_state(self) -> Tensor:
         """Returns the card, which becomes a tensor of the state dict."""
@@ -211,6 +228,7 @@ class RBRes5ROIHeads(Res5ROIHeads):
         res5 = create_res5(name, **{key: options[key] for key in RES5_OPTIONS})
         if weights is not None:
             load_weights(res5, weights, prefix="layer4.", arch=name)
+        use_detectron2_names(res5, RES5, name)
         return res5, res5.out_channels
 
 

@@ -12,7 +12,7 @@ interpolation from its card as well. Options of `create_backbone` are passed on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -33,17 +33,26 @@ from torch.nn import functional as F
 
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.norm import NORM_EPS
-from resnet_backbone.backbone.resnet import Options
+from resnet_backbone.backbone.resnet import DECIDED_BY_NAME, Options
 from resnet_backbone.backbone.stage import Stage, init_weights
 from resnet_backbone.backbone.variants import get_variant, list_backbones
 from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.arguments import refuse_unknown
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.load import load_weights
 from resnet_backbone.weights.stored import Stored, read_card, stored_card
+from resnet_backbone.weights.timm_names import refuse_lookalikes
 
 PREFIX = "rb_"
+# Options of ours that timm's models have under another name.
+_TIMMS_OWN = {
+    "in_channels": "timm calls it 'in_chans'",
+    "stochastic_depth": "timm calls it 'drop_path_rate'",
+}
+_OPTIONS = tuple(field.name for field in fields(Options) if field.name not in _TIMMS_OWN)
 
 
 class TimmResNet(Classifier):
@@ -78,6 +87,7 @@ class TimmResNet(Classifier):
         drop_path_rate: float = 0.0,
         **options: Any,  # noqa: ANN401
     ) -> None:
+        refuse_unknown(options, _OPTIONS, f"{PREFIX}{name}", DECIDED_BY_NAME | _TIMMS_OWN)
         options = {"dilate_first": False} | options
         super().__init__(
             name,
@@ -268,6 +278,8 @@ def _our_names(state: Mapping[str, Tensor], model: TimmResNet) -> dict[str, Tens
     if card is not None and card.channel_order == "BGR":
         raise WeightsError(f"{source}: its card says BGR, but timm's models take RGB")
     found = to_ours(state, source)
+    notes = read_weight_file(source).notes if cfg.get("file") else {}
+    refuse_lookalikes(source, notes, found.layout, found.tensors)
     stored = Stored(source, found.tensors, found.layout, found.kind, card)
     load_weights(model, stored, allow_partial=("fc.*",))
     return stored.backbone()

@@ -12,19 +12,19 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
+from torchvision.models import WeightsEnum, get_model_weights, list_models
 from torchvision.models._api import register_model  # public by its documentation only
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -41,6 +41,7 @@ from resnet_backbone.backbone.variants import get_variant, list_backbones
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.utils.arguments import refuse_unknown
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.fold import fold_input
@@ -52,6 +53,8 @@ FPN_CHANNELS = 256
 logger = logging.getLogger(__name__)
 
 Weights: TypeAlias = str | Path | WeightsEnum | None
+# Names that torchvision's `get_model` takes: "DEFAULT", "ResNet50_Weights.IMAGENET1K_V2".
+_ENTRY = re.compile(r"(?:\w+_Weights\.)?(IMAGENET1K_\w+|DEFAULT)")
 
 
 class TorchvisionBackbone(nn.Module):
@@ -168,7 +171,7 @@ def torchvision_detector(
     """
     detector, pyramid = DETECTORS[kind]
     known = (*_BACKBONE_OPTIONS, *_arguments_of(detector))
-    _refuse_unknown(settings, known, f"{PREFIX}{kind}_{name}_fpn")
+    refuse_unknown(settings, known, f"{PREFIX}{kind}_{name}_fpn")
     state, card = (None, None) if weights is None else _whole(str(weights))
     trained = weights is not None or weights_backbone is not None
     if trainable_backbone_layers is None:
@@ -215,18 +218,6 @@ def _arguments_of(detector: Callable[..., nn.Module]) -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("self", "backbone", "num_classes", "kwargs"))
 
 
-def _refuse_unknown(given: Iterable[str], known: Sequence[str], caller: str) -> None:
-    """Raises ConfigError with the close names of arguments that nothing would look at."""
-    lines = []
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
-            lines.append(f"{caller}: there is no argument {name!r}; {hint}")
-    if lines:
-        raise ConfigError("\n".join(lines))
-
-
 def _whole(source: str) -> tuple[dict[str, Tensor], WeightsCard | None]:
     """Reads a whole detector under torchvision's names, which has to be one for RGB."""
     file = read_weight_file(source)
@@ -262,7 +253,7 @@ def _body(
 ) -> tuple[Any, WeightsCard | None]:
     if trainable_layers not in range(6):
         raise ConfigError(f"trainable_layers: got {trainable_layers!r}, expected 0 to 5")
-    _refuse_unknown(options, _BACKBONE_OPTIONS, name)
+    refuse_unknown(options, _BACKBONE_OPTIONS, name)
     source, card = _for_rgb(name, weights)
     if isinstance(source, Stored) and (card is None or card.mean is None or card.std is None):
         logger.warning(
@@ -298,8 +289,8 @@ def _source(weights: Weights) -> str | None:
     """Returns `weights` in the form that `load_weights` takes; torchvision's prefix is optional."""
     if isinstance(weights, WeightsEnum):
         return f"torchvision/{weights.name}"
-    if isinstance(weights, str) and re.fullmatch(r"IMAGENET1K_\w+", weights):
-        return f"torchvision/{weights}"
+    if isinstance(weights, str) and (entry := _ENTRY.fullmatch(weights)):
+        return f"torchvision/{entry[1]}"
     return None if weights is None else str(weights)
 
 
@@ -324,9 +315,12 @@ def _register(name: str) -> None:
         progress: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> nn.Module:
-        _refuse_unknown(options, _CLASSIFIER_OPTIONS, f"{PREFIX}{name}")
+        refuse_unknown(options, _CLASSIFIER_OPTIONS, f"{PREFIX}{name}")
         return create_classifier(name, weights=_source(weights), num_classes=num_classes, **options)
 
+    if name in list_models(module=torchvision.models):
+        # Where `get_model_weights` looks: torchvision's weights for the network of that name.
+        classifier.__annotations__["weights"] = get_model_weights(name) | None
     register_model(f"{PREFIX}{name}")(classifier)
     if len(get_variant(name).counts) == 4:
         for kind in DETECTORS:

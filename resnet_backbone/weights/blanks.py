@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 
 # Of the standard library, numpy and torch only these: whatever else a pickle names of them has no
 # business beside weights, and most of what hostile pickles need is there.
@@ -39,15 +41,18 @@ _RESERVED = frozenset({"builtins", "numpy", "torch", "torchvision", *sys.stdlib_
 
 
 class Blank(list[object]):
-    """Stands where a file holds an object that is none of the weights; it forgets its state.
+    """Stands where a file holds an object that is none of the weights.
 
     It is a list only so that torch's unpickler lets lists of other libraries grow.
 
     Attributes:
         of: Name of the class, as the file gives it.
+        fields: The object's attributes by name, as the file gives them: scripts keep a network's
+            name in an `argparse.Namespace`. Nothing of the class sees them.
     """
 
     of = "object"
+    fields: Mapping[object, object] = MappingProxyType({})
     __hash__ = object.__hash__  # type: ignore[assignment]  # compared by identity, see below
 
     def __init__(self, *_arguments: object) -> None:
@@ -63,8 +68,11 @@ class Blank(list[object]):
     def __ne__(self, other: object) -> bool:
         return self is not other
 
-    def __setstate__(self, _state: object) -> None:
-        pass
+    def __setstate__(self, state: object) -> None:
+        """Keeps attributes as data; with slots, a pickle gives two dictionaries."""
+        parts = state if isinstance(state, tuple) else (state,)
+        dicts = [part for part in parts if isinstance(part, Mapping)]
+        self.fields = {name: value for part in dicts for name, value in part.items()}
 
     def append(self, _item: object) -> None:
         """Forgets an item."""

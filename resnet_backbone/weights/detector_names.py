@@ -94,8 +94,8 @@ TORCHVISION = rules(
     ("roi_heads.mask_predictor.mask_fcn_logits.{x}", f"{_MASK}predictor.{{x}}"),
     *_below("backbone.body.", OURS),
 )
-# Of detectors in detectron2 on our backbones, which are a module's `net` there. RetinaNet's pyramid
-# has more levels than ours.
+# Of detectors in detectron2 on networks of ours that it lacks, which are a module's `net` there.
+# RetinaNet's pyramid has more levels than ours.
 PLUGIN_FPN = rules(
     ("backbone.bottom_up.net.{r}", "backbone.{r}"),
     ("backbone.top_block.{r}", "neck.top_block.{r}"),

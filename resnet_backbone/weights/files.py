@@ -16,7 +16,7 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.storage import write_file
 from resnet_backbone.utils.tensors import is_finite, pack
 from resnet_backbone.utils.text import listing
-from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.card import METADATA_KEY, WeightsCard
 from resnet_backbone.weights.embedded import text_in
 from resnet_backbone.weights.formats import read_content
 from resnet_backbone.weights.wrappers import notes_in, state_dict_in
@@ -72,8 +72,9 @@ def read_weight_file(path: str | Path, *, strip: bool = True) -> WeightFile:
     """Reads tensors and text at once; arguments and errors are those of `read_state_dict`."""
     path = _existing(path)
     content = _read(path, read_content)
-    notes = notes_in(content.value) | notes_in(content.text)
     text = content.text or text_in(content.value)
+    # A card of ours says of which network the file is.
+    notes = {} if METADATA_KEY in text else notes_in(content.value) | notes_in(content.text)
     return WeightFile(state_dict_in(content.value, str(path), strip=strip), text, notes)
 
 

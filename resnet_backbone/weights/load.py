@@ -20,10 +20,16 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.tensors import is_finite
 from resnet_backbone.utils.text import count_of, listing
 from resnet_backbone.weights.agreement import refuse_network_built_otherwise
-from resnet_backbone.weights.class_layers import ClassLayers, redrawn
+from resnet_backbone.weights.class_layers import (
+    ClassLayers,
+    are_permuted,
+    class_layers_in,
+    in_order_of,
+    redrawn,
+)
 from resnet_backbone.weights.metadata import class_names_in
 from resnet_backbone.weights.other_parts import refuse_unused_parts
-from resnet_backbone.weights.recognise import networks_like
+from resnet_backbone.weights.recognise import described, networks_like
 from resnet_backbone.weights.report import LoadReport, Shape
 from resnet_backbone.weights.stored import Stored, read_plain, read_weights
 
@@ -53,7 +59,8 @@ def load_weights(
 
     Fine-tuning on other classes needs no argument: if the file has another number of classes, other
     class names or no class layers, then those layers keep their initial values, and a warning says
-    so.
+    so. If it has the same names in another order, their rows are matched by name; if it has none, a
+    warning says that they are taken in the order of `class_names`.
 
     If a network has other input channels than the file's RGB, the first convolution is repeated
     over them and scaled by 3 / C, which keeps the mean of its sums; for one channel it is summed,
@@ -68,8 +75,8 @@ def load_weights(
             tensors keep their values.
         allow_extra: Shell patterns of the file's names that the network may lack although they are
             parts of its stages, such as attention or offsets.
-        class_layers: "auto" as described above; "copy" takes the class layers whatever the class
-            names, and refuses other shapes; "draw" never takes them.
+        class_layers: "auto" as described above; "copy" takes the class layers also of other class
+            names, by their numbers, and refuses other shapes; "draw" never takes them.
         class_names: The module's classes, to compare with those that the file names.
 
     Returns:
@@ -84,13 +91,9 @@ def load_weights(
         refuse_network_built_otherwise(stored, module.variant, module.options)
     name, own = stored.source, module.state_dict()
     state, reshaped = _adapted(own, _below(prefix, _part_for(module, stored)))
-    kept = redrawn(
-        own,
-        state,
-        class_layers,
-        own_classes=class_names,
-        file_classes=class_names_in(stored.text, name),
-    )
+    file_classes = class_names_in(stored.text, name)
+    state = in_order_of(state, class_names, file_classes)
+    kept = redrawn(own, state, class_layers, own_classes=class_names, file_classes=file_classes)
     state = {key: tensor for key, tensor in state.items() if key not in kept.names}
     needed = [key for key in _needed(module, state) if key not in kept.names]
     report = replace(
@@ -108,6 +111,8 @@ def load_weights(
         for key in report.loaded:
             own[key].copy_(state[key])
     _log(report, name, kept.reason)
+    if class_layers != "draw" and not kept.names:
+        _say_whose_rows(report, name, class_names, file_classes)
     return report
 
 
@@ -117,6 +122,29 @@ def _log(report: LoadReport, source: str, reason: str) -> None:
         logger.warning(
             "%s: %s; drawn at random: %s, %s (class_layers=copy or draw changes this)",
             *(source, reason, count_of(len(report.redrawn), "tensor"), listing(report.redrawn, 8)),
+        )
+
+
+def _say_whose_rows(
+    report: LoadReport,
+    source: str,
+    own_classes: Sequence[str] | None,
+    file_classes: Sequence[str] | None,
+) -> None:
+    """Logs that rows of class layers were matched by name, or could not be."""
+    if own_classes is None or not class_layers_in(report.loaded):
+        return
+    if file_classes is None:
+        logger.warning(
+            "%s: does not name its classes; its class layers are taken in the order of the model's"
+            " %d: %s (class_layers=draw draws them anew)",
+            *(source, len(own_classes), listing(own_classes, 3)),
+        )
+    elif are_permuted(own_classes, file_classes):
+        logger.info(
+            "%s: its %d classes are in another order than the model's; the rows of its class layers"
+            " are matched by name",
+            *(source, len(file_classes)),
         )
 
 
@@ -210,9 +238,7 @@ def _refuse_other_architecture(
     """Refuses another network; all shapes of ResNet-50 are also found in ResNet-101."""
     similar = networks_like(state) if isinstance(module, ResNet) else []
     if similar and module.name not in similar:
-        raise WeightsError(
-            f"{source}: holds {' or '.join(similar)}, expected {module.name} ({report})"
-        )
+        raise WeightsError(f"{source}: holds {described(state)}, expected {module.name} ({report})")
     normalised = {name.removesuffix("weight") + "running_mean" for name in report.loaded}
     foreign = [name for name in report.unexpected if name in normalised]
     if foreign:

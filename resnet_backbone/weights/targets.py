@@ -18,7 +18,7 @@ from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.backbone.variants import DEPTHS, Variant, get_variant
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.recognise import networks_like
+from resnet_backbone.weights.recognise import described, is_of, networks_like
 from resnet_backbone.weights.stored import Stored
 
 PLAIN = tuple(f"resnet{depth}" for depth in DEPTHS)
@@ -103,6 +103,13 @@ def arch_of(stored: Stored) -> str:
             f"{stored.source}: fits {' or '.join(names) or 'none of our networks'}; say which it is"
         )
     return names[0]
+
+
+def refuse_other_network(stored: Stored, arch: str) -> None:
+    """Raises WeightsError if the weights' names and shapes are not those of the network."""
+    backbone = stored.backbone()
+    if not is_of(backbone, arch):
+        raise WeightsError(f"{stored.source}: holds {described(backbone)}, not {arch}")
 
 
 def facts_of(stored: Stored, arch: str) -> Facts:

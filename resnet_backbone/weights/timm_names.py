@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,13 @@ from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.errors import WeightsError
 
 # Entries of checkpoints and of config.json that hold a network's name (timm, PyTorch's ImageNet
-# example, transformers' TimmBackbone).
-NAME_KEYS = ("arch", "architecture", "model_name", "backbone")
+# example, transformers' TimmBackbone, segmentation_models_pytorch).
+NAME_KEYS = (
+    *("arch", "architecture", "model", "model_name", "backbone", "backbone_name"),
+    *("encoder", "encoder_name"),
+)
+_NAME = "name"  # below one of those: {"model": {"name": ...}}
+_NOT_ITS_OWN = "teacher"  # of distillation, whose name may be beside the student's
 # Before timm 0.9, the origin of the weights was part of the network's name.
 _OLD_PREFIX = re.compile(r"^(rb|tv|ssl|swsl|ig|gluon)_")
 _OLD_SUFFIXES = {"_v1b": "", "_v1c": "c", "_v1d": "d"}
@@ -37,6 +42,7 @@ _LOOKALIKE = re.compile(
     r")(?![a-z0-9])",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"[\w./-]+")
 _GENERIC = ("model.safetensors", "pytorch_model.bin")  # of which the folder says more
 _MAX_CONFIG = 2**16  # bytes of a config.json
 _PARENTS = 4  # of a file in Hugging Face's cache: models--timm--NAME/snapshots/HASH
@@ -48,11 +54,18 @@ class NamedNetwork:
 
     Attributes:
         name: As found, with timm's tag if there is one.
-        place: For messages: "its entry 'arch'", "its file name".
+        place: For messages: "its entry 'args.model'", "its file name".
+        remedy: What to do if the name is not that of the weights.
     """
 
     name: str
     place: str
+    remedy: str
+
+
+_RENAME = "rename it"
+_WITHOUT_ENTRY = "save the tensors alone, without this entry"
+_WITHOUT_CONFIG = "move the file away from this config.json"
 
 
 def our_name(name: str) -> str | None:
@@ -84,16 +97,17 @@ def refuse_lookalikes(
     for found in (*_stated(source, notes), *_in_path(source)):
         if our_name(found.name) is None and _is_a_network(found.name):
             raise WeightsError(
-                f"{source}: {found.place} says {found.name}, which may have the names and shapes of"
-                f" one of our networks but computes something else; build it by the name"
-                f" {_timm_backbone(found.name)!r} instead, or rename the file if the name misleads"
+                f"{source}: {found.place} says {found.name}, which is none of our networks, even"
+                " if it has the names and shapes of one; build it by the name"
+                f" {_timm_backbone(found.name)!r} instead, or, if the weights are of another"
+                f" network, {found.remedy}"
             )
     # timm's other pre-activation networks have batch normalisation.
     if layout == "timm" and not any(name.endswith("running_mean") for name in tensors):
         raise WeightsError(
-            f"{source}: a pre-activation network of timm's without batch normalisation is BiT"
-            " (weight standardisation), which computes something else than our resnetv2; build"
-            " it by its own name, such as 'timm/resnetv2_50x1_bit', instead"
+            f"{source}: a pre-activation network of timm's without batch normalisation, such as BiT"
+            " (weight standardisation), computes something else than our resnetv2; build it by its"
+            " own name, such as 'timm/resnetv2_50x1_bit', instead"
         )
 
 
@@ -106,7 +120,7 @@ def refuse_other_timm_network(source: str, notes: Mapping[str, str], backbone: s
         if not same and _is_a_network(name):
             raise WeightsError(
                 f"{source}: {found.place} says {found.name}, expected {base}; build it by the name"
-                f" {_timm_backbone(name)!r}, or rename the file if the name misleads"
+                f" {_timm_backbone(name)!r}, or, if the weights are of {base}, {found.remedy}"
             )
 
 
@@ -116,11 +130,32 @@ def timm_names_in(source: str, notes: Mapping[str, str]) -> Iterator[str]:
 
 
 def _stated(source: str, notes: Mapping[str, str]) -> Iterator[NamedNetwork]:
-    for key in NAME_KEYS:
-        if key in notes:
-            yield NamedNetwork(notes[key], f"its entry {key!r}")
+    for place, value in notes.items():
+        for name in _names_in(place.split("."), value):
+            yield NamedNetwork(name, f"its entry {place!r}", _WITHOUT_ENTRY)
     for key, value in _config_beside(Path(source)).items():
-        yield NamedNetwork(value, f"{key!r} in the config.json beside it")
+        place = f"{key!r} in the config.json beside it"
+        yield NamedNetwork(_bare(value), place, _WITHOUT_CONFIG)
+
+
+def _names_in(place: Sequence[str], value: str) -> list[str]:
+    """Returns the names of networks in an entry.
+
+    Whatever its key, the name of a look-alike is one; so is each in a configuration's text.
+    """
+    if any(_NOT_ITS_OWN in key for key in place):
+        return []
+    keys = place[:-1] if place[-1] == _NAME else place
+    if keys and keys[-1] in NAME_KEYS:
+        return [_bare(value)]
+    words = _WORD.findall(value) if "\n" in value or value.startswith("{") else [value]
+    names = dict.fromkeys(_bare(word) for word in words)
+    return [name for name in names if _LOOKALIKE.fullmatch(name.partition(".")[0])]
+
+
+def _bare(name: str) -> str:
+    """Returns a name without what hubs and other libraries put before timm's."""
+    return name.rpartition("/")[2].removeprefix("tu-")
 
 
 def _config_beside(path: Path) -> dict[str, str]:
@@ -146,12 +181,12 @@ def _config_beside(path: Path) -> dict[str, str]:
 def _in_path(source: str) -> Iterator[NamedNetwork]:
     path = Path(source)
     if found := _LOOKALIKE.search(path.name):
-        yield NamedNetwork(found[1], "its file name")
+        yield NamedNetwork(found[1], "its file name", _RENAME)
     for folder in path.parts[:-1][-_PARENTS:]:
         named = _LOOKALIKE.search(folder)
         downloaded = folder.startswith("models--")
         if named and (downloaded or folder.partition(".")[0].lower() == named[1].lower()):
-            yield NamedNetwork(named[1], f"its folder {folder!r}")
+            yield NamedNetwork(named[1], f"its folder {folder!r}", _RENAME)
 
 
 def _is_a_network(name: str) -> bool:

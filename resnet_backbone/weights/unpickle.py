@@ -177,6 +177,7 @@ class _Machine:
     def build(self) -> None:
         state, pending = self.stack.pop(), self.stack.pop()
         if isinstance(pending, Blank):
+            pending.__setstate__(state)
             self.stack.append(pending)
             return
         if not isinstance(pending, Pending):

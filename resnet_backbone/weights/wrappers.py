@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,17 +20,20 @@ logger = logging.getLogger(__name__)
 
 # Where scripts store weights beside their other state, the plain ones before their averages. DINO's
 # teacher is the average that its authors evaluate. "base_model" and "trunk" are VISSL's.
-_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema")
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema", "params_ema")
 _WRAPPERS = (
     *("state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights"),
+    "params",
     *("classy_state_dict", "base_model", "trunk", "module", "blobs", "teacher", "student"),
     *("backbone", "backbone_state_dict", "encoder", "encoder_state_dict"),
     *_AVERAGES,
 )
 _MAX_TENSORS = 50_000  # the deepest network here, of 1202 layers, has 7,000
-_MAX_NOTE = 100  # characters
+_MAX_NOTE, _MAX_CONFIG = 100, 2**16  # characters
 _MAX_DEPTH = 8  # of wrappers in wrappers
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "encoder.", "resnet.", "backbone.")
+_PREFIXES = ("module.", "model.", "net.", "encoder.", "resnet.", "backbone.")
+# What torch puts into names wherever a module was wrapped.
+_INSIDE = re.compile(r"(?<![^.])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
 # Contrastive pairs: the network that is trained by gradients, not its slow copy.
 _QUERIES = ("encoder_q.", "base_encoder.")
 # Parts that self-supervised training throws away afterwards, with what their siblings are under.
@@ -54,10 +58,10 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
 
     Dictionaries are entered at the keys that training scripts use ("state_dict", "model",
     "model_state", "blobs" and so on); averages such as "model_ema" are used only if there is
-    nothing else, and a warning says that they are there. Prefixes that all names share ("module.",
-    "model." and so on) are removed. Files of MoCo, DINO and similar methods give the backbone
-    without projection heads. Names of detectors keep "backbone.". Numbers and text among the
-    tensors are left out.
+    nothing else, and a warning says that other weights of the same names are there. Prefixes that
+    all names share ("module.", "model." and so on) are removed. Files of MoCo, DINO and similar
+    methods give the backbone without projection heads. Names of detectors keep "backbone.". Numbers
+    and text among the tensors are left out.
 
     Args:
         content: Mappings with tensors or numpy arrays.
@@ -89,16 +93,46 @@ def state_dict_in(content: object, source: str, *, strip: bool = True) -> dict[s
 
 
 def notes_in(content: object) -> dict[str, str]:
-    """Returns the short texts beside the weights, such as timm's entry "arch"."""
+    """Returns the texts beside the weights by their place, outer ones first.
+
+    Places are such as "arch" and "args.model": dictionaries and the attributes of objects of any
+    class are entered. Of several lines, or of a list, are texts of configurations and command
+    lines; others are left out if they are long.
+    """
     notes: dict[str, str] = {}
+    level, entered = [("", content)], set()
     for _ in range(_MAX_DEPTH):
-        if not isinstance(content, Mapping):
-            break
-        for key, value in content.items():
-            if isinstance(key, str) and isinstance(value, str) and len(value) <= _MAX_NOTE:
-                notes.setdefault(key, value)
-        content = content.get(_wrapper(content))
+        inner: list[tuple[str, object]] = []
+        for place, value in level:
+            fields = value.fields if isinstance(value, Blank) else value
+            if isinstance(fields, Mapping) and id(fields) not in entered:
+                entered.add(id(fields))  # a pickle may hold one dictionary in many places
+                inner += [(_below_place(place, key), item) for key, item in fields.items()]
+        for place, value in inner:
+            text = _text_of(value)
+            if text is not None and len(text) <= _longest(text):
+                notes.setdefault(place, text)
+        level = inner
     return notes
+
+
+def _text_of(value: object) -> str | None:
+    """Returns a text, or the lines that a list of texts makes; None for anything else."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    return value if isinstance(value, str) else None
+
+
+def _longest(text: str) -> int:
+    return _MAX_CONFIG if "\n" in text or text.startswith("{") else _MAX_NOTE
+
+
+def _below_place(place: str, key: object) -> str:
+    """Returns the place of an entry; private attributes, as of OmegaConf's nodes, add nothing."""
+    name = f"{key:.{_MAX_NOTE}}" if isinstance(key, str) else type(key).__name__
+    if name.startswith("_"):
+        return place
+    return f"{place}.{name}" if place else name
 
 
 def _unwrap(content: object) -> tuple[object, bool]:
@@ -140,13 +174,33 @@ def _say_what_is_left_out(content: object, mapping: Mapping[Any, Any], source: s
     objects = sorted({value.of for value in mapping.values() if isinstance(value, Blank)})
     if objects:
         logger.warning("%s: left out objects that are no tensors: %s", source, listing(objects))
-    averages = [key for key in _AVERAGES if isinstance(content, Mapping) and content.get(key)]
-    if averages and isinstance(content, Mapping) and content[averages[0]] is not mapping:
-        logger.warning(
-            "%s: took the weights at %r, not their average at %r; to use that, save it alone as"
-            " {'state_dict': average}",
-            *(source, _wrapper(content), averages[0]),
-        )
+    names = _bare_names(mapping)
+    for _ in range(_MAX_DEPTH):
+        chosen = _wrapper(content)
+        if not isinstance(content, Mapping) or chosen is None:
+            return
+        others = [key for key in content if key != chosen and _has(content[key], names)]
+        if others:
+            logger.warning(
+                "%s: took the weights at %r; others of the same names, such as averages, are not"
+                " used: at %s; to use them, save them alone as {'state_dict': weights}",
+                *(source, chosen, listing([repr(key) for key in others])),
+            )
+        elif chosen in _AVERAGES:
+            logger.info("%s: took the averaged weights at %r", source, chosen)
+        content = content[chosen]
+
+
+def _has(content: object, names: set[str]) -> bool:
+    """Returns whether weights with most of the names are in an entry, below whatever prefix."""
+    return 2 * len(_bare_names(_unwrap(content)[0]) & names) > len(names)
+
+
+def _bare_names(mapping: object) -> set[str]:
+    if not isinstance(mapping, Mapping):
+        return set()
+    tensors = {n: t for n, t in mapping.items() if isinstance(n, str) and _is_tensor(t)}
+    return set(_bare({name: tensor for name, tensor in tensors.items() if name != _COUNT}))
 
 
 def _is_state(name: object, caffe2: bool) -> bool:
@@ -206,6 +260,7 @@ def _kind(value: object) -> str:
 
 def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Removes prefixes and pretext heads until there are none."""
+    tensors = {_INSIDE.sub("", name): tensor for name, tensor in tensors.items()}
     while True:
         shorter = _without_pretext(_without_prefix(tensors))
         if list(shorter) == list(tensors):

@@ -115,7 +115,7 @@ def test_stated_facts_become_the_card(run, tmp_path, capsys):
         (["no.pth", "a.pth", "--to", "timm"], WeightsError, "no.pth: no such file"),
         (["{source}", "a.pkl", "--to", "timm"], WeightsError, "expected a .safetensors or .pth"),
         (["{source}", "a.safetensors", "--to", "detectron2"], WeightsError, "expected a .pth file"),
-        (["{source}", "no/a.pth", "--to", "timm"], StorageError, "cannot be written: No such file"),
+        (["{source}", "no/a.pth", "--to", "timm"], StorageError, "no.a.pth: there is no folder no"),
     ],
 )
 def test_mistakes(run, source, tmp_path, monkeypatch, arguments, error, message):

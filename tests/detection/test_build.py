@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_rcnn import tiny_config
+from tiny_rcnn import tiny_batch, tiny_config, tiny_detector
 
 from resnet_backbone.config.load import load_config
 from resnet_backbone.config.schema import Config
@@ -192,6 +192,35 @@ def test_class_layers_of_other_classes_are_copied_only_if_asked(donor, tmp_path,
         name = "roi_heads.predictor.classifier.weight"
         assert torch.equal(own[name], state[name]) is copied
     assert caplog.text.count("1 of 3 classes have other names: 'dog' for 'cow'") == 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "copy"])
+def test_classes_in_another_order_are_matched_by_name(donor, tmp_path, caplog, mode):
+    text = read_metadata(donor[1]) | {"class_names": '["cat", "dog", "owl"]'}
+    save_weights(tiny_detector(), tmp_path / "named.safetensors", text)
+    cfg = tiny_config(weights=str(tmp_path / "named.safetensors"), pixels={}, class_layers=mode)
+    caplog.set_level("INFO")
+    with torch.no_grad():
+        found = {
+            names: build_detector(cfg, 3, class_names=names).eval().detect(tiny_batch([1]))[0]
+            for names in (("cat", "dog", "owl"), ("owl", "cat", "dog"))
+        }
+    (first, expected), (second, actual) = found.items()
+    labels = [first.index(second[c]) for c in actual.classes]
+    assert labels == expected.classes.tolist() != actual.classes.tolist()
+    torch.testing.assert_close(actual.boxes, expected.boxes)
+    torch.testing.assert_close(actual.scores, expected.scores)
+    assert caplog.text.count("its 3 classes are in another order than the model's") == 1
+
+
+def test_classes_without_names_are_taken_in_order_and_said(donor, caplog):
+    state, path = donor
+    cfg = tiny_config(weights=str(path), pixels={})
+    own = build_detector(cfg, 3, class_names=("cat", "dog", "owl")).state_dict()
+    name = "roi_heads.predictor.classifier.weight"
+    assert torch.equal(own[name], state[name])
+    message = "does not name its classes; its class layers are taken in the order of the model's 3:"
+    assert caplog.text.count(message) == 1
 
 
 def test_a_backbone_given_as_the_detectors_weights_is_one(tmp_path):

@@ -327,6 +327,13 @@ def test_a_checkpoint_on_our_backbone_gives_detectron2s_own_model_the_same_resul
     assert card.mean == pytest.approx(IMAGENET["mean"])
     assert card.std == pytest.approx(IMAGENET["std"])
 
+    # Earlier versions wrote the modules' own names.
+    old = dict([*ours.named_parameters(), *ours.named_buffers()])
+    torch.save({"model": old}, tmp_path / "old.pth")
+    again = read_weights(tmp_path / "old.pth")
+    assert again.kind == "detector" and again.tensors.keys() == found.tensors.keys()
+    assert all(torch.equal(again.tensors[n], tensor) for n, tensor in found.tensors.items())
+
     write_as(found, tmp_path / "stock.pth", "detectron2")
     stock = cfg.clone()
     stock.MODEL.BACKBONE.NAME = cfg.MODEL.BACKBONE.NAME.replace("rb_", "")

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from resnet_backbone.create import create_backbone
-from resnet_backbone.errors import WeightsError
+from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 
@@ -268,6 +268,16 @@ def test_weights_that_would_leave_something_wrong_are_refused(
         timm.create_model("rb_resnet18", **overlay(tmp_path / "model.pth"), **options)
 
 
+@pytest.mark.parametrize(
+    ("file", "beside"), [("resnetblur18.pth", {}), ("w.pth", {"args": {"model": "resnetblur18"}})]
+)
+def test_networks_that_only_fit_by_name_and_shape_are_refused(tmp_path, file, beside):
+    state = timm.create_model("resnetblur18").state_dict()
+    torch.save({"state_dict": state, **beside}, tmp_path / file)
+    with pytest.raises(WeightsError, match="says resnetblur18, which is none of our networks"):
+        timm.create_model("rb_resnet18", **overlay(tmp_path / file))
+
+
 def test_weights_of_a_network_built_otherwise_are_refused(tmp_path):
     net = create_backbone("resnet50", norm="BN")
     cards = {"stride": {"stride_in_1x1": True}, "BGR": {"channel_order": "BGR"}}
@@ -351,3 +361,17 @@ def test_hugging_faces_detector_trains_on_it():
     loss = model(pixel_values=image(), labels=labels).loss
     loss.backward()
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("shortcut", "the network's name decides it"),
+        ("nrom", "did you mean norm"),
+        ("in_channels", "timm calls it 'in_chans'"),
+        ("act_layer", "expected one of norm, norm_eps"),
+    ],
+)
+def test_unknown_arguments_come_with_those_that_were_meant(argument, says):
+    with pytest.raises(ConfigError, match=f"there is no argument '{argument}'; {says}"):
+        timm.create_model("rb_resnet18", **{argument: 1})

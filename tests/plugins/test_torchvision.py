@@ -10,6 +10,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.feature_extraction import get_graph_node_names
 
 from resnet_backbone.backbone.deform import DeformConv2d
 from resnet_backbone.create import create_backbone
@@ -188,7 +189,7 @@ def test_options_of_the_backbone_reach_it_and_those_of_torchvision_the_detector(
         ("rb_fasterrcnn_resnet18_fpn", "deformabel", "did you mean deformable?"),
         ("rb_maskrcnn_resnet18_fpn", "min_sizes", "did you mean min_size"),
         ("rb_fcos_resnet18_fpn", "rpn_score_thresh", "did you mean score_thresh"),
-        ("rb_retinanet_resnet18_fpn", "x", "known: norm, norm_eps"),
+        ("rb_retinanet_resnet18_fpn", "x", "expected one of norm, norm_eps"),
         ("rb_resnet18", "stride_in_1x11", "did you mean stride_in_1x1?"),
         ("rb_resnet18", "replace_stride_with_dilation", "there is no argument"),
     ],
@@ -321,7 +322,8 @@ def test_torchvisions_own_names_of_weights(monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
     entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    for weights in (entry, "IMAGENET1K_V1", "torchvision/IMAGENET1K_V1"):
+    names = ("IMAGENET1K_V1", "DEFAULT", "ResNet18_Weights.IMAGENET1K_V1")
+    for weights in (entry, *names, "torchvision/IMAGENET1K_V1"):
         backbone = torchvision_fpn_backbone("resnet18", weights=weights)
         assert torch.equal(backbone.body.conv1.weight, theirs.conv1.weight)
         assert backbone.pixels["image_mean"] == pytest.approx([0.485, 0.456, 0.406])
@@ -345,3 +347,20 @@ def test_every_network_is_listed():
     assert {"rb_resnet50d", "rb_plain34", "rb_resnet20_cifar", "rb_fcos_resnetv2_50_fpn"} <= names
     assert "rb_fcos_resnet20_cifar_fpn" not in names  # three stages make no pyramid
     assert torchvision.models.get_model("rb_resnet20_cifar", num_classes=10).fc.out_features == 10
+
+
+def test_its_tools_find_the_weights_of_networks_of_the_same_name():
+    for name in ("resnet18", "resnext101_64x4d", "wide_resnet50_2"):
+        expected = torchvision.models.get_model_weights(name)
+        assert torchvision.models.get_model_weights(f"rb_{name}") is expected
+    with pytest.raises(ValueError, match="couldn't be retrieved"):  # torchvision has none
+        torchvision.models.get_model_weights("rb_resnet50d")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_nodes_of_the_graph_have_torchvisions_names(name):
+    """The ones that its documentation selects features by, such as layer4.2.relu_2."""
+    models = [torchvision.models.get_model(prefix + name).eval() for prefix in ("rb_", "")]
+    nodes = [get_graph_node_names(model)[1] for model in models]
+    ours, theirs = ([n for n in each if n.startswith("layer")] for each in nodes)
+    assert ours == theirs

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resnet_backbone.classification.create import create_classifier
-from resnet_backbone.weights.class_layers import class_count, redrawn
+from resnet_backbone.weights.class_layers import are_permuted, class_count, in_order_of, redrawn
 
 HEAD = "roi_heads.predictor."
 
@@ -78,6 +78,49 @@ def test_other_names_of_as_many_classes(make):
         assert not asked(make(3), make(3), "auto", mine, theirs).names
     assert not asked(make(3), make(3), "copy", names, other).names
     assert asked(make(3), make(3), "draw", names, names).names == found.names
+
+
+def numbered(tensors):
+    """Fills row i of every layer with i."""
+    rows = {n: torch.arange(len(t)).reshape(-1, *[1] * (t.dim() - 1)) for n, t in tensors.items()}
+    return {n: rows[n].expand_as(t).float() for n, t in tensors.items()}
+
+
+def test_rows_follow_the_names_of_their_classes():
+    file, own = ("cat", "dog", "owl"), ("owl", "cat", "dog")
+    state = numbered(detector(3) | {"rpn.offsets.weight": torch.ones(3)})
+    found = in_order_of(state, own, file)
+    assert found[f"{HEAD}classifier.bias"].tolist() == [2, 0, 1, 3]  # background stays last
+    assert found[f"{HEAD}regressor.bias"].tolist() == [*range(8, 12), *range(8)]
+    assert found["roi_heads.mask_head.predictor.bias"].tolist() == [2, 0, 1]
+    assert found["rpn.offsets.weight"].tolist() == [0, 1, 2]
+    for name, tensor in found.items():
+        assert tensor.shape == state[name].shape and torch.equal(tensor.sort(0).values, state[name])
+    assert in_order_of(found, file, own).keys() == state.keys()
+    for name, tensor in in_order_of(found, file, own).items():
+        assert torch.equal(tensor, state[name])
+    assert not asked(detector(3), found, "auto", own, file).names
+
+
+def test_further_outputs_of_a_classifier_stay_where_they_are():
+    found = in_order_of(numbered(classifier(5)), ("b", "a"), ("a", "b"))
+    assert found["fc.bias"].tolist() == found["fc.weight"][:, 0].tolist() == [1, 0, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("own", "file"),
+    [
+        (("a", "b"), ("a", "b")),
+        (("a", "b"), ("b", "c")),
+        (("a", "b", "a"), ("a", "a", "b")),  # which is which?
+        (("a",), ("a", "b")),
+    ],
+)
+def test_only_the_same_names_in_another_order_are_reordered(own, file):
+    state = numbered(classifier(3))
+    assert not are_permuted(own, file)
+    assert torch.equal(in_order_of(state, own, file)["fc.bias"], state["fc.bias"])
+    assert bool(asked(state, state, "auto", own, file).names) is (own != file)
 
 
 @pytest.mark.parametrize(

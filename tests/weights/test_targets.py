@@ -14,6 +14,7 @@ from resnet_backbone.weights.targets import (
     arch_of,
     facts_of,
     refuse_inexpressible,
+    refuse_other_network,
     settings_for,
 )
 
@@ -217,6 +218,21 @@ def test_the_card_says_which_network_it_is():
 def test_without_a_card_names_and_shapes_say_it():
     assert arch_of(stored("resnet18d", None)) == "resnet18d"
     assert arch_of(stored("resnet18d", WeightsCard())) == "resnet18d"
+
+
+def test_weights_of_another_network_are_refused():
+    """timm's resnext101_32x4d has the blocks of several of ours, and the shapes of none."""
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        state = timm.create_model("resnext101_32x4d").state_dict()
+    weights = Stored("w.pth", state, "torchvision", "backbone", None)
+    message = r"^w\.pth: holds none of our networks \(most like wide_resnet101_2\), not "
+    for arch in (arch_of(weights), "resnext101_32x8d", "resnet50"):
+        with pytest.raises(WeightsError, match=message + arch):
+            refuse_other_network(weights, arch)
+    refuse_other_network(stored("resnet18d", None), "resnet18d")
+    refuse_other_network(stored("plain18", None), "resnet18_a")
+    refuse_other_network(weights, "timm/resnext101_32x4d")  # nobody's to compare
 
 
 def test_where_they_leave_a_choice_or_none_it_is_asked_for():

@@ -1,6 +1,9 @@
 """Networks of timm's that fit ours in every shape: told by name, refused, and built by timm."""
 
+import argparse
 import json
+import pickle
+import types
 
 import pytest
 import safetensors.torch
@@ -63,7 +66,9 @@ def stored_as(folder, state, kind):
 @pytest.mark.parametrize("kind", ["file name", "checkpoint", "metadata", "cache", "config"])
 def test_lookalikes_are_refused_and_built_by_timms_backbone(tmp_path, blurred, kind):
     path = stored_as(tmp_path, blurred.state_dict(), kind)
-    with pytest.raises(WeightsError, match=r"says resnetblur18.*by the name 'timm/resnetblur18'"):
+    remedy = {"checkpoint": "save", "metadata": "save", "config": "move"}.get(kind, "rename")
+    message = rf"says resnetblur18.*by the name 'timm/resnetblur18'.*network, {remedy}"
+    with pytest.raises(WeightsError, match=message):
         create_backbone("resnet18", weights=path)
     with pytest.raises(WeightsError, match="says resnetblur18.*, expected resnet18;"):
         create_backbone("timm/resnet18", weights=path)
@@ -72,6 +77,41 @@ def test_lookalikes_are_refused_and_built_by_timms_backbone(tmp_path, blurred, k
     with torch.no_grad():
         actual, expected = net(image)["res5"], blurred.forward_features(image)
     torch.testing.assert_close(actual, expected)  # the same modules, the same tensors
+
+
+NAMED = {"epochs": 3, "model": "resnetblur18"}
+# Where training scripts keep the name: timm's, Lightning's, OmegaConf's nodes, smp's.
+BESIDE = {
+    "args.model": {"arch": "resnet", "args": argparse.Namespace(**NAMED)},
+    "hyper_parameters.model_name": {"hyper_parameters": {"model_name": "resnetblur18"}},
+    "config.model": {"config": types.SimpleNamespace(_content=NAMED)},
+    "cfg.model.name": {"cfg": {"model": {"name": "timm/resnetblur18.in1k"}}},
+    "hparams.encoder_name": {"hparams": {"encoder_name": "tu-resnetblur18"}},
+    "args.variant": {"args": {"variant": "resnetblur18"}},
+    "argv": {"argv": ["train.py", "--model", "resnetblur18"]},
+    "cfg": {"cfg": "MODEL:\n  NAME: resnetblur18\n"},
+    "text": {"text": '{"net": "timm/resnetblur18.in1k", "lr": 1}'},
+}
+
+
+@pytest.mark.parametrize("place", BESIDE)
+@pytest.mark.parametrize("suffix", [".pth", ".pkl"])
+def test_names_in_the_arguments_of_a_run_count(tmp_path, blurred, place, suffix):
+    path = tmp_path / f"last{suffix}"
+    state = blurred.state_dict()
+    if suffix == ".pth":
+        torch.save({"state_dict": state, **BESIDE[place]}, path)
+    else:
+        arrays = {name: tensor.numpy() for name, tensor in state.items()}
+        path.write_bytes(pickle.dumps({"state_dict": arrays, **BESIDE[place]}, 2))
+    with pytest.raises(WeightsError, match=f"its entry '{place}' says resnetblur18.*save the"):
+        read_weights(path)
+
+
+def test_the_name_of_a_teacher_is_not_that_of_the_weights(tmp_path):
+    refuse_lookalikes("w.pth", {"args.teacher.model": "resnetrs50"}, "torchvision", {})
+    refuse_lookalikes("w.pth", {"comment": "better than resnetrs50"}, "torchvision", {})
+    refuse_lookalikes("w.pth", {"args.name": "resnet26t", "loss": "vgg16"}, "torchvision", {})
 
 
 @pytest.mark.parametrize("name", [*TWINS, *SUPERSETS])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.blanks import Blank
 from resnet_backbone.weights.wrappers import notes_in, state_dict_in
 
 NET = {
@@ -41,6 +42,9 @@ def assert_equal(actual, expected):
         under("_orig_mod.", NET),  # torch.compile
         under("_orig_mod.module.", NET),
         under("module._orig_mod.model.", NET),
+        under("_fsdp_wrapped_module.model._orig_mod.", NET),
+        {n.replace("layer1.", "layer1._checkpoint_wrapped_module."): t for n, t in NET.items()},
+        {"params": NET, "params_ema": SLOW},  # BasicSR
         {"state_dict": under("model.", NET), "pytorch-lightning_version": "2.0"},
         {"state_dict": under("net.", NET)},
         {"state_dict": under("backbone.", NET)},
@@ -196,11 +200,37 @@ def test_what_holds_no_weights_is_said(content, found):
         state_dict_in(content, "f")
 
 
-@pytest.mark.parametrize("average", ["state_dict_ema", "model_ema", "ema_state_dict"])
+@pytest.mark.parametrize(
+    "average",
+    [
+        {"state_dict_ema": SLOW},
+        {"model_ema": {"n_averaged": torch.tensor(3), **under("module.", SLOW)}},
+        {"ema": {"shadow": SLOW, "decay": 0.99}},
+        {"swa_state_dict": under("module.", SLOW)},
+        {"my_average": under("module.model.", SLOW)},
+    ],
+)
 def test_an_average_beside_the_weights_is_said(caplog, average):
-    assert_equal(state_dict_in({"state_dict": NET, average: SLOW}, "w.pth"), NET)
-    expected = f"w.pth: took the weights at 'state_dict', not their average at {average!r}"
-    assert caplog.text.count(expected) == 1
+    content = {"state_dict": under("module.", NET), **average, "optimizer": {"state": {0: NET}}}
+    assert_equal(state_dict_in(content, "w.pth"), NET)
+    (key,) = average
+    expected = "w.pth: took the weights at 'state_dict'; others of the same names, such as aver"
+    assert caplog.text.count(expected) == 1 and f"not used: at {key!r}; to use them" in caplog.text
+
+
+def test_an_average_alone_is_said_to_be_one(caplog):
+    caplog.set_level("INFO")
+    average = {"n_averaged": torch.tensor(3), **under("module.", SLOW)}
+    assert_equal(state_dict_in({"model_ema": average}, "w.pth"), SLOW)
+    assert "w.pth: took the averaged weights at 'model_ema'" in caplog.text
+
+
+def test_a_student_beside_its_teacher_is_said_and_other_entries_are_not(caplog):
+    state_dict_in({"student": NET, "teacher": SLOW, "head": {"a": torch.ones(1)}}, "w.pth")
+    assert "took the weights at 'teacher'" in caplog.text and "at 'student';" in caplog.text
+    caplog.clear()
+    state_dict_in({"model": NET, "head": {"a": torch.ones(1)}, "args": {"ema": True}}, "w.pth")
+    assert not caplog.text
 
 
 def test_two_entries_of_a_script_are_not_guessed_at():
@@ -208,11 +238,24 @@ def test_two_entries_of_a_script_are_not_guessed_at():
         state_dict_in({"left": NET, "right": SLOW}, "f")
 
 
-def test_notes_are_short_texts_on_the_way_to_the_weights():
-    content = {"arch": "a", "epoch": 1, "model": {"arch": "b", "state_dict": NET, "x": "y" * 101}}
-    assert notes_in(content) == {"arch": "a"}
-    assert notes_in({"model": {"name": "c", "net": NET}}) == {"name": "c"}
+def test_notes_are_short_texts_by_their_place():
+    content = {"model": {"arch": "b", "state_dict": NET, "x": "y" * 101}, "arch": "a", "epoch": 1}
+    assert list(notes_in(content).items()) == [("arch", "a"), ("model.arch", "b")]
+    args = Blank()
+    args.__setstate__({"model": "c", "_content": {"net": "d"}, 3: {"e": "f"}})
+    assert notes_in({"args": args, "net": NET}) == {
+        "args.model": "c",
+        "args.net": "d",
+        "args.int.e": "f",
+    }
     assert notes_in(None) == {}
+
+
+def test_notes_of_entries_that_a_pickle_repeats_are_read_once():
+    content = {str(i): "x" for i in range(9)}
+    for _ in range(7):
+        content = dict.fromkeys(map(str, range(1000)), content)
+    assert len(notes_in(content)) == 9
 
 
 def test_more_tensors_than_any_network_has():
