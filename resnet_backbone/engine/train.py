@@ -57,7 +57,7 @@ def train(
         keep_freed_memory()
     output = Path(cfg.output)
     import_modules(cfg.imports)
-    settled = task_type.settle(cfg)
+    task_type.check_files(cfg)
     with distributed.joined(device), ExitStack() as stack:
         stop = stack.enter_context(stop_flag())
         restarted = distributed.on_main(lambda: attempts.is_restart(output))
@@ -67,6 +67,7 @@ def train(
         )
         # An earlier run and its log are kept until nothing can prevent this run from starting.
         log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
+        settled = task_type.settle(cfg)  # reads the initial weights, or downloads them
         for warning in settled.warnings:
             logger.warning(warning)
         if restarted:

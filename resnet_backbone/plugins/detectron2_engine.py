@@ -23,7 +23,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
+from resnet_backbone.data.coco.build import (
+    build_dataset,
+    check_coco_files,
+    draw_shapes_dataset,
+)
 from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.settle import recipe_warnings, settle_detector
 from resnet_backbone.engine import attempts, run_folder
@@ -127,6 +131,7 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
     check_device(cfg, device)
     output = Path(cfg.output)
     import_modules(cfg.imports)
+    check_coco_files(cfg.data)
     cfg = _with_backbone_weights(settle_detector(cfg))
     refuse_what_is_not_there(cfg)
     if not is_foreign(cfg.model.backbone.name):

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from resnet_backbone.errors import DataError
+
+
+def check_exists(file: Path) -> None:
+    """Raises DataError if there is no such annotation file."""
+    if not os.path.exists(file):
+        raise DataError(f"{file}: no such annotation file; check data.root")
 
 
 def read_json(file: Path) -> Any:  # noqa: ANN401 - anything that JSON can hold
@@ -15,10 +22,9 @@ def read_json(file: Path) -> Any:  # noqa: ANN401 - anything that JSON can hold
     Raises:
         DataError: the file is missing, unreadable, or not JSON.
     """
+    check_exists(file)
     try:
         return json.loads(file.read_bytes())  # detects the encoding
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such annotation file; check data.root") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     except RecursionError:
