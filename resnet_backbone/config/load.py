@@ -21,7 +21,14 @@ from pydantic_core import ErrorDetails
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.detectron2_settings import is_detectron2
 from resnet_backbone.config.detectron2_yaml import translate
-from resnet_backbone.config.explain import describe, dotted, is_echo, meant_keys, show
+from resnet_backbone.config.explain import (
+    describe,
+    dotted,
+    is_echo,
+    meant_keys,
+    section_names,
+    show,
+)
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import (
@@ -168,7 +175,8 @@ def keys_meant_by(option: str) -> list[str]:
     """Returns the keys of either task that an option like "--learning-rate" probably means."""
     name = tuple(option.lstrip("-").replace("-", "_").split("."))
     meant = [key for task in (Config, ClassificationConfig) for key in meant_keys(name, task)]
-    return list(dict.fromkeys(meant))
+    sections = {key for task in (Config, ClassificationConfig) for key in section_names(task)}
+    return [key for key in dict.fromkeys(meant) if key not in sections]
 
 
 def list_configs() -> list[str]:
