@@ -58,7 +58,8 @@ def train(
     output = Path(cfg.output)
     import_modules(cfg.imports)
     task_type.check_files(cfg)
-    with distributed.joined(device), ExitStack() as stack:
+    # The error to log is what `joined` makes of one about the connection between ranks.
+    with log.final_error() as begun, distributed.joined(device), ExitStack() as stack:
         stop = stack.enter_context(stop_flag())
         restarted = distributed.on_main(lambda: attempts.is_restart(output))
         resume, overwrite = resume or restarted, overwrite and not restarted
@@ -78,6 +79,7 @@ def train(
             distributed.on_main(lambda: run_folder.discard(output))
         distributed.on_main(lambda: attempts.mark_as_begun(output))
         stack.enter_context(run)
+        begun()
         try:
             _loop(run, stop)
         except Interrupted as interrupted:
