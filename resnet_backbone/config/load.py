@@ -29,6 +29,7 @@ from resnet_backbone.config.explain import (
     section_names,
     show,
 )
+from resnet_backbone.config.lengths import fit_to_length
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import (
@@ -41,6 +42,7 @@ from resnet_backbone.config.strict_yaml import (
 )
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils.shipped import shipped_folder
+from resnet_backbone.utils.trees import leaves
 
 MAX_BASES = 10
 MAX_SHOWN = 30  # errors in one message
@@ -222,16 +224,15 @@ class _Draft:
     def _settle_length(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
         """Lets `solver.max_iter` replace the epochs of earlier layers, and the other way round.
 
-        The length that the schedule was written for stays known, see `solver.reference_max_iter`.
+        The length that the schedule was written for stays known, see `solver.reference_max_iter`;
+        to a file's `solver.max_iter`, the schedule of earlier layers is fitted at once.
         """
         new, old = layer.get("solver"), self.tree["solver"]
         if not isinstance(new, dict) or not isinstance(old, dict):
             return
-        given = {key for key in ("max_iter", "epochs") if new.get(key) is not None}
-        if not given:
+        if not (given := {key for key in ("max_iter", "epochs") if new.get(key) is not None}):
             return
-        on_command_line = origin(("solver",)) == COMMAND_LINE
-        if on_command_line:  # where each argument is a layer
+        if on_command_line := origin(("solver",)) == COMMAND_LINE:  # where each argument is a layer
             before = {key for key in ("max_iter", "epochs") if old.get(key) is not None}
             given |= {key for key in before if self.origins.get(("solver", key)) == COMMAND_LINE}
         if len(given) > 1:
@@ -241,8 +242,16 @@ class _Draft:
         if given == {"epochs"}:
             self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": planned}
         else:
+            if not on_command_line:  # the command line's is fitted together with the batch size
+                own = {key for key, _ in leaves(layer)}
+                now = self.tree | {"solver": old | new}
+                for path, value in fit_to_length(now, new["max_iter"], planned, own).items():
+                    section, _, key = path.partition(".")
+                    before, self.tree[section][key] = self.tree[section][key], value
+                    where = origin(("solver", "max_iter"))
+                    logger.info("%s: %s -> %s (length: %s)", path, before, value, where)
             reference = planned if on_command_line else None
-            self.tree["solver"] = old | {"epochs": None, "reference_max_iter": reference}
+            self.tree["solver"] |= {"epochs": None, "reference_max_iter": reference}
 
     def _merge(
         self,
