@@ -240,7 +240,8 @@ class _Draft:
             return
         planned = old.get("reference_max_iter") or old.get("max_iter")
         if given == {"epochs"}:
-            self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": planned}
+            length = planned if isinstance(planned, int) else old.get("max_iter")
+            self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": length}
         else:
             if not on_command_line:  # the command line's is fitted together with the batch size
                 own = {key for key, _ in leaves(layer)}
@@ -248,8 +249,7 @@ class _Draft:
                 for path, value in fit_to_length(now, new["max_iter"], planned, own).items():
                     section, _, key = path.partition(".")
                     before, self.tree[section][key] = self.tree[section][key], value
-                    where = origin(("solver", "max_iter"))
-                    logger.info("%s: %s -> %s (length: %s)", path, before, value, where)
+                    logger.info("%s: %s -> %s (max_iter in a file)", path, before, value)
             reference = planned if on_command_line else None
             self.tree["solver"] |= {"epochs": None, "reference_max_iter": reference}
 
