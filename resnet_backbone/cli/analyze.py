@@ -23,6 +23,8 @@ EXAMPLES = """examples:
 exit codes: 0 done, 2 no such network or option, 70 a bug
 """
 
+MAX_SIZE = 4096  # the network is run, and takes gigabytes at that size
+
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line and prints a table for each network."""
@@ -43,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     names = [*arguments.names, *(word for word in arguments.deformable if word not in STAGES)]
     if not names:
         parser.error("name a network, or give --list")
-    if arguments.size is not None and arguments.size < 1:
-        parser.error(f"--size: got {arguments.size}, expected 1 or more")
+    if arguments.size is not None and not 1 <= arguments.size <= MAX_SIZE:
+        parser.error(f"--size: got {arguments.size}, expected 1 to {MAX_SIZE}")
     for name in names:
         parts = measure(
             name,

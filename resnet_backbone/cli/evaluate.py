@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnet_backbone.cli.options import add_config_options, files_and_overrides
+from resnet_backbone.cli.options import add_config_options, files_and_overrides, named_path
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.config.load import load_any_config
 from resnet_backbone.errors import ConfigError
@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         help="classifiers: the views of an image whose scores are averaged",
     )
     parser.add_argument(
-        "--output", type=Path, help="folder for results and pictures; default: <output>/evaluation"
+        "--output",
+        type=named_path,
+        help="folder for results and pictures; default: <output>/evaluation",
     )
     arguments = parser.parse_intermixed_args(argv)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from resnet_backbone.errors import StorageError
+from resnet_backbone.errors import ConfigError, StorageError
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +49,18 @@ def files_and_overrides(values: Iterable[str]) -> tuple[list[Path], list[str]]:
     """Separates files from the key=value arguments that argparse takes for more of them."""
     files, overrides = [], []
     for value in values:
+        if not value:
+            raise ConfigError("an argument is empty; expected a path or key=value")
         is_key = "=" in value and not Path(value).exists()
         overrides.append(value) if is_key else files.append(Path(value))
     return files, overrides
+
+
+def named_path(text: str) -> Path:
+    """Returns the path that an argument names; argparse refuses an empty one.
+
+    An empty path, of a shell variable that is not set, would be the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; expected a path")
+    return Path(text)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
-from resnet_backbone.cli.options import files_and_overrides
+from resnet_backbone.cli.options import files_and_overrides, named_path
 from resnet_backbone.cli.runner import make_parser
 from resnet_backbone.errors import DataError
 from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
@@ -34,9 +33,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("predict", __doc__, EPILOG)
     parser.add_argument("--config", help="default: the configuration inside the weights")
     parser.add_argument(
-        "--weights", required=True, help="a weight file, or the folder of a finished run"
+        "--weights",
+        required=True,
+        type=named_path,
+        help="a weight file, or the folder of a finished run",
     )
-    parser.add_argument("--output", required=True, type=Path, help="folder for pictures and list")
+    parser.add_argument(
+        "--output", required=True, type=named_path, help="folder for pictures and list"
+    )
     parser.add_argument("--score-threshold", type=_score, default=0.5, help="default: 0.5")
     parser.add_argument(
         "--color-by",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnet_backbone.cli.options import named_path
 from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.errors import ConfigError
+from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.paper.record import record_run
 from resnet_backbone.paper.record_schema import Record, read_records
 from resnet_backbone.paper.reproduce import EXHIBITS, reproduce
@@ -37,14 +38,14 @@ def main(argv: list[str] | None = None) -> None:
     """Reads the command line, records runs, prints tables, draws figures."""
     parser = make_parser("reproduce", __doc__, EXAMPLES)
     parser.add_argument("--only", nargs="+", choices=KEYS, default=[], metavar="NAME", help=_help())
-    parser.add_argument("--record", nargs="+", type=Path, default=[], metavar="RUN_FOLDER")
+    parser.add_argument("--record", nargs="+", type=named_path, default=[], metavar="RUN_FOLDER")
     parser.add_argument(
         "--measure", action="store_true", help="with --record: layer responses and gradient norms"
     )
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw PNG files into DIR")
+    parser.add_argument("--figures", type=named_path, metavar="DIR", help="draw PNG files into DIR")
     parser.add_argument(
         "--results",
-        type=Path,
+        type=named_path,
         metavar="DIR",
         help="of records; default: ./results or, to read from where that is absent, the records "
         "that came with the package",
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.measure and not arguments.record:
         raise ConfigError("--measure goes with --record RUN_FOLDER: it measures that run's network")
+    if arguments.results is not None and not arguments.record and not arguments.results.is_dir():
+        raise StorageError(f"{arguments.results}: no such folder of recorded runs")
     for folder in arguments.record:
         measured = measure_classifier(folder) if arguments.measure else None
         print(f"recorded {folder} in {record_run(folder, arguments.results or OWN, measured)}")

@@ -55,6 +55,17 @@ def make_parser(command: str, description: str | None, examples: str) -> argpars
     )
 
 
+# Options of other frameworks' commands that are no settings.
+_RANKS = "torchrun --nproc-per-node=N -m resnet_backbone ... starts N ranks"
+_KEYS = "write keys after the options, as in solver.lr=0.01"
+_INSTEAD = {
+    **dict.fromkeys(
+        ("--num-gpus", "--num_gpus", "--gpus", "--nproc-per-node", "--launcher"), _RANKS
+    ),
+    **dict.fromkeys(("--cfg-options", "--opts", "--set"), _KEYS),
+    **dict.fromkeys(("--eval-only", "--test-only", "--eval"), "resnet-backbone evaluate does that"),
+    "--auto-resume": "--resume does that",
+}
 _WITH_KEYS = ("overrides", "images")  # arguments that take keys of the configuration, too
 
 
@@ -69,8 +80,15 @@ class _Parser(argparse.ArgumentParser):
             # Imported here: `--help` need not wait for it.
             from resnet_backbone.config.load import keys_meant_by
 
-            options = [word.partition("=")[0] for word in unknown.split() if word.startswith("--")]
-            hints = [f"{name}: {key}=..." for name in options for key in keys_meant_by(name)]
+            options = [word.partition("=")[0] for word in unknown.split() if word.startswith("-")]
+            instead = [f"{name}: {_INSTEAD[name]}" for name in options if name in _INSTEAD]
+            hints = [
+                f"{name}: {key}=..."
+                for name in options
+                if name not in _INSTEAD
+                for key in keys_meant_by(name)
+            ]
+            message += "".join(f"; {line}" for line in instead)
             if hints:
                 message += f"; settings are written as key=value, for {'; '.join(hints)}"
         super().error(message)

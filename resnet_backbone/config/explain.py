@@ -30,6 +30,16 @@ _EXPECTED = {
     "int_parsing_size": "a smaller integer",
 }
 
+# What a value in place of a section is probably meant for.
+_MEANT_BY_SECTION = {
+    "data": "data.root",
+    "data.train": "data.train.annotations",
+    "data.val": "data.val.annotations",
+    "model": "model.weights",
+    "model.backbone": "model.backbone.name",
+    "solver": "solver.optimizer",
+}
+
 
 def dotted(place: tuple[str | int, ...]) -> str:
     """Returns `("a", "b", 2)` as "a.b[2]"."""
@@ -50,7 +60,17 @@ def describe(error: ErrorDetails, schema: type[BaseModel]) -> str:
         return f"unknown key; {_suggestion(error['loc'], error['input'], schema)}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    return f"found {show(error['input'])}, expected {_expected(error)}"
+    told = f"found {show(error['input'])}, expected {_expected(error)}"
+    return f"{told}{_inside(error, schema)}"
+
+
+def _inside(error: ErrorDetails, schema: type[BaseModel]) -> str:
+    """Suggests a key inside of a section that a value was given for, as in data=/data/coco."""
+    place = dotted(error["loc"])
+    if error["type"] != "model_type" or place not in _MEANT_BY_SECTION:
+        return ""
+    key = _MEANT_BY_SECTION[place]
+    return f"; did you mean {key}?" if tuple(key.split(".")) in _key_paths(schema) else ""
 
 
 def _expected(error: ErrorDetails) -> str:
@@ -96,7 +116,8 @@ def _suggestion(place: tuple[str | int, ...], value: object, schema: type[BaseMo
     names = tuple(map(str, place))
     known = _key_paths(schema)
     meant: list[str] = []
-    if isinstance(value, Mapping) and not any(path[-1] == names[-1] for path in known):
+    sections = {key.rpartition(".")[2] for key in section_names(schema)}
+    if isinstance(value, Mapping) and names[-1] not in sections:
         for inner in islice(leaves(value), 3):
             meant += meant_keys((*names, *inner[0].split(".")), schema)[:1]
     meant = meant or meant_keys(names, schema)
@@ -106,6 +127,11 @@ def _suggestion(place: tuple[str | int, ...], value: object, schema: type[BaseMo
     siblings = [path[-1] for path in known if path[:-1] == tuple(parents)]
     section = f"of {dotted(tuple(parents))}" if parents else "at the top"
     return f"the keys {section} are {', '.join(siblings)}"
+
+
+def section_names(schema: type[BaseModel]) -> set[str]:
+    """Returns the dotted keys that are sections, with keys of their own."""
+    return {dotted(path[:-1]) for path in _key_paths(schema) if len(path) > 1}
 
 
 @functools.cache

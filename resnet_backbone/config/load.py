@@ -21,7 +21,15 @@ from pydantic_core import ErrorDetails
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.detectron2_settings import is_detectron2
 from resnet_backbone.config.detectron2_yaml import translate
-from resnet_backbone.config.explain import describe, dotted, is_echo, meant_keys, show
+from resnet_backbone.config.explain import (
+    describe,
+    dotted,
+    is_echo,
+    meant_keys,
+    section_names,
+    show,
+)
+from resnet_backbone.config.lengths import fit_to_length
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.config.strict_yaml import (
@@ -34,6 +42,7 @@ from resnet_backbone.config.strict_yaml import (
 )
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils.shipped import shipped_folder
+from resnet_backbone.utils.trees import leaves
 
 MAX_BASES = 10
 MAX_SHOWN = 30  # errors in one message
@@ -168,7 +177,8 @@ def keys_meant_by(option: str) -> list[str]:
     """Returns the keys of either task that an option like "--learning-rate" probably means."""
     name = tuple(option.lstrip("-").replace("-", "_").split("."))
     meant = [key for task in (Config, ClassificationConfig) for key in meant_keys(name, task)]
-    return list(dict.fromkeys(meant))
+    sections = {key for task in (Config, ClassificationConfig) for key in section_names(task)}
+    return [key for key in dict.fromkeys(meant) if key not in sections]
 
 
 def list_configs() -> list[str]:
@@ -214,16 +224,15 @@ class _Draft:
     def _settle_length(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
         """Lets `solver.max_iter` replace the epochs of earlier layers, and the other way round.
 
-        The length that the schedule was written for stays known, see `solver.reference_max_iter`.
+        The length that the schedule was written for stays known, see `solver.reference_max_iter`;
+        to a file's `solver.max_iter`, the schedule of earlier layers is fitted at once.
         """
         new, old = layer.get("solver"), self.tree["solver"]
         if not isinstance(new, dict) or not isinstance(old, dict):
             return
-        given = {key for key in ("max_iter", "epochs") if new.get(key) is not None}
-        if not given:
+        if not (given := {key for key in ("max_iter", "epochs") if new.get(key) is not None}):
             return
-        on_command_line = origin(("solver",)) == COMMAND_LINE
-        if on_command_line:  # where each argument is a layer
+        if on_command_line := origin(("solver",)) == COMMAND_LINE:  # where each argument is a layer
             before = {key for key in ("max_iter", "epochs") if old.get(key) is not None}
             given |= {key for key in before if self.origins.get(("solver", key)) == COMMAND_LINE}
         if len(given) > 1:
@@ -231,10 +240,18 @@ class _Draft:
             return
         planned = old.get("reference_max_iter") or old.get("max_iter")
         if given == {"epochs"}:
-            self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": planned}
+            length = planned if isinstance(planned, int) else old.get("max_iter")
+            self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": length}
         else:
+            if not on_command_line:  # the command line's is fitted together with the batch size
+                own = {key for key, _ in leaves(layer)}
+                now = self.tree | {"solver": old | new}
+                for path, value in fit_to_length(now, new["max_iter"], planned, own).items():
+                    section, _, key = path.partition(".")
+                    before, self.tree[section][key] = self.tree[section][key], value
+                    logger.info("%s: %s -> %s (max_iter in a file)", path, before, value)
             reference = planned if on_command_line else None
-            self.tree["solver"] = old | {"epochs": None, "reference_max_iter": reference}
+            self.tree["solver"] |= {"epochs": None, "reference_max_iter": reference}
 
     def _merge(
         self,

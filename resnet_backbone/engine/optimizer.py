@@ -22,18 +22,29 @@ def build_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.Optim
     groups = decay_groups(
         model, solver.weight_decay, solver.weight_decay_norm, solver.weight_decay_bias
     )
-    # `fused` and `foreach` use one kernel for all parameters; the results are the same.
     if solver.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups,
-            lr=solver.lr,
-            momentum=solver.momentum,
-            nesterov=solver.nesterov,
-            fused=True,
-        )
+        return _sgd(groups, solver)
     if solver.optimizer == "lamb":
         return _lamb(groups, solver.lr)
-    return torch.optim.AdamW(groups, lr=solver.lr, foreach=True)
+    # On a GPU fused kernels, since they can skip an update on the device, see `step_unless`.
+    on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+    return torch.optim.AdamW(groups, lr=solver.lr, fused=on_gpu, foreach=not on_gpu)
+
+
+def _sgd(groups: list[dict[str, object]], solver: SolverConfig) -> torch.optim.SGD:
+    """Returns SGD whose momentum starts at zero.
+
+    torch starts it with the first gradient, which is the same, but leaves memory uninitialised if
+    that first update is skipped, as it often is in fp16.
+    """
+    optimizer = torch.optim.SGD(
+        groups, lr=solver.lr, momentum=solver.momentum, nesterov=solver.nesterov, fused=True
+    )
+    if solver.momentum:
+        for parameter in _parameters(optimizer):
+            buffer = torch.zeros_like(parameter, requires_grad=False)
+            optimizer.state[parameter]["momentum_buffer"] = buffer
+    return optimizer
 
 
 def _lamb(groups: list[dict[str, object]], lr: float) -> torch.optim.Optimizer:
@@ -80,6 +91,41 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Sets the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+@torch.no_grad()
+def step_unless(skipped: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Updates the parameters, unless `skipped` is 1; the host need not know, and does not wait.
+
+    Fused kernels look at `skipped` themselves. What other optimizers have changed is put back;
+    timm's LAMB counts the step nevertheless, on the host.
+
+    Args:
+        skipped: float32[1] on the parameters' device, 0 or 1.
+        optimizer: The optimizer.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        # The attributes by which GradScaler tells fused kernels.
+        optimizer.grad_scale, optimizer.found_inf = None, skipped.squeeze()  # type: ignore
+        optimizer.step()
+        return
+    before = {tensor: tensor.clone() for tensor in _changing(optimizer)}
+    optimizer.step()
+    for tensor in _changing(optimizer):
+        kept = before.get(tensor)
+        kept = torch.zeros_like(tensor) if kept is None else kept  # moments start at zero
+        tensor.copy_(torch.where(skipped.squeeze() > 0, kept, tensor))
+
+
+def _changing(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Returns the tensors that an update changes: parameters, and what is kept for each."""
+    parameters = _parameters(optimizer)
+    slots = [slot for p in parameters for slot in optimizer.state.get(p, {}).values()]
+    return [*parameters, *(slot for slot in slots if isinstance(slot, Tensor))]
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class AveragedWeights:

@@ -26,7 +26,7 @@ from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import StorageError
 from resnet_backbone.utils import distributed, run_layout, seed, storage
-from resnet_backbone.utils.logging import deferred, log_final_error, release
+from resnet_backbone.utils.logging import deferred, release
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.text import count_of
 
@@ -71,8 +71,6 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            log_final_error(error)
         if self._log is None:
             return
         try:

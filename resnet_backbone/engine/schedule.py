@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from resnet_backbone.config.lengths import fit_to_length, rescaled
 from resnet_backbone.config.run_schema import RunConfig, SolverConfig
 from resnet_backbone.config.strict_yaml import read_text
 from resnet_backbone.engine.plateau import drops
@@ -180,7 +181,7 @@ def _misfits_of_milestones(solver: SolverConfig, warmup: int) -> list[str]:
     late = [step for step in solver.milestones if step >= solver.max_iter]
     if late:
         found.append(
-            f"solver.milestones: the run has {solver.max_iter} steps and does not reach "
+            f"solver.milestones: the run has {count_of(solver.max_iter, 'step')} and does not reach "
             f"{', '.join(map(str, late))}: the learning rate does not drop there"
         )
     early = [step for step in solver.milestones if step < min(warmup, solver.max_iter)]
@@ -200,28 +201,17 @@ def _warn_of_misfits(cfg: RunConfig) -> None:
 def _fit(
     tree: dict[str, Any], planned: float, explicit: frozenset[str], fit_to: int | None
 ) -> None:
-    """Fits a schedule that was planned for a number of steps to another number, in place.
-
-    Milestones and growing images keep their place in the run. A warm-up is only shortened. Periods
-    stay as they are: an evaluation takes as long in a short run as in a long one.
-    """
+    """Fits a schedule that was planned for a number of steps to another number, in place."""
     length = fit_to or tree["solver"]["max_iter"]
-    ratio = length / planned
-    for section, key in _FITTED:
-        unused = key == "milestones" and tree["solver"]["schedule"] != "multistep"
-        if key not in tree[section] or f"{section}.{key}" in explicit or unused:
-            continue
-        before = tree[section][key]
-        part = min(1.0, ratio) if key == "warmup_iters" else ratio
-        tree[section][key] = _rescaled(before, 1.0 / part)
-        if tree[section][key] != before:
-            logger.info(
-                "%s.%s: %s -> %s (a run of %d steps instead of %d)",
-                *(section, key, before, tree[section][key], length, round(planned)),
-            )
+    for path, value in fit_to_length(tree, length, planned, explicit).items():
+        section, _, key = path.partition(".")
+        logger.info(
+            "%s: %s -> %s (a run of %s instead of %d)",
+            *(path, tree[section][key], value, count_of(length, "step"), round(planned)),
+        )
+        tree[section][key] = value
 
 
-_FITTED = (("solver", "milestones"), ("solver", "warmup_iters"), ("data", "progressive"))
 _SCALED = (
     ("solver", "lr"),
     ("solver", "max_iter"),
@@ -254,32 +244,9 @@ def _scale(
     if path in explicit:
         logger.info("%s: %s, not scaled, because it is given on the command line", path, before)
         return
-    section[key] = before * factor if key == "lr" else _rescaled(before, factor)
+    section[key] = before * factor if key == "lr" else rescaled(before, factor)
     if section[key] != before:
         logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)
-
-
-def _rescaled(value: Any, factor: float) -> Any:  # noqa: ANN401
-    """Divides a number of steps, milestones, or pairs of a step and a size by `factor`."""
-    if isinstance(value, int):
-        return _steps(value, factor)
-    if value and isinstance(value[0], tuple):
-        steps = _ascending(_steps(step, factor) for step, _ in value)
-        return tuple(zip(steps, (size for _, size in value), strict=True))
-    return _ascending(_steps(step, factor) for step in value)
-
-
-def _steps(count: int, factor: float) -> int:
-    """Scales a number of steps. 0 means never and stays 0; other numbers stay at least 1."""
-    return max(1, round(count / factor)) if count else 0
-
-
-def _ascending(steps: Iterable[int]) -> tuple[int, ...]:
-    """Separates steps that are equal after rounding."""
-    apart: list[int] = []
-    for step in steps:
-        apart.append(max(step, apart[-1] + 1) if apart else step)
-    return tuple(apart)
 
 
 def _explicit_keys(overrides: tuple[str, ...]) -> frozenset[str]:

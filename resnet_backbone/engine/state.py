@@ -166,9 +166,9 @@ class TrainState:
             for slot, value in self.optimizer.state.get(parameter, {}).items()
             if isinstance(value, Tensor)
         }
-        # LAMB keeps one step count per parameter group.
+        # LAMB keeps one step count per parameter group: a tensor or, of an older timm, an integer.
         counts = {
-            f"{_GROUP}/{index}": group["step"]
+            f"{_GROUP}/{index}": torch.as_tensor(group["step"])
             for index, group in enumerate(self.optimizer.param_groups)
             if "step" in group
         }
@@ -180,13 +180,16 @@ class TrainState:
         for key, value in saved.items():
             slot, _, name = key.partition("/")
             if slot == _GROUP:
-                self.optimizer.param_groups[int(name)]["step"] = value
+                count = value if value.is_floating_point() else value.item()
+                self.optimizer.param_groups[int(name)]["step"] = count
                 continue
             if name not in parameters:
                 raise StorageError(f"{OPTIMIZER_FILE}: the model has no parameter {name!r}")
             parameter = parameters[name]
-            # AdamW's step counts stay on the CPU; other slots have their parameter's layout.
-            if slot != "step":
+            # AdamW's step count has no layout; other slots have their parameter's.
+            if slot == "step":
+                value = value.to(parameter.device)
+            else:
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             self.optimizer.state[parameter][slot] = value
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resnet_backbone.config.run_schema import SolverConfig
-from resnet_backbone.engine.optimizer import gradient_norm, set_learning_rate
+from resnet_backbone.engine.optimizer import gradient_norm, set_learning_rate, step_unless
 from resnet_backbone.engine.state import TrainState
 from resnet_backbone.errors import DivergedError
 from resnet_backbone.structures import Batch, ImageBatch
@@ -172,15 +172,15 @@ class Stepper:
         )
 
     def _update(self, not_finite: Tensor) -> None:
-        """Updates the weights; fused kernels leave them unchanged if the gradient is not finite."""
-        state = self.state
-        optimizer = state.optimizer
-        guarded = self.deferred and not state.scaler.is_enabled()
-        if guarded and getattr(optimizer, "_step_supports_amp_scaling", False):
-            # The attributes by which GradScaler has fused kernels skip an update on the device.
-            optimizer.grad_scale, optimizer.found_inf = None, not_finite  # type: ignore
-        state.scaler.step(optimizer)
-        state.scaler.update()
+        """Updates the weights, unless the gradient is not finite."""
+        optimizer, scaler = self.state.optimizer, self.state.scaler
+        if scaler.is_enabled():
+            scaler.step(optimizer)
+            scaler.update()
+        elif self.deferred:
+            step_unless(not_finite, optimizer)
+        else:
+            optimizer.step()
 
     def _gradients(self, batches: Sequence[Batch | ImageBatch], stop: bool) -> _Transfer:
         """Runs the forward and backward passes of all micro-batches.

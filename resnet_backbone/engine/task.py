@@ -60,6 +60,10 @@ class Task(ABC, Generic[C]):
     lower_is_better: bool = False
 
     @classmethod
+    def check_files(cls, cfg: C) -> None:
+        """Raises DataError if images or annotations do not exist, before weights are downloaded."""
+
+    @classmethod
     @abstractmethod
     def settle(cls, cfg: C) -> Settled[C]:
         """Returns `cfg` with the values that it leaves to the initial weights filled in."""

@@ -57,8 +57,9 @@ def train(
         keep_freed_memory()
     output = Path(cfg.output)
     import_modules(cfg.imports)
-    settled = task_type.settle(cfg)
-    with distributed.joined(device), ExitStack() as stack:
+    task_type.check_files(cfg)
+    # The error to log is what `joined` makes of one about the connection between ranks.
+    with log.final_error() as begun, distributed.joined(device), ExitStack() as stack:
         stop = stack.enter_context(stop_flag())
         restarted = distributed.on_main(lambda: attempts.is_restart(output))
         resume, overwrite = resume or restarted, overwrite and not restarted
@@ -67,6 +68,7 @@ def train(
         )
         # An earlier run and its log are kept until nothing can prevent this run from starting.
         log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
+        settled = task_type.settle(cfg)  # reads the initial weights, or downloads them
         for warning in settled.warnings:
             logger.warning(warning)
         if restarted:
@@ -77,6 +79,7 @@ def train(
             distributed.on_main(lambda: run_folder.discard(output))
         distributed.on_main(lambda: attempts.mark_as_begun(output))
         stack.enter_context(run)
+        begun()
         try:
             _loop(run, stop)
         except Interrupted as interrupted:

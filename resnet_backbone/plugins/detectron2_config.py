@@ -19,6 +19,7 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "data.max_pixels": (DataConfig().max_pixels,),  # Pillow's own limit is similar
     "data.bit_depth": ("auto",),  # it scales by the range of the type
     "data.on_bad_sample": ("error",),
+    "data.check_images": (True,),  # detectron2 opens whatever Pillow knows
     "solver.optimizer": ("sgd",),
     "solver.schedule": tuple(_SCHEDULES),
     "solver.warmup_until_error": (None,),
@@ -33,7 +34,6 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
 }
 # Features of our engine only; they do not affect the training itself, so they are ignored.
 OURS_ALONE = (
-    "data.check_images",
     "evaluation.loss",
     "evaluation.pictures",
     "evaluation.batch_size",

@@ -7,12 +7,11 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
 from detectron2.engine import DefaultTrainer, default_setup
 from detectron2.engine.hooks import PeriodicCheckpointer, PeriodicWriter
 from detectron2.evaluation import COCOEvaluator
@@ -23,24 +22,26 @@ from torch.optim.lr_scheduler import LambdaLR
 from resnet_backbone.backbone.foreign import is_foreign
 from resnet_backbone.backbone.variants import get_variant
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.coco.build import build_dataset, draw_shapes_dataset
+from resnet_backbone.data.coco.build import (
+    check_coco_files,
+    draw_shapes_dataset,
+)
 from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.settle import recipe_warnings, settle_detector
 from resnet_backbone.engine import attempts, run_folder
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
 from resnet_backbone.engine.train import check_device
-from resnet_backbone.errors import ConfigError, DataError, DivergedError
-from resnet_backbone.plugins import detectron2_folder
+from resnet_backbone.errors import ConfigError, DivergedError
+from resnet_backbone.plugins import detectron2_data, detectron2_folder
 from resnet_backbone.plugins.detectron2_config import (
     OURS_ALONE,
     refuse_what_is_not_there,
     to_detectron2,
 )
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import locked
 from resnet_backbone.utils.imports import import_modules
-from resnet_backbone.utils.text import listing
 from resnet_backbone.weights.embedded import BESIDE
 from resnet_backbone.weights.stored import read_weights
 
@@ -127,6 +128,7 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
     check_device(cfg, device)
     output = Path(cfg.output)
     import_modules(cfg.imports)
+    check_coco_files(cfg.data)
     cfg = _with_backbone_weights(settle_detector(cfg))
     refuse_what_is_not_there(cfg)
     if not is_foreign(cfg.model.backbone.name):
@@ -140,12 +142,12 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
             logger.warning(warning)
         logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
         cfg = scale_to_batch(cfg, distributed.world_size())
-        node, classes = _prepare(cfg, device.type)
+        prepared = _prepare(cfg, device.type)
         if not resume:  # only now, when nothing can prevent this run from starting
             distributed.on_main(lambda: run_folder.discard(output))
         distributed.on_main(lambda: attempts.mark_as_begun(output))
         distributed.on_main(lambda: stack.enter_context(_listed(output, cfg)))
-        _train(cfg, node, classes, resume=resume)
+        _train(cfg, prepared, resume=resume)
     logger.info("weights and results are in %s", output)
     return output
 
@@ -171,28 +173,47 @@ def _listed(output: Path, cfg: Config) -> Iterator[None]:
         detectron2_folder.list_events(output, before)
 
 
-def _prepare(cfg: Config, device: str) -> tuple[CfgNode, dict[str, str]]:
-    """Registers the datasets; returns detectron2's frozen configuration, and what classes it is of.
+class _Prepared(NamedTuple):
+    """What a run starts with.
 
-    The classes are as `tasks.detection` stores them with weights.
+    Attributes:
+        node: detectron2's configuration, frozen.
+        classes: The classes, as `tasks.detection` stores them with weights.
+        val: What the evaluator judges by.
     """
+
+    node: CfgNode
+    classes: dict[str, str]
+    val: CocoDataset
+
+
+def _prepare(cfg: Config, device: str) -> _Prepared:
+    """Reads and registers the datasets, and converts the configuration."""
     if cfg.data.shapes is not None:
         distributed.on_main(lambda: draw_shapes_dataset(cfg.data))
-    names, classes = _register(cfg)
-    node = to_detectron2(cfg, num_classes=len(classes.class_names), device=device)
+    train, val = detectron2_data.read_splits(cfg)
+    names = (f"rb_{cfg.name}_train", f"rb_{cfg.name}_val")
+    file = Path(cfg.output) / detectron2_folder.ANNOTATIONS
+    for name, dataset in zip(names, (train, val), strict=True):
+        detectron2_data.register(name, dataset, file)
+    node = to_detectron2(cfg, num_classes=len(train.class_names), device=device)
     node.DATASETS.TRAIN, node.DATASETS.TEST = (names[0],), (names[1],)
-    if cfg.model.mask and _has_bitmaps(names[0]):
+    if cfg.model.mask and detectron2_data.has_bitmaps(train):
         node.INPUT.MASK_FORMAT = "bitmask"
     node.freeze()
-    return node, {
-        "class_names": json.dumps(classes.class_names),
-        "category_ids": json.dumps(classes.category_ids),
+    classes = {
+        "class_names": json.dumps(train.class_names),
+        "category_ids": json.dumps(train.category_ids),
     }
+    return _Prepared(node, classes, val)
 
 
-def _train(cfg: Config, node: CfgNode, classes: Mapping[str, str], *, resume: bool) -> None:
-    default_setup(node, None)
-    trainer = Trainer(node, cfg, classes)
+def _train(cfg: Config, prepared: _Prepared, *, resume: bool) -> None:
+    default_setup(prepared.node, None)
+    file = Path(cfg.output) / detectron2_folder.ANNOTATIONS
+    content = partial(detectron2_data.coco_content, prepared.val)
+    distributed.on_main(lambda: storage.write_json(file, content()))
+    trainer = Trainer(prepared.node, cfg, prepared.classes)
     trainer.resume_or_load(resume=resume)
     try:
         trainer.train()
@@ -223,62 +244,3 @@ def _with_backbone_weights(cfg: Config) -> Config:
     backbone = cfg.model.backbone.model_copy(update={"weights": source})
     model = cfg.model.model_copy(update={"backbone": backbone, "weights": None})
     return cfg.model_copy(update={"model": model})
-
-
-def _register(cfg: Config) -> tuple[tuple[str, str], CocoDataset]:
-    """Validates and registers both splits; returns their names and the training images."""
-    train, val = (
-        build_dataset(cfg.data, split, with_masks=cfg.model.mask, seed=cfg.seed)
-        for split in ("train", "val")
-    )
-    _refuse_other_classes(train, val)
-    names = (f"rb_{cfg.name}_train", f"rb_{cfg.name}_val")
-    for name, dataset in zip(names, (train, val), strict=True):
-        _register_split(name, dataset)
-    classes = len(train.class_names)
-    if cfg.model.num_classes not in (None, classes):
-        raise ConfigError(
-            f"model.num_classes is {cfg.model.num_classes}, but the annotations have {classes}"
-        )
-    return names, train
-
-
-def _refuse_other_classes(train: CocoDataset, val: CocoDataset) -> None:
-    """Raises DataError unless both files have the same names in the order of their ids.
-
-    detectron2 numbers the classes of each file by the order of its ids, without comparing names.
-    """
-    if train.class_names != val.class_names:
-        lists = "".join(
-            f"\n  {len(each.class_names)} in {each.description}: {listing(each.class_names, 30)}"
-            for each in (train, val)
-        )
-        raise DataError(
-            "engine detectron2 takes classes in the order of the category ids, so that both files "
-            f"must have the same names in that order:{lists}\n"
-            "Our own engine matches categories by name: leave out --engine"
-        )
-
-
-def _has_bitmaps(name: str) -> bool:
-    """Returns whether a mask is run-length encoded; detectron2 then needs the bitmask format."""
-    return any(
-        isinstance(instance.get("segmentation"), dict) and not instance.get("iscrowd")
-        for record in DatasetCatalog.get(name)
-        for instance in record["annotations"]
-    )
-
-
-def _register_split(name: str, dataset: CocoDataset) -> None:
-    kept = set(dataset.image_ids)
-    annotations, images = str(dataset.annotations), str(dataset.folder)
-
-    def load() -> list[dict[str, Any]]:
-        records = load_coco_json(annotations, images, name)
-        return [record for record in records if record["image_id"] in kept]
-
-    if name in DatasetCatalog.list():
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(json_file=annotations, image_root=images, evaluator_type="coco")

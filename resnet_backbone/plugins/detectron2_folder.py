@@ -11,9 +11,18 @@ from resnet_backbone.utils import run_layout
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.text import listing
 
+ANNOTATIONS = "val_annotations.json"  # what detectron2's evaluator judges by
+
 # The files that detectron2's trainer writes, with the evaluator that we use.
 _ALWAYS = (
-    *(run_layout.CONFIG, run_layout.LOG, "metrics.json", "last_checkpoint", "model_final.pth"),
+    *(
+        run_layout.CONFIG,
+        run_layout.LOG,
+        ANNOTATIONS,
+        "metrics.json",
+        "last_checkpoint",
+        "model_final.pth",
+    ),
     *("inference/coco_instances_results.json", "inference/instances_predictions.pth"),
 )
 _EVENTS = "events.out.tfevents.*"

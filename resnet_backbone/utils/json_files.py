@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,25 @@ OTHERS = {
 }
 
 
+def check_exists(file: Path) -> None:
+    """Raises DataError if there is no such annotation file."""
+    if not os.path.exists(file):
+        raise DataError(f"{file}: no such annotation file; check data.root{_others_beside(file)}")
+
+
 def read_json(file: Path) -> Any:  # noqa: ANN401 - anything that JSON can hold
     """Returns the content of a JSON file in UTF-8, -16 or -32, with or without a byte order mark.
 
     Raises:
         DataError: the file is missing, unreadable, or not JSON.
     """
+    check_exists(file)
     try:
         content = file.read_bytes()
         for start, what in OTHERS.items():
             if content[:64].lstrip().startswith(start):
                 raise DataError(f"{file}: {what}, expected JSON")
         return json.loads(content)  # detects the encoding
-    except FileNotFoundError:
-        raise DataError(
-            f"{file}: no such annotation file; check data.root{_others_beside(file)}"
-        ) from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     except RecursionError:

@@ -75,6 +75,26 @@ def deferred(logger: logging.Logger) -> Iterator[Callable[[], None]]:
         logger.removeFilter(keep)
 
 
+@contextmanager
+def final_error() -> Iterator[Callable[[], None]]:
+    """Logs the error that ends the block, see `log_final_error`.
+
+    Yields a function to be called once the log file is that of this run.
+    """
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+
+    try:
+        yield begin
+    except BaseException as error:
+        if begun:
+            log_final_error(error)
+        raise
+
+
 def log_final_error(error: BaseException) -> None:
     """Writes the error that ends a run to the log file only; the command shows it on the terminal.
 

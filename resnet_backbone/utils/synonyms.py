@@ -12,7 +12,8 @@ KEYS = {
     "solver.epochs": "num_epochs max_epochs n_epochs total_epochs epoch nepochs train_epochs",
     "solver.max_iter": "max_iters max_steps num_steps total_steps train_steps iterations iters "
     "num_iterations num_iters total_iters steps",
-    "solver.milestones": "lr_steps decay_steps decay_epochs lr_milestones lr_drop step_size steps",
+    "solver.milestones": "lr_steps decay_steps decay_epochs lr_milestones lr_drop step_size "
+    "lr_step_size step steps",
     "solver.gamma": "lr_gamma lr_decay decay_rate lr_factor",
     "solver.schedule": "lr_scheduler lr_scheduler_name lr_policy scheduler sched lr_schedule",
     "solver.warmup_iters": "warmup warmup_steps lr_warmup_epochs warmup_length",
@@ -23,10 +24,11 @@ KEYS = {
     "solver.weight_decay": "wd l2 decay",
     "solver.weight_decay_norm": "norm_weight_decay norm_decay_mult",
     "solver.weight_decay_bias": "bias_weight_decay bias_decay_mult",
-    "solver.batch_size": "ims_per_batch total_batch_size train_batch_size samples_per_gpu bs "
+    "solver.batch_size": "b ims_per_batch total_batch_size train_batch_size samples_per_gpu bs "
     "batchsize batch_size_per_gpu images_per_gpu imgs_per_gpu per_gpu_batch_size",
     "evaluation.batch_size": "val_batch_size test_batch_size eval_batch_size",
     "solver.amp": "fp16 bf16 use_amp mixed_precision precision",
+    "model.backbone.norm": "sync_bn sync_batchnorm norm_cfg",
     "solver.clip_grad_norm": "grad_clip clip_grad max_grad_norm clip_gradients gradient_clip_val",
     "solver.accumulate": "grad_accum gradient_accumulation gradient_accumulation_steps accum_iter "
     "accumulate_grad_batches accumulation_steps",
@@ -43,19 +45,22 @@ KEYS = {
     "data.test_max_size": "max_size_test",
     "data.test_size": "val_crop_size test_crop_size val_size",
     "data.test_resize": "val_resize_size test_resize_size",
+    "data.mixup": "mixup_alpha",
+    "data.cutmix": "cutmix_alpha",
     "data.flip": "hflip flip_prob random_flip horizontal_flip",
-    "data.workers": "num_workers n_workers nworkers workers_per_gpu dataloader_workers",
+    "data.workers": "j num_workers n_workers nworkers workers_per_gpu dataloader_workers",
     "data.auto_augment": "aa autoaugment rand_augment randaugment",
     "data.random_erase": "reprob random_erasing",
     "model.label_smoothing": "smoothing label_smooth",
     "model.stochastic_depth": "drop_path drop_path_rate",
     "model.backbone.stochastic_depth": "drop_path drop_path_rate",
-    "model.backbone.name": "depth arch architecture_name model_name network",
-    "model.name": "depth arch model_name network backbone architecture",
+    "model.backbone.name": "a model depth arch architecture_name model_name network",
+    "model.name": "a depth arch model_name network backbone architecture",
     "model.weights": "load_from init_checkpoint init_weights checkpoint_path finetune",
     "model.backbone.weights": "pretrained weights_backbone pretrained_backbone",
-    "model.backbone.freeze_at": "frozen_stages freeze_backbone",
-    "model.num_classes": "nclasses nb_classes n_classes classes",
+    "model.backbone.freeze_at": "frozen_stages freeze_backbone trainable_layers "
+    "trainable_backbone_layers",
+    "model.num_classes": "nc nclasses nb_classes n_classes classes",
     "model.mask": "mask_on with_mask masks",
     "model.roi.score_threshold": "score_thresh score_thr score_thresh_test box_score_thresh "
     "conf_thres",

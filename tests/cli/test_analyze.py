@@ -60,3 +60,11 @@ def test_a_network_named_after_the_stages_is_a_network(capsys):
 def test_a_network_needs_channels(channels):
     with pytest.raises(ConfigError, match=f"in_channels: got {channels}, expected 1 or more"):
         analyze.main(["resnet18", "--in-channels", channels])
+
+
+@pytest.mark.parametrize("size", [0, -3, 999_999])
+def test_sizes_that_cannot_be_run_are_refused(size, capsys):
+    with pytest.raises(SystemExit) as raised:
+        analyze.main(["resnet18", "--size", str(size)])
+    assert raised.value.code == 2
+    assert f"--size: got {size}, expected 1 to 4096" in capsys.readouterr().err

@@ -109,3 +109,17 @@ def test_help_has_an_example(capsys):
     with pytest.raises(SystemExit):
         predict_command.main(["--help"])
     assert "resnet-backbone predict --config coco_mrcnn_r50.yaml" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("weights", "image", "output", "message"),
+    [
+        ("", "a.png", "out", "--weights: is empty; expected a path"),
+        ("w.pth", "a.png", "", "--output: is empty; expected a path"),
+        ("w.pth", "", "out", "an argument is empty; expected a path or key=value"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(weights, image, output, message):
+    """As it is with a shell variable that is not set."""
+    done = call("--weights", weights, image, "--output", output)
+    assert done.returncode == 2 and message in done.stderr

@@ -30,6 +30,10 @@ def test_errors_name_the_file_and_end_with_their_code(tmp_path):
     assert done.stderr.count("\n") == 1 and "missing: not the folder of a run" in done.stderr
     done = call("--measure")
     assert done.returncode == 2 and "--measure goes with --record" in done.stderr
+    done = call("--results", tmp_path / "absent", "--only", "table1")
+    assert done.returncode == 4 and "absent: no such folder of recorded runs" in done.stderr
+    done = call("--results", "", "--only", "table1")
+    assert done.returncode == 2 and "--results: is empty; expected a path" in done.stderr
     (tmp_path / "bad.json").write_text('{"format": 1}')
     done = call("--results", tmp_path, "--only", "table1")
     assert done.returncode == 4

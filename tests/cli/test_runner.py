@@ -85,6 +85,12 @@ def test_another_rank_says_which_it_is(capsys, monkeypatch):
             ["--img-size=640"],
             "data.min_sizes=...; --img-size: data.max_size=...; --img-size: data.s",
         ),
+        (["-b", "4", "-j", "2"], "for -b: solver.batch_size=...; -j: data.workers=..."),
+        (["--lr-step-size", "8"], "for --lr-step-size: solver.milestones=..."),
+        (["--model", "x"], "for --model: model.backbone.name=...; --model: model.name=...\n"),
+        (["--num-gpus", "2"], "--num-gpus: torchrun --nproc-per-node=N -m resnet_backbone"),
+        (["--cfg-options", "a=1"], "--cfg-options: write keys after the options, as in solver.lr"),
+        (["--eval-only"], "--eval-only: resnet-backbone evaluate does that\n"),
         (["--zzzzzz"], "unrecognized arguments: --zzzzzz\n"),
     ],
 )

@@ -235,6 +235,9 @@ def test_wrong_entries_of_lists_are_named_by_index():
         ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "did you mean model.roi.samples_per_image?"),
         ("data.img_size", "did you mean data.min_sizes or data.max_size?"),
         ("num-workers", "did you mean data.workers?"),
+        ("optimizer.lr", "did you mean solver.lr?"),
+        ("optimizer.type", "did you mean solver.optimizer?"),
+        ("lr_config.step", "did you mean solver.milestones?"),
         ("qqq", "the keys at the top are name, output, seed"),
         ("_base_", "the keys at the top are"),
     ],
@@ -242,6 +245,16 @@ def test_wrong_entries_of_lists_are_named_by_index():
 def test_unknown_keys_come_with_what_was_probably_meant(key, advice):
     (message,) = errors_of("quickstart", [f"{key}=1"])
     assert f"(command line): unknown key; {advice}" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("data=coco.yaml", "data.root"), ("model=x.pt", "model.weights"), ("solver=adamw", "")],
+)
+def test_a_value_for_a_section_comes_with_the_key_inside_of_it(override, key):
+    (message,) = errors_of("quickstart", [override])
+    assert "expected a section" in message
+    assert message.endswith(f"did you mean {key or 'solver.optimizer'}?")
 
 
 @settings(max_examples=100, deadline=None)

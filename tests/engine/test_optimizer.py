@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from resnet_backbone.engine.optimizer import (
     decay_groups,
     gradient_norm,
     set_learning_rate,
+    step_unless,
 )
 
 
@@ -105,6 +108,21 @@ def test_sgd_with_momentum_in_closed_form():
     assert model.weight.item() == pytest.approx(second, rel=1e-12)
 
 
+def test_adamw_in_closed_form():
+    """Loshchilov and Hutter 2019, algorithm 2: moments corrected for their start at zero."""
+    model = nn.Linear(1, 1, bias=False).double()
+    model.weight.data.fill_(2.0)
+    optimizer = build_optimizer(model, SolverConfig(optimizer="adamw", lr=0.1, weight_decay=0.5))
+    weight, m, v = 2.0, 0.0, 0.0
+    for step, gradient in enumerate((3.0, -1.0, 0.5), start=1):
+        model.weight.grad = torch.full((1, 1), gradient, dtype=torch.float64)
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        ratio = m / (1 - 0.9**step) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        weight -= 0.1 * 0.5 * weight + 0.1 * ratio
+    assert model.weight.item() == pytest.approx(weight, rel=1e-12)
+
+
 def test_the_average_in_closed_form():
     model = nn.BatchNorm1d(2).double()
     decay, series = 0.75, [1.0, -2.0, 5.0, 0.5]
@@ -149,6 +167,22 @@ def test_clipping_scales_all_gradients_to_the_limit():
     # torch divides by norm + 1e-6.
     torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.0]), rtol=1e-6, atol=0)
     torch.testing.assert_close(parameters[1].grad, torch.tensor([0.8]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_an_update_is_skipped_on_the_device(kind, fused):
+    """With fused kernels, as on a GPU, and without; what was skipped does not count."""
+    weights, numbers = [], iter((3.0, torch.inf, 5.0))
+    for marks in ((0.0, 1.0, 0.0), (0.0, 0.0)):
+        parameter = nn.Parameter(torch.tensor([2.0, -1.0]))
+        optimizer = kind([parameter], lr=0.1, fused=fused)
+        for mark in marks:
+            parameter.grad = torch.full((2,), next(numbers))
+            step_unless(torch.tensor([mark]), optimizer)
+        weights.append(parameter.detach())
+        numbers = iter((3.0, 5.0))
+    assert torch.equal(*weights)
 
 
 @pytest.mark.parametrize("limit", [None, 1.0])

@@ -89,6 +89,8 @@ def test_all_ranks_end_with_the_code_of_the_one_that_failed(server, tmp_path, ho
     assert "error: rank 1 failed: " in server.stderr
     assert server.stderr.count(told) >= 2
     assert server.stderr.count("Traceback") == (how == "bug")
+    last = (tmp_path / "log.txt").read_text().splitlines()[-1]
+    assert "ERROR rank 1 failed: " in last and told in last
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -98,3 +100,5 @@ def test_a_rank_that_is_killed_is_named(server, tmp_path, rank):
     assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 69
     assert f"error: rank {rank} is gone; " in server.stderr
     assert "start again with --resume" in server.stderr and "Traceback" not in server.stderr
+    if rank == 1:  # the main rank is left to write it
+        assert "ERROR rank 1 is gone; " in (tmp_path / "log.txt").read_text().splitlines()[-1]

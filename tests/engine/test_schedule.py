@@ -260,6 +260,7 @@ def test_what_has_no_effect_need_not_fit(solver):
 
 
 def test_another_batch_without_scaling_is_said(caplog):
+    caplog.set_level("WARNING", "resnet_backbone")  # whatever earlier tests have set
     scale_to_batch(load_any_config("quickstart", ["solver.batch_size=2"]), 1)
     assert "those for batches of 8 images, but the batches have 2" in caplog.text
     caplog.clear()

@@ -56,6 +56,18 @@ def test_a_restored_state_goes_on_as_the_saved_one(checkpoints, optimizer):
         assert torch.equal(tensor, everything(state)[name]), name
 
 
+@pytest.mark.parametrize("count", [3, torch.tensor(3.0)])
+def test_the_count_of_steps_of_a_group_is_restored_as_what_it_was(checkpoints, count):
+    """timm's LAMB counted with an integer up to 1.0.9, and counts with a tensor now."""
+    state, other = make_state(), make_state()
+    advance(state)
+    state.optimizer.param_groups[0]["step"] = count
+    checkpoints.save(state, {})
+    other.from_files(checkpoints.newest().files)
+    restored = other.optimizer.param_groups[0]["step"]
+    assert type(restored) is type(count) and restored == 3
+
+
 def test_restored_momentum_lies_in_memory_like_its_parameter(checkpoints):
     state = make_state()
     advance(state)

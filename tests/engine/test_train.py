@@ -20,6 +20,7 @@ from resnet_backbone.errors import (
     DivergedError,
     Interrupted,
     StorageError,
+    WeightsError,
 )
 
 train_toy = partial(train, toy.ToyTask)
@@ -410,3 +411,30 @@ def test_two_runs_cannot_train_in_one_folder(server, tmp_path):
     assert server.run(tmp_path, resume=True) == 4
     assert "another process is using this folder" in server.stderr
     assert server.wait(pid) == 0
+
+
+class Reading(toy.ToyTask):
+    """Has no images, and must not be asked for its weights."""
+
+    @classmethod
+    def check_files(cls, cfg):
+        if not cfg.data.root == "there":
+            raise DataError("no images")
+
+    @classmethod
+    def settle(cls, cfg):
+        raise WeightsError("weights were read")
+
+
+def test_weights_are_read_only_when_images_and_output_are_there(tmp_path):
+    """They may have to be downloaded."""
+    with pytest.raises(DataError, match="no images"):
+        train(Reading, toy.config(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+    there = {"data": {"root": "there"}}
+    train_toy(toy.config(tmp_path / "b", solver={"max_iter": 1}))
+    with pytest.raises(StorageError, match="holds another run"):
+        train(Reading, toy.config(tmp_path / "b", **there))
+    with pytest.raises(WeightsError, match="weights were read"):
+        train(Reading, toy.config(tmp_path / "c", **there))
+    assert not (tmp_path / "c").exists()

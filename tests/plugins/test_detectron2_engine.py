@@ -21,7 +21,7 @@ from resnet_backbone.cli import train as train_command
 from resnet_backbone.config.load import load_config
 from resnet_backbone.detection.settle import settle_detector
 from resnet_backbone.engine.schedule import learning_rate, scale_to_batch
-from resnet_backbone.errors import ConfigError, DataError, DivergedError, StorageError
+from resnet_backbone.errors import ConfigError, DivergedError, StorageError
 from resnet_backbone.plugins.detectron2_config import to_detectron2
 from resnet_backbone.plugins.detectron2_engine import Trainer, train_with_detectron2
 from resnet_backbone.tasks.detection.trained import load_trained
@@ -171,15 +171,20 @@ def test_a_loss_that_is_not_finite_ends_as_in_our_engine(trained, tmp_path):
         train_with_detectron2(cfg)
 
 
-def test_classes_in_another_order_are_refused(trained, tmp_path):
-    """detectron2 numbers each file's classes by its ids; our engine matches them by name."""
-    _, places = trained
+def test_classes_in_another_order_are_matched_by_name(trained, tmp_path):
+    """detectron2 would number each file's classes by its ids."""
+    folder, places = trained
     cfg = load_config("quickstart", [*TINY, *places])
     root = Path(cfg.data.root)
     content = json.loads((root / cfg.data.val.annotations).read_text())
-    first, second = content["categories"][:2]
-    first["name"], second["name"] = second["name"], first["name"]
+    moved = {category["id"]: 40 - category["id"] for category in content["categories"]}
+    for record, key in (("categories", "id"), ("annotations", "category_id")):
+        for each in content[record]:
+            each[key] = moved[each[key]]
     (root / "other.json").write_text(json.dumps(content))
     override = ["data.val.annotations=other.json", "data.shapes=null", f"output={tmp_path / 'run'}"]
-    with pytest.raises(DataError, match=r"same names in that order:\n  4 in .*: circle, square"):
-        train_with_detectron2(load_config("quickstart", [*TINY, *places, *override]))
+    train_with_detectron2(load_config("quickstart", [*TINY, *places, *override]))
+    judged_by = [
+        (each / "val_annotations.json").read_bytes() for each in (folder, tmp_path / "run")
+    ]
+    assert judged_by[0] == judged_by[1]

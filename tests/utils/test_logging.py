@@ -3,7 +3,14 @@ import logging
 import pytest
 
 from resnet_backbone.errors import DataError, Interrupted
-from resnet_backbone.utils.logging import PACKAGE, deferred, log_final_error, release, setup
+from resnet_backbone.utils.logging import (
+    PACKAGE,
+    deferred,
+    final_error,
+    log_final_error,
+    release,
+    setup,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +72,19 @@ def test_a_second_call_replaces_the_first_and_appends_to_the_file(tmp_path):
     setup(tmp_path / "log.txt")
     logging.getLogger(PACKAGE).info("two")
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 2
+
+
+def test_the_error_that_ends_a_block_is_logged_once_the_run_has_begun(tmp_path):
+    """Before that, the file may be that of an earlier run in the same process."""
+    setup(tmp_path / "log.txt")
+    for begin in (False, True):
+        with pytest.raises(DataError), final_error() as begun:
+            if begin:
+                begun()
+            raise DataError(f"begun: {begin}")
+    assert [line.split(" ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()] == [
+        "ERROR begun: True"
+    ]
 
 
 def test_the_final_error_goes_to_the_file_alone(tmp_path, capsys):

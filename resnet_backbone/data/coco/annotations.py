@@ -78,10 +78,16 @@ class Annotations:
             for start, p in zip(starts, polygons, strict=True)
         ]
 
-    def to_coco(self, images: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    def to_coco(
+        self, images: Sequence[int], *, trainable: bool = False
+    ) -> dict[str, list[dict[str, Any]]]:
         """Returns the content of a COCO-format file with these images, given by their indices.
 
         It holds what validation has accepted and nothing else: what the evaluation is to see.
+
+        Args:
+            images: Indices of images.
+            trainable: Whether to leave out instances that cannot be trained on.
         """
         records = [self.images[number] for number in images]
         return {
@@ -90,6 +96,7 @@ class Annotations:
                 self._to_coco(number, record.id)
                 for index, record in zip(images, records, strict=True)
                 for number in range(self.first[index], self.first[index + 1])
+                if self.trainable[number] or not trainable
             ],
             "categories": [
                 {"id": key, "name": name}

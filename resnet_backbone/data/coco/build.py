@@ -15,6 +15,8 @@ from resnet_backbone.data.coco.annotations import Annotations, load_annotations
 from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.check_images import UNCHECKED, check_images, nothing_left
 from resnet_backbone.data.coco.dataset import Augmentation, CocoDataset
+from resnet_backbone.data.coco.image_files import check_folder
+from resnet_backbone.data.loading.folders import check_all
 from resnet_backbone.data.loading.loader import (
     BatchLoader,
     EvaluationBatches,
@@ -26,14 +28,28 @@ from resnet_backbone.data.shapes import Paths, ShapesSettings, draw_dataset
 from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.structures import Batch
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.json_files import check_exists
 from resnet_backbone.utils.text import count_of, listing
+
+Split = Literal["train", "val"]
 
 logger = logging.getLogger(__name__)
 
 
+def check_coco_files(cfg: DataConfig, splits: Sequence[Split] = ("train", "val")) -> None:
+    """Raises DataError if an annotation file or an image folder does not exist; reads neither."""
+    if cfg.shapes is not None:
+        return  # they are drawn if they are missing
+    root = Path(cfg.root)
+    paths = [cfg.train if split == "train" else cfg.val for split in splits]
+    checks = [partial(check_exists, root / path.annotations) for path in paths]
+    checks += [partial(check_folder, root / path.images) for path in paths]
+    check_all(checks)
+
+
 def build_dataset(
     cfg: DataConfig,
-    split: Literal["train", "val"],
+    split: Split,
     *,
     with_masks: bool,
     seed: int,

@@ -136,9 +136,13 @@ class CocoDataset:
         changed._annotations = replace(self._annotations, classes=classes)
         return changed
 
-    def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
-        """Returns what the evaluation judges by, as the content of a COCO-format file."""
-        return self._as_in_file.to_coco(self._numbers)
+    def ground_truth(self, *, trainable: bool = False) -> dict[str, list[dict[str, Any]]]:
+        """Returns what the evaluation judges by, as the content of a COCO-format file.
+
+        Args:
+            trainable: Whether to leave out what cannot be trained on, crowds above all.
+        """
+        return self._as_in_file.to_coco(self._numbers, trainable=trainable)
 
     def training_sample(self, index: int, epoch: int, position: int) -> Sample:
         """Returns image `index`, augmented; depends only on the arguments and the seed.

@@ -20,6 +20,12 @@ class UnusableName(ValueError):
         self.kind, self.detail = kind, detail
 
 
+def check_folder(folder: Path) -> None:
+    """Raises DataError if there is no such folder."""
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder}: no such image folder; check data.root")
+
+
 class ImageFiles:
     """The regular files below a folder, listed once instead of one file system call per image.
 
@@ -31,8 +37,7 @@ class ImageFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such image folder; check data.root")
+        check_folder(folder)
         self.folder = folder
         self._root = folder.resolve()
         walk = Walk(str(self._root))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,22 +20,34 @@ from resnet_backbone.data.labelled.crops import (
 )
 from resnet_backbone.data.labelled.dataset import ClassificationDataset, Source, Subset
 from resnet_backbone.data.labelled.drawn_classes import draw_classes
-from resnet_backbone.data.labelled.image_folder import ImageFolder
+from resnet_backbone.data.labelled.image_folder import (
+    ImageFolder,
+    check_class_folders,
+    check_labels,
+)
 from resnet_backbone.data.labelled.in_memory import InMemoryImages
-from resnet_backbone.data.labelled.in_memory_sources import read_cifar, read_class_folders
+from resnet_backbone.data.labelled.in_memory_sources import (
+    check_cifar_folder,
+    check_folder_or_zip,
+    read_cifar,
+    read_class_folders,
+)
 from resnet_backbone.data.labelled.labelled_images import (
     Color,
     FileData,
     InMemoryData,
     LabelledImages,
 )
-from resnet_backbone.data.labelled.shards import Shards
+from resnet_backbone.data.labelled.shards import Shards, check_shard, shard_files
 from resnet_backbone.data.labelled.splits import held_out, hold_out
 from resnet_backbone.data.loading.decoding import BitDepth
+from resnet_backbone.data.loading.folders import check_all
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed
 
 Split = Literal["train", "val"]
+
+_CIFAR: dict[str, Literal[10, 100]] = {"cifar10": 10, "cifar100": 100}
 
 
 def build_images(
@@ -76,6 +88,27 @@ def build_images(
         workers=cfg.workers,
         on_bad_sample=cfg.on_bad_sample,
     )
+
+
+def check_labelled_files(cfg: ImageDataConfig) -> None:
+    """Raises DataError if folders or files of images do not exist; reads none of them.
+
+    CIFAR's own files are not looked for, only their folder.
+    """
+    root = Path(cfg.root)
+    names = [*cfg.train, *(() if cfg.hold_out else cfg.val)]
+    checks: list[Callable[[], None]] = []
+    if cfg.format == "folders":
+        checks += [partial(check_class_folders, root / name) for name in names]
+    elif cfg.format == "resident":
+        checks += [partial(check_folder_or_zip, root / name) for name in names]
+    elif cfg.format == "shards":
+        checks += [partial(check_shard, file) for file in shard_files(root, names)]
+    elif cfg.format != "shapes":
+        checks.append(partial(check_cifar_folder, root, _CIFAR[cfg.format]))
+    if (labels := _labels(cfg, "val")) is not None:
+        checks.append(partial(check_labels, labels))
+    check_all(checks)
 
 
 def training_images(cfg: ImageDataConfig) -> ClassificationDataset:
@@ -142,12 +175,15 @@ def _files(cfg: ImageDataConfig, split: Split, classes: Sequence[str] | None = N
     root, names = Path(cfg.root), cfg.train if split == "train" else cfg.val
     if cfg.format == "shards":
         return Shards(root, names, class_names=classes)
-    labels = cfg.val_labels if split == "val" else None
     return ImageFolder(
-        [root / name for name in names],
-        class_names=classes,
-        labels=None if labels is None else root / labels,
+        [root / name for name in names], class_names=classes, labels=_labels(cfg, split)
     )
+
+
+def _labels(cfg: ImageDataConfig, split: Split) -> Path | None:
+    """Returns the file with the labels of a split of folders; None if they have none."""
+    used = cfg.format == "folders" and split == "val" and not cfg.hold_out
+    return Path(cfg.root) / cfg.val_labels if used and cfg.val_labels is not None else None
 
 
 def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[InMemoryImages, InMemoryImages]:
@@ -175,4 +211,4 @@ def _read(
             max_pixels=cfg.max_pixels,
             bit_depth=cfg.bit_depth,
         )
-    return read_cifar(root, split, 10 if cfg.format == "cifar10" else 100)
+    return read_cifar(root, split, _CIFAR[cfg.format])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import logging
 import os
 import unicodedata
@@ -90,6 +91,25 @@ class ImageFolder:
             raise DataError(f"{self.names[index]}: cannot be read: {error.strerror}") from error
 
 
+def check_class_folders(source: Path) -> None:
+    """Raises DataError if there is no such folder."""
+    if not os.path.isdir(source):
+        raise DataError(
+            f"{source}: no such folder; data.train and data.val name folders below data.root "
+            "(with data.hold_out, data.val is not needed)"
+        )
+
+
+def check_labels(file: Path) -> None:
+    """Raises DataError if there is no such file."""
+    if not os.path.isfile(file):
+        raise _unreadable_labels(file, os.strerror(errno.ENOENT))
+
+
+def _unreadable_labels(file: Path, reason: object) -> DataError:
+    return DataError(f"{file}: cannot read the labels: {reason}; check data.val_labels")
+
+
 def checked_classes(found: set[str], expected: Sequence[str] | None, where: str) -> tuple[str, ...]:
     """Returns the name of each class.
 
@@ -138,11 +158,7 @@ def _pairs(
     source: Path, known: Mapping[str, str] | None, flat: str, left_out: Counter[str]
 ) -> list[tuple[str, str]]:
     """Returns (file, class) of each image, sorted; counts what is left out, by kind."""
-    if not source.is_dir():
-        raise DataError(
-            f"{source}: no such folder; data.train and data.val name folders below data.root "
-            "(with data.hold_out, data.val is not needed)"
-        )
+    check_class_folders(source)
     folders, files = _entries(source)
     if known is not None:
         return _labelled(source, _sorted_out(files, left_out), known)
@@ -228,7 +244,7 @@ def _read_labels(file: Path) -> dict[str, str]:
     try:
         text = read_any_text(file)
     except (OSError, UnicodeError) as error:
-        raise DataError(f"{file}: cannot read the labels: {error}") from error
+        raise _unreadable_labels(file, getattr(error, "strerror", None) or error) from error
     classes: dict[str, str] = {}
     for number, line in enumerate(csv.reader(text.splitlines()), 1):
         words = " ".join(line).split()

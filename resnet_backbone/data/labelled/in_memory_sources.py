@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import unicodedata
 import zipfile
 import zlib
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from resnet_backbone.data.loading.folders import Walk, is_hidden
 from resnet_backbone.data.loading.jpeg import EncodedImage
 from resnet_backbone.data.loading.loader import OnBadSample
 from resnet_backbone.errors import DataError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +110,12 @@ def read_class_folders(
     )
 
 
+def check_folder_or_zip(source: Path) -> None:
+    """Raises DataError if there is neither a folder nor a file of this name."""
+    if not os.path.isdir(source) and not os.path.isfile(source):
+        raise DataError(f"{source}: no such folder or zip file")
+
+
 def read_cifar(
     root: Path, split: Literal["train", "val"], classes: Literal[10, 100]
 ) -> InMemoryImages:
@@ -114,17 +124,11 @@ def read_cifar(
     Raises:
         DataError: the files are missing, or their checksums differ from the published ones.
     """
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind = CIFAR10 if classes == 10 else CIFAR100
+    kind = _torchvisions(classes)
     try:
         dataset = kind(str(root), train=split == "train", download=False)
     except RuntimeError as error:
-        raise DataError(
-            f'{root}: CIFAR-{classes} is missing or damaged; download it with python -c "from '
-            f"torchvision.datasets import {kind.__name__}; {kind.__name__}('{root}', "
-            'download=True)"'
-        ) from error
+        raise _no_cifar(root, classes) from error
     pixels = torch.from_numpy(np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2)))
     return InMemoryImages(
         images=pixels,
@@ -134,12 +138,33 @@ def read_cifar(
     )
 
 
+def check_cifar_folder(root: Path, classes: Literal[10, 100]) -> None:
+    """Raises DataError if the folder of CIFAR's files does not exist."""
+    if not os.path.isdir(root / _torchvisions(classes).base_folder):
+        raise _no_cifar(root, classes)
+
+
+def _torchvisions(classes: Literal[10, 100]) -> type[CIFAR10]:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    return CIFAR10 if classes == 10 else CIFAR100
+
+
+def _no_cifar(root: Path, classes: Literal[10, 100]) -> DataError:
+    name = _torchvisions(classes).__name__
+    return DataError(
+        f'{root}: CIFAR-{classes} is missing or damaged; download it with python -c "from '
+        f"torchvision.datasets import {name}; {name}('{root}', download=True)\""
+    )
+
+
 def _files(source: Path, left_out: Counter[str]) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     """Yields the class and name of each image, sorted, and a function that reads its content.
 
     Class folders lie as deep as the image that is the least deep; what lies in folders inside them
     is of the same class.
     """
+    check_folder_or_zip(source)
     if source.is_dir():
         walk = Walk(str(source), follow=True, hidden=False)
         files = {entry.path: Path(entry.path).read_bytes for entry in walk.files()}
@@ -149,8 +174,6 @@ def _files(source: Path, left_out: Counter[str]) -> Iterator[tuple[str, str, Cal
             left_out["hidden folder"] += len(walk.passed_over)
         yield from _with_classes(source, files, left_out)
         return
-    if not source.is_file():
-        raise DataError(f"{source}: no such folder or zip file")
     try:
         archive = zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile) as error:

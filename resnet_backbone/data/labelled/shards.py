@@ -8,7 +8,9 @@ only on (seed, epoch, position), as it does for folders.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ class Shards:
     def __init__(
         self, root: Path, patterns: Sequence[str], *, class_names: Sequence[str] | None = None
     ) -> None:
-        self._files = [root / name for pattern in patterns for name in _expanded(pattern)]
+        self._files = shard_files(root, patterns)
         self._members: list[_Member] = []
         self.names: list[str] = []
         self.labels: list[int] = []
@@ -134,10 +136,7 @@ class Shards:
                 if size < archive.offset + tarfile.BLOCKSIZE:
                     raise DataError(f"{file}: truncated: the end of the archive is missing")
         except OSError as error:
-            raise DataError(
-                f"{file}: cannot be read: {error.strerror}; data.train and data.val name tar "
-                "files below data.root, not URLs"
-            ) from error
+            raise _unreadable(file, error.strerror) from error
         except tarfile.TarError as error:
             raise DataError(f"{file}: not a tar file, or damaged: {error}") from error
         if images.keys() != labels.keys():
@@ -147,6 +146,28 @@ class Shards:
             self._members.append(images[key])
             self.names.append(f"{file}/{key}")
             self.labels.append(labels[key])
+
+
+def shard_files(root: Path, patterns: Sequence[str]) -> list[Path]:
+    """Returns the files that patterns with braces name.
+
+    Raises:
+        ConfigError: webdataset is not installed.
+    """
+    return [root / name for pattern in patterns for name in _expanded(pattern)]
+
+
+def check_shard(file: Path) -> None:
+    """Raises DataError if there is no such file."""
+    if not os.path.isfile(file):
+        raise _unreadable(file, os.strerror(errno.ENOENT))
+
+
+def _unreadable(file: Path, reason: str | None) -> DataError:
+    return DataError(
+        f"{file}: cannot be read: {reason}; data.train and data.val name tar files below data.root,"
+        " not URLs"
+    )
 
 
 def _expanded(pattern: str) -> list[str]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+
+from resnet_backbone.errors import DataError
+from resnet_backbone.utils.text import count_of
+
+SHOWN = 10  # missing files in a message
 
 # Folders that systems and editors put beside images; "lost+found" only root may read.
 NOT_DATA = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"})
@@ -13,6 +18,24 @@ NOT_DATA = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"})
 def is_hidden(name: str) -> bool:
     """Returns whether a file or folder is hidden, or is one that systems add to folders."""
     return name.startswith(".") or name in NOT_DATA
+
+
+def check_all(checks: Iterable[Callable[[], None]]) -> None:
+    """Calls all checks.
+
+    Raises:
+        DataError: some of them raised it; the message has a line for each.
+    """
+    failures = []
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            failures.append(str(error))
+    if failures:
+        more = len(failures) - SHOWN
+        rest = [f"and {count_of(more, 'more file')}"] if more > 0 else []
+        raise DataError("\n".join([*failures[:SHOWN], *rest]))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnet_backbone.classification.testing import Testing, make_testing
 from resnet_backbone.config.classification_schema import ClassificationConfig
-from resnet_backbone.data.labelled.build import build_images
+from resnet_backbone.data.labelled.build import build_images, check_labelled_files
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.engine.trained_reading import read_as_trained
@@ -51,6 +51,7 @@ def evaluate_classifier_files(
         Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
+    check_labelled_files(cfg.data)
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())
         # Checked first, since an evaluation may take an hour.

@@ -16,7 +16,7 @@ from resnet_backbone.classification.build import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.classification.settle import settle_classifier
 from resnet_backbone.config.classification_schema import ClassificationConfig
-from resnet_backbone.data.labelled.build import build_images
+from resnet_backbone.data.labelled.build import build_images, check_labelled_files
 from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages, Steps
 from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.engine.evaluation import EvaluationResult
@@ -53,6 +53,13 @@ class ClassificationTask(Task[ClassificationConfig]):
 
     score = "classification/top1_error"
     lower_is_better = True
+
+    @classmethod
+    def check_files(cls, cfg: ClassificationConfig) -> None:
+        """Raises DataError if images do not exist, or ConfigError about the mean image."""
+        check_labelled_files(cfg.data)
+        if cfg.model.mean_image not in (None, "auto"):
+            read_mean_image(Path(cfg.model.mean_image), cfg.data.size)
 
     @classmethod
     def settle(cls, cfg: ClassificationConfig) -> Settled[ClassificationConfig]:

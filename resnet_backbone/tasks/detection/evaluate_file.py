@@ -8,7 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet_backbone.config.schema import Config
-from resnet_backbone.data.coco.build import build_dataset, build_test_loader, draw_shapes_dataset
+from resnet_backbone.data.coco.build import (
+    build_dataset,
+    build_test_loader,
+    check_coco_files,
+    draw_shapes_dataset,
+)
 from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
@@ -43,6 +48,7 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
+    check_coco_files(cfg.data, ["val"])
     own = OwnFiles(output, "evaluation")
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())

@@ -16,6 +16,7 @@ from resnet_backbone.data.coco.build import (
     build_dataset,
     build_test_loader,
     build_train_loader,
+    check_coco_files,
     draw_shapes_dataset,
 )
 from resnet_backbone.detection.build import build_detector
@@ -56,6 +57,11 @@ class DetectionTask(Task[Config]):
         ConfigError: model and data do not fit each other.
         WeightsError: the initial weights cannot be loaded.
     """
+
+    @classmethod
+    def check_files(cls, cfg: Config) -> None:
+        """Raises DataError if images or annotations do not exist."""
+        check_coco_files(cfg.data)
 
     @classmethod
     def settle(cls, cfg: Config) -> Settled[Config]:

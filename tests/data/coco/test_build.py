@@ -10,6 +10,7 @@ from resnet_backbone.data.coco.build import (
     build_dataset,
     build_test_loader,
     build_train_loader,
+    check_coco_files,
     draw_shapes_dataset,
 )
 from resnet_backbone.errors import ConfigError, DataError
@@ -206,3 +207,21 @@ def test_crowds_alone_are_nothing_to_evaluate_by(tmp_path, caplog):
     write(tmp_path, content)
     build_dataset(config(tmp_path), "val", with_masks=True, seed=0)
     assert "no image has an instance to evaluate by; left out were 2 x crowd region" in caplog.text
+
+
+def test_files_that_are_missing_are_named_together_before_any_is_read(tmp_path):
+    write(tmp_path, good())
+    (tmp_path / "train.json").write_text("not read")
+    val = {"images": "absent", "annotations": "absent.json"}
+    train = {"images": "images", "annotations": "train.json"}
+    cfg = config(tmp_path, train=train, val=val)
+    with pytest.raises(DataError) as caught:
+        check_coco_files(cfg)
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/absent.json: no such annotation file; check data.root",
+        f"{tmp_path}/absent: no such image folder; check data.root",
+    ]
+    check_coco_files(cfg, ["train"])
+    with pytest.raises(DataError, match="no such annotation file"):
+        check_coco_files(config(tmp_path / ("long" * 1000)))
+    check_coco_files(config(tmp_path / "absent", shapes={"train_images": 1, "val_images": 1}))

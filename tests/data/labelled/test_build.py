@@ -12,7 +12,7 @@ from PIL import Image
 
 from resnet_backbone.config.classification_schema import ImageDataConfig
 from resnet_backbone.data.labelled.auto_augment import RandAugment, RandomErase, TrivialAugment
-from resnet_backbone.data.labelled.build import build_images, training_images
+from resnet_backbone.data.labelled.build import build_images, check_labelled_files, training_images
 from resnet_backbone.data.labelled.color import PCAColor
 from resnet_backbone.data.labelled.crops import (
     CentreCrop,
@@ -212,3 +212,48 @@ def test_means_are_of_the_middle_squares(root):
     found = dataset.test_sample(0).image.permute(1, 2, 0).numpy()
     # Pillow's and torch's antialiased bilinear resizing round differently, by one level.
     assert abs(found.astype(int) - expected[2:18, 2:18]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": ("train", "absent")},
+        {"val": ("absent",)},
+        {"val_labels": "absent.txt"},
+        {"format": "resident", "crop": "pad", "val": ("absent.zip",)},
+        {"format": "shards", "train": ("absent-{0000..0001}.tar",)},
+        {"format": "cifar10", "crop": "pad"},
+        {"format": "cifar100", "crop": "pad"},
+    ],
+)
+def test_what_is_missing_is_noticed_before_anything_is_read(root, changes):
+    """In the words of the error that reading would end with."""
+    if changes.get("format") == "shards":
+        pytest.importorskip("webdataset", reason="shards are webdataset's")
+    with pytest.raises(DataError) as reading:
+        images(root, **changes)
+    with pytest.raises(DataError) as checking:
+        check_labelled_files(config(root, **changes))
+    assert str(reading.value).splitlines()[0] in str(checking.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"hold_out": 2, "val": ("absent",), "val_labels": "absent.txt"},
+        {"format": "resident", "crop": "pad"},
+        {"format": "shapes", "crop": "pad", "train": ("absent",)},
+    ],
+)
+def test_nothing_that_is_not_needed_is_missed(root, changes):
+    check_labelled_files(config(root, **changes))
+
+
+def test_all_that_is_missing_is_named_on_one_screen(root):
+    absent = tuple(f"absent{number}" for number in range(30))
+    with pytest.raises(DataError) as caught:
+        check_labelled_files(config(root, train=absent))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 11 and "absent9: no such folder" in lines[9]
+    assert lines[10] == "and 20 more files"

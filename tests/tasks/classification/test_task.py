@@ -173,3 +173,9 @@ def test_a_plateau_drops_the_rate(images, tmp_path, monkeypatch):
     # Best at step 3; no better at 6 and 9: the steps from 7 and from 10 on are ten times slower.
     expected = [0.01] * 6 + [0.001] * 3 + [0.0001] * 3
     assert rates == pytest.approx(expected)
+
+
+def test_a_mean_image_that_is_missing_is_noticed_before_images_are_read(images, tmp_path):
+    cfg = tiny_classifier.config(images, tmp_path, model={"mean_image": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match="none is not a mean image"):
+        ClassificationTask.check_files(cfg)
