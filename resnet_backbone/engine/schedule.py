@@ -181,8 +181,8 @@ def _misfits_of_milestones(solver: SolverConfig, warmup: int) -> list[str]:
     late = [step for step in solver.milestones if step >= solver.max_iter]
     if late:
         found.append(
-            f"solver.milestones: the run has {count_of(solver.max_iter, 'step')} and does not reach "
-            f"{', '.join(map(str, late))}: the learning rate does not drop there"
+            f"solver.milestones: the run has {count_of(solver.max_iter, 'step')} and does not "
+            f"reach {', '.join(map(str, late))}: the learning rate does not drop there"
         )
     early = [step for step in solver.milestones if step < min(warmup, solver.max_iter)]
     if early:

@@ -218,7 +218,8 @@ def test_files_that_are_missing_are_named_together_before_any_is_read(tmp_path):
     with pytest.raises(DataError) as caught:
         check_coco_files(cfg)
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/absent.json: no such annotation file; check data.root",
+        f"{tmp_path}/absent.json: no such annotation file; check data.root; {tmp_path} has "
+        "annotations.json, train.json",
         f"{tmp_path}/absent: no such image folder; check data.root",
     ]
     check_coco_files(cfg, ["train"])
