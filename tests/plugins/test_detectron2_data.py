@@ -101,7 +101,8 @@ def detection(image, category):
 
 def test_masks_as_bitmaps_are_noticed(tmp_path):
     content = good()
-    content["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": [155, 100, 945]}
+    counts = [155, 10, *[20, 10] * 9, 765]  # the pixels of its box, [5, 5, 10, 10]
+    content["annotations"][0]["segmentation"] = {"size": [30, 40], "counts": counts}
     write(tmp_path, content)
     train, _ = read_splits(config(tmp_path))
     assert has_bitmaps(train)
