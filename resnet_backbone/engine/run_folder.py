@@ -128,12 +128,20 @@ def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {
-            name: importlib.metadata.version(name)
+            name: _version(name)
             for name in ("resnet-backbone", "torch", "torchvision", "numpy", "pillow")
         },
     }
     storage.write_file(output / CONFIG, dump_config(cfg).encode())
     storage.write_json(output / ENVIRONMENT, environment)
+
+
+def _version(package: str) -> str | None:
+    """Returns a package's version; None for a checkout that is on the path, but not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _refuse_foreign(output: Path, *, resume: bool) -> None:

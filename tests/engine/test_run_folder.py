@@ -1,3 +1,4 @@
+import importlib.metadata
 import logging
 import os
 import resource
@@ -208,6 +209,19 @@ def test_a_run_describes_itself(tmp_path):
     environment = yaml.safe_load((tmp_path / "environment.json").read_text())
     assert environment["ranks"] == 2
     assert set(environment["packages"]) >= {"torch", "torchvision"}
+
+
+def test_a_checkout_that_is_not_installed_describes_itself(tmp_path, monkeypatch):
+    def version(name):
+        if name == "resnet-backbone":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.2"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    write_description(tmp_path, Config(output=str(tmp_path)), 1)
+    environment = yaml.safe_load((tmp_path / "environment.json").read_text())
+    assert environment["packages"]["resnet-backbone"] is None
+    assert environment["packages"]["torch"] == "1.2"
 
 
 def test_a_run_of_detectron2_is_not_taken_over(tmp_path):
