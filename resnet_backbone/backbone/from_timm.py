@@ -141,6 +141,7 @@ def build_timm(
     _refuse_unknown(name)
     _refuse_options(name, options)
     body = _create(name, options, **extra)
+    _refuse_ignored_stride(name, body, options.output_stride)
     indices = _stage_indices(body, options.output_stride)
     chosen = _chosen(name, body, indices, out_features)
     more: dict[str, Any] = {**extra, "out_indices": tuple(indices[stage] for stage in chosen)}
@@ -199,6 +200,16 @@ def _refuse_options(name: str, options: Options) -> None:
             raise ConfigError(f"{option}: got {value!r}, but {name} supports only {default!r}")
 
 
+def _refuse_ignored_stride(name: str, body: Body, output_stride: int) -> None:
+    """Raises ConfigError if a network has other strides than asked for; some timm do not say so."""
+    strides = [info["reduction"] for info in body.feature_info.info]
+    if output_stride != 32 and max(strides) > output_stride:
+        raise ConfigError(
+            f"{name}: timm cannot build it with these options: it ignores output_stride "
+            f"{output_stride}, its maps have the strides {strides}"
+        )
+
+
 def _create(name: str, options: Options, **more: Any) -> Body:  # noqa: ANN401
     """Builds the model; with random weights unless `more` asks for others."""
     import timm
@@ -211,7 +222,8 @@ def _create(name: str, options: Options, **more: Any) -> Body:  # noqa: ANN401
     try:
         return timm.create_model(name.removeprefix(PREFIX), **arguments)
     except (TypeError, AssertionError, NotImplementedError) as error:  # by the model's constructor
-        raise ConfigError(f"{name}: timm cannot build it with these options: {error}") from error
+        reason = str(error) or f"it refuses one of {arguments}"  # some say nothing
+        raise ConfigError(f"{name}: timm cannot build it with these options: {reason}") from error
 
 
 def _create_trained(name: str, weights: str, options: Options, more: Mapping[str, Any]) -> Body:

@@ -214,6 +214,25 @@ def test_unknown_networks_and_options_are_refused():
         build(SWIN, output_stride=16)
 
 
+def test_a_network_that_ignores_the_output_stride_is_refused(monkeypatch):
+    """As timm 1.0.29 builds Swin, for one."""
+    create = timm.create_model
+
+    def ignoring(name, *, output_stride, **more):
+        return create(name, **more)
+
+    monkeypatch.setattr(timm, "create_model", ignoring)
+    with pytest.raises(ConfigError, match=r"ignores output_stride 16, .* \[4, 8, 16, 32\]"):
+        build(CONVNEXT, output_stride=16)
+
+
+def test_a_refusal_without_a_reason_names_what_was_asked():
+    with pytest.raises(
+        ConfigError, match="these options: it refuses one of {.*'output_stride': 16.*}"
+    ):
+        build("timm/dla34", output_stride=16)
+
+
 def test_a_network_without_such_maps_says_what_it_has():
     with pytest.raises(
         ConfigError, match=r"has none of them .* this network has strides \[16, 16, 16, 16"
