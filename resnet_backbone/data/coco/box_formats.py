@@ -24,6 +24,8 @@ PERCENT, PERCENT_SIDE = 100.0, 200.0
 COLUMNS = 7  # four numbers, width, height, area
 SAME_AREA = 0.01  # relative difference of an area from the one in the file
 
+_Layout = Callable[[np.ndarray], np.ndarray]  # from a file's numbers to (x0, y0, x1, y1)
+
 
 def _read(order: Sequence[int], *, centred: bool = False, corners: bool = False) -> _Layout:
     """Returns a function from a file's numbers, float64[N, 4], to (x0, y0, x1, y1).
@@ -44,7 +46,6 @@ def _read(order: Sequence[int], *, centred: bool = False, corners: bool = False)
     return read
 
 
-_Layout = Callable[[np.ndarray], np.ndarray]
 COCO = _read((0, 1, 2, 3))
 OTHERS = {
     "(x0, y0, x1, y1)": _read((0, 1, 2, 3), corners=True),
