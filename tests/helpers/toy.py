@@ -199,6 +199,7 @@ class ToyTask(DetectionTask):
 
 
 BASE = {
+    "device": "cpu",  # several ranks cannot share a GPU
     "log_period": 2,
     "solver": {
         "batch_size": 4,

@@ -47,7 +47,7 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
         update={"data": tiny_config().data.model_validate(section, strict=False)}
     )
     weights = save_tiny_weights(tmp_path / "model.safetensors", cfg)
-    predictor = Predictor(weights)
+    predictor = Predictor(weights, device="cpu")
     dataset = build_dataset(cfg.data, "val", with_masks=True, seed=0)
     divisor = predictor.model.size_divisor
     for batch in build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor):
