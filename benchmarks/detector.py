@@ -114,12 +114,15 @@ def make_batch(task: str, device: str) -> Batch:
 def assert_parity(contenders: dict[str, Contender], batch: Batch) -> str:
     """Compares outputs on the inference input, and says what was found equal.
 
+    GPUs are asked for float32 here: torch's default for convolutions, TF32, has 10 bits, with which
+    close scores change places. Timings keep that default.
+
     Raises:
         AssertionError: a model computes something else, so that its time means nothing.
     """
     for contender in contenders.values():
         contender.model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
         ours = contenders[OURS].infer(batch)[0]
         notes = [f"ours: {len(ours)} detections"]
         if "detectron2" in contenders:
@@ -216,10 +219,10 @@ def table(seconds: dict[str, Any], memory: dict[str, dict[str, float]]) -> str:
             ratio = "" if name == OURS else f"{own / median:.2f}"
             target = TARGETS.get((task, name))
             goal = "" if target is None else f"at most {target}"
-            spread = f"{min(values):.2f} to {max(values):.2f}"
+            spread = f"{min(values):.3g} to {max(values):.3g}"
             mib = f"{memory[task][name]:.0f}"
             lines.append(
-                f"| {task} | {name} | {median:.2f} | {spread} | {ratio} | {goal} | {mib} |"
+                f"| {task} | {name} | {median:.3g} | {spread} | {ratio} | {goal} | {mib} |"
             )
     return "\n".join(lines)
 
