@@ -85,15 +85,16 @@ class OutlineBoxes:
 
     def other_outlines(self) -> Defect | None:
         """Returns in which coordinates the outlines would fit the boxes, if they do not."""
-        differ = self._differ()
+        outside = int(self.outside.sum())
         for changed, description in self._changes() if self._many_are_off() else ():
             count = int(_fit(self._boxes, changed, SAME).sum())
             if almost_all(count, len(self)):
                 detail = f"{count} of {len(self)} outlines fit their boxes as {description}"
                 return self._defect(detail)
-        if not differ or (differ < len(self) < ENOUGH_BOXES):
+        enough = 2 * outside > len(self) if len(self) >= ENOUGH_BOXES else outside == len(self)
+        if len(self) < MIN_BOXES or not enough:
             return None
-        detail = f"{differ} of {len(self)} outlines lie elsewhere than their boxes, or are smaller"
+        detail = f"{outside} of {len(self)} outlines lie elsewhere than their boxes"
         return self._defect(f"{detail}; are they those of other objects?")
 
     def note(self) -> str | None:

@@ -167,8 +167,12 @@ class Validator:
             or self.formats.suspicion(confirmed=self.outlines.confirm)
             or self.outlines.other_outlines()
         )
-        if defect is None or self.with_masks or defect.kind != OTHER_OUTLINES:
+        if defect is None or defect.kind != OTHER_OUTLINES:
             return defect
+        if self.with_masks:
+            return replace(
+                defect, detail=f"{defect.detail}; model.mask=false needs the boxes alone"
+            )
         self.report.notes.append(f"{defect.detail}. Only the boxes are used (model.mask=false)")
         return None
 
