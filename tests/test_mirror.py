@@ -13,6 +13,7 @@ REASONS = {
     "__main__.py": "calls cli/main.py; tests/cli/test_main.py runs it as a module",
     "backbone/base.py": "an interface; test_resnet.py and test_from_timm.py hold both kinds to it",
     "backbone/spec.py": "two numbers; what networks declare by them is measured in test_resnet.py",
+    "cli/conversion.py": "called by a command alone: tests/cli/test_convert.py",
     "engine/task.py": "an interface; both tasks, and the toy in tests/helpers, are of it",
     "evaluation/evaluator.py": "an interface; CocoEvaluator and the toy in tests/helpers are of it",
     "tasks/detection/evaluate_file.py": "called by a command alone: tests/cli/test_evaluate.py",

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from resnet_backbone.backbone.from_timm import STAGES
-from resnet_backbone.backbone.variants import list_backbones
-from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.paper.complexity import (
-    PAPER_MULTIPLY_ADDS,
-    PAPER_PARAMETERS,
-    Part,
-    measure,
-)
-from resnet_backbone.report.tables import align
+from typing import TYPE_CHECKING
+
+from resnet_backbone.cli.runner import late_imports, make_parser
+
+if TYPE_CHECKING:
+    from resnet_backbone.paper.complexity import Part
 
 EXAMPLES = """examples:
   {analyze} resnet50
@@ -37,6 +33,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--deformable", nargs="+", default=[], metavar="STAGE", help="res3 res4 ..")
     parser.add_argument("--in-channels", type=int, default=3)
     arguments = parser.parse_args(argv)
+    with late_imports():
+        from resnet_backbone.backbone.from_timm import STAGES
+        from resnet_backbone.backbone.variants import list_backbones
+        from resnet_backbone.paper.complexity import measure
+
     if arguments.list:
         print("\n".join(list_backbones()))
         return
@@ -60,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _table(parts: list[Part]) -> str:
+    from resnet_backbone.report.tables import align
+
     rows = [
         (
             part.name,
@@ -74,6 +77,8 @@ def _table(parts: list[Part]) -> str:
 
 
 def _beside_the_paper(name: str, total: Part) -> str:
+    from resnet_backbone.paper.complexity import PAPER_MULTIPLY_ADDS, PAPER_PARAMETERS
+
     lines = []
     if name in PAPER_MULTIPLY_ADDS:
         paper = PAPER_MULTIPLY_ADDS[name]

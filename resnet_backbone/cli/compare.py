@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnet_backbone.cli.options import add_overwrite_option, refuse_existing
-from resnet_backbone.cli.runner import make_parser
+from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.report.compare import draw_runs
 from resnet_backbone.utils.text import count_of
 
 EXAMPLES = """examples:
@@ -33,6 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="a .png file")
     add_overwrite_option(parser)
     arguments = parser.parse_intermixed_args(argv)
+    with late_imports():
+        from resnet_backbone.report.compare import draw_runs
+
     refuse_existing(arguments.output, overwrite=arguments.overwrite)
     runs = dict(_labelled(run) for run in arguments.runs)
     if len(runs) < len(arguments.runs):

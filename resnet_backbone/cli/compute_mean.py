@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-
-from torch import Tensor
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from resnet_backbone.cli.options import (
     add_config_options,
     add_overwrite_option,
     refuse_existing,
 )
-from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.config.load import load_classification_config
-from resnet_backbone.data.labelled.build import training_images
-from resnet_backbone.data.labelled.dataset import collate_images
-from resnet_backbone.data.labelled.mean_image import mean_of, write_mean_image
-from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, make_loader
+from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.structures import ImageBatch
 from resnet_backbone.utils.progress import bar_options
 from resnet_backbone.utils.text import count_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from resnet_backbone.data.loading.loader import BatchLoader
+    from resnet_backbone.structures import ImageBatch
 
 EXAMPLES = """examples:
   {compute_mean} --config imagenet_r50.yaml data.root=/data/imagenet \\
@@ -44,6 +42,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")
     add_overwrite_option(parser)
     arguments = parser.parse_intermixed_args(argv)
+    with late_imports():
+        from resnet_backbone.config.load import load_classification_config
+        from resnet_backbone.data.labelled.build import training_images
+        from resnet_backbone.data.labelled.dataset import collate_images
+        from resnet_backbone.data.labelled.mean_image import mean_of, write_mean_image
+        from resnet_backbone.data.loading.loader import BatchLoader, EvaluationBatches, make_loader
+
     cfg = load_classification_config(arguments.config, arguments.overrides)
     if cfg.data.in_memory:
         raise ConfigError(
@@ -65,5 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _images(loader: BatchLoader[ImageBatch]) -> Iterator[Tensor]:
+    from tqdm import tqdm
+
     for batch in tqdm(loader, desc="reading", unit="batch", **bar_options()):
         yield from batch.images

@@ -5,13 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnet_backbone.cli.options import add_config_options, files_and_overrides, named_path
-from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.config.load import load_any_config
+from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
-from resnet_backbone.tasks.detection.evaluate_file import evaluate_detector_file
-from resnet_backbone.utils import distributed, logging
-from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.run_layout import PICTURES, RESULTS
 
 EPILOG = """\
@@ -51,6 +46,12 @@ def main(argv: list[str] | None = None) -> None:
         help="folder for results and pictures; default: <output>/evaluation",
     )
     arguments = parser.parse_intermixed_args(argv)
+    with late_imports():
+        from resnet_backbone.config.load import load_any_config
+        from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
+        from resnet_backbone.tasks.detection.evaluate_file import evaluate_detector_file
+        from resnet_backbone.utils import distributed, logging
+        from resnet_backbone.utils.device import pick_device
 
     weights, more = files_and_overrides(arguments.weights)
     overrides = [*more, *arguments.overrides]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from resnet_backbone.errors import ConfigError, StorageError
@@ -14,6 +14,25 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds --config and key=value arguments; parse them with `parse_intermixed_args`."""
     parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
+
+
+def add_print_config_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --print-config, see `print_config`."""
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print every key, its value and where it was written; nothing is trained",
+    )
+
+
+def print_config(name_or_path: str, overrides: Sequence[str]) -> None:
+    """Prints a configuration with the origin of each value, and what the batch size changes."""
+    from resnet_backbone.config.annotate import annotate
+    from resnet_backbone.config.load import as_tree, load_with_origins
+    from resnet_backbone.engine.schedule import changes_by_batch
+
+    cfg, origins = load_with_origins(name_or_path, overrides)
+    print(annotate(as_tree(cfg), origins, changes_by_batch(cfg)), end="")
 
 
 def add_earlier_run_options(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,8 @@ import argparse
 import math
 
 from resnet_backbone.cli.options import files_and_overrides, named_path
-from resnet_backbone.cli.runner import make_parser
+from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import DataError
-from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
-from resnet_backbone.tasks.detection.predictor import Predictor
-from resnet_backbone.tasks.detection.trained import config_to_predict_with
-from resnet_backbone.utils import logging
 from resnet_backbone.utils.text import count_of
 
 EPILOG = """\
@@ -59,6 +55,11 @@ def main(argv: list[str] | None = None) -> int:
     images, overrides = files_and_overrides(arguments.images)
     if not images:
         parser.error("name an image, or a folder of images")
+    with late_imports():
+        from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
+        from resnet_backbone.tasks.detection.predictor import Predictor
+        from resnet_backbone.tasks.detection.trained import config_to_predict_with
+        from resnet_backbone.utils import logging
 
     logging.setup()
     predictor = Predictor(

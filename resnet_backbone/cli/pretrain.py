@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from resnet_backbone.cli.options import add_config_options, add_earlier_run_options
-from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.config.load import load_classification_config
-from resnet_backbone.engine.train import train
-from resnet_backbone.tasks.classification.task import ClassificationTask
-from resnet_backbone.utils import distributed, logging
+from resnet_backbone.cli.options import (
+    add_config_options,
+    add_earlier_run_options,
+    add_print_config_option,
+    print_config,
+)
+from resnet_backbone.cli.runner import late_imports, make_parser
 
 EXAMPLES = """examples:
   {pretrain} --config pretrain_quickstart.yaml
@@ -29,7 +30,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("pretrain", __doc__, EXAMPLES)
     add_config_options(parser)
     add_earlier_run_options(parser)
+    add_print_config_option(parser)
     arguments = parser.parse_intermixed_args(argv)
+    with late_imports():
+        from resnet_backbone.config.load import load_classification_config
+        from resnet_backbone.engine.train import train
+        from resnet_backbone.tasks.classification.task import ClassificationTask
+        from resnet_backbone.utils import distributed, logging
+
     logging.setup(rank=distributed.rank())
     cfg = load_classification_config(arguments.config, arguments.overrides)
+    if arguments.print_config:
+        print_config(arguments.config, arguments.overrides)
+        return
     train(ClassificationTask, cfg, resume=arguments.resume, overwrite=arguments.overwrite)

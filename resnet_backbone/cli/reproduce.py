@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from resnet_backbone.cli.choices import EXHIBITS
 from resnet_backbone.cli.options import named_path
-from resnet_backbone.cli.runner import make_parser
+from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import ConfigError, StorageError
-from resnet_backbone.paper.record import record_run
-from resnet_backbone.paper.record_schema import Record, read_records
-from resnet_backbone.paper.reproduce import EXHIBITS, reproduce
-from resnet_backbone.paper.rows import ComparisonTable
-from resnet_backbone.report.tables import align
-from resnet_backbone.tasks.classification.measure import measure_classifier
 from resnet_backbone.utils.shipped import shipped_folder
 
+if TYPE_CHECKING:
+    from resnet_backbone.paper.record_schema import Record
+    from resnet_backbone.paper.rows import ComparisonTable
+
 OWN = Path("results")
-KEYS = [exhibit.key for exhibit in EXHIBITS]
 
 EXAMPLES = """examples:
   {reproduce}                                  # everything; "not run" with its cost
@@ -37,7 +36,14 @@ exit codes: 0 done, 2 wrong arguments or no classification run, 4 a file cannot 
 def main(argv: list[str] | None = None) -> None:
     """Reads the command line, records runs, prints tables, draws figures."""
     parser = make_parser("reproduce", __doc__, EXAMPLES)
-    parser.add_argument("--only", nargs="+", choices=KEYS, default=[], metavar="NAME", help=_help())
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=EXHIBITS,
+        default=[],
+        metavar="NAME",
+        help=f"some of {', '.join(EXHIBITS)}",
+    )
     parser.add_argument("--record", nargs="+", type=named_path, default=[], metavar="RUN_FOLDER")
     parser.add_argument(
         "--measure", action="store_true", help="with --record: layer responses and gradient norms"
@@ -55,6 +61,12 @@ def main(argv: list[str] | None = None) -> None:
         raise ConfigError("--measure goes with --record RUN_FOLDER: it measures that run's network")
     if arguments.results is not None and not arguments.record and not arguments.results.is_dir():
         raise StorageError(f"{arguments.results}: no such folder of recorded runs")
+    with late_imports():
+        from resnet_backbone.paper.record import record_run
+        from resnet_backbone.paper.record_schema import read_records
+        from resnet_backbone.paper.reproduce import reproduce
+        from resnet_backbone.tasks.classification.measure import measure_classifier
+
     for folder in arguments.record:
         measured = measure_classifier(folder) if arguments.measure else None
         print(f"recorded {folder} in {record_run(folder, arguments.results or OWN, measured)}")
@@ -67,12 +79,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f"recorded runs: {len(records)}, in {results}")
 
 
-def _help() -> str:
-    return f"some of {', '.join(KEYS)}"
-
-
 def _text(section: ComparisonTable) -> str:
     """Returns aligned lines, below them the notes."""
+    from resnet_backbone.report.tables import align
+
     cells = [(row.label, row.paper, row.ours, row.difference) for row in section.rows]
     table = align([("", "paper", "ours", "difference"), *cells]).split("\n")
     hows = ["obtained", *(row.how for row in section.rows)]

@@ -97,15 +97,12 @@ class _Parser(argparse.ArgumentParser):
 def command(name: str) -> Main:
     """Returns a function that imports a command and calls its `main`.
 
-    The import, of torch above all, takes seconds, in which Ctrl-C ends the process without a
-    traceback. Nothing needs to be saved then, and exceptions could get lost in compiled modules.
-
     Args:
         name: A key of `SCRIPTS`.
     """
 
     def main(argv: list[str] | None = None) -> int | None:
-        with _ending_at_once():
+        with late_imports():
             module = importlib.import_module(f"resnet_backbone.cli.{name.replace('-', '_')}")
         code: int | None = module.main(argv)
         return code
@@ -114,14 +111,23 @@ def command(name: str) -> Main:
 
 
 @contextmanager
-def _ending_at_once() -> Iterator[None]:
-    """Lets SIGINT end the process inside the block, as `run` would after a KeyboardInterrupt."""
+def late_imports() -> Iterator[None]:
+    """For the imports that `--help` need not wait for; of torch above all, they take seconds.
+
+    Ctrl-C ends the process inside the block, without a traceback, as `run` would after a
+    KeyboardInterrupt. Nothing needs to be saved, and exceptions could get lost in compiled modules.
+    On a terminal, a line says what takes so long, and disappears.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     former = signal.signal(signal.SIGINT, _end)
+    shown = sys.stderr.isatty() and "torch" not in sys.modules
     try:
+        sys.stderr.write("importing torch ..." if shown else "")
+        sys.stderr.flush()
         yield
+        sys.stderr.write("\r\033[K" if shown else "")
     finally:
         signal.signal(signal.SIGINT, former)
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from resnet_backbone.cli.options import add_config_options, add_earlier_run_options
-from resnet_backbone.cli.runner import make_parser
-from resnet_backbone.config.load import load_config
-from resnet_backbone.engine.train import train
+from resnet_backbone.cli.options import (
+    add_config_options,
+    add_earlier_run_options,
+    add_print_config_option,
+    print_config,
+)
+from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.tasks.detection.task import DetectionTask
-from resnet_backbone.utils import distributed, logging
 
 EXAMPLES = """examples:
   {train} --config quickstart.yaml
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("train", __doc__, EXAMPLES)
     add_config_options(parser)
     add_earlier_run_options(parser)
+    add_print_config_option(parser)
     parser.add_argument(
         "--engine",
         choices=("ours", "detectron2"),
@@ -38,8 +40,17 @@ def main(argv: list[str] | None = None) -> None:
         help="detectron2: its heads, trainer and evaluator on our backbone",
     )
     arguments = parser.parse_intermixed_args(argv)
+    with late_imports():
+        from resnet_backbone.config.load import load_config
+        from resnet_backbone.engine.train import train
+        from resnet_backbone.tasks.detection.task import DetectionTask
+        from resnet_backbone.utils import distributed, logging
+
     logging.setup(rank=distributed.rank())
     cfg = load_config(arguments.config, arguments.overrides)
+    if arguments.print_config:
+        print_config(arguments.config, arguments.overrides)
+        return
     engine = partial(train, DetectionTask) if arguments.engine == "ours" else _detectron2_engine()
     engine(cfg, resume=arguments.resume, overwrite=arguments.overwrite)
 

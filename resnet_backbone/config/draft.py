@@ -73,7 +73,9 @@ class Draft:
         if len(given) > 1:
             self.problems.append(_TWO_LENGTHS)
             return
-        planned = old.get("reference_max_iter") or old.get("max_iter")
+        own_plan = new.get("reference_max_iter") if "epochs" in given else None  # of a dump
+        planned = own_plan or old.get("reference_max_iter") or old.get("max_iter")
+        self.origins["solver", "reference_max_iter"] = "the length that the schedule is for"
         if given == {"epochs"}:
             length = planned if isinstance(planned, int) else old.get("max_iter")
             self.tree["solver"] = old | {"reference_max_iter": planned, "max_iter": length}
@@ -84,6 +86,7 @@ class Draft:
                 for path, value in fit_to_length(now, new["max_iter"], planned, own).items():
                     section, _, key = path.partition(".")
                     before, self.tree[section][key] = self.tree[section][key], value
+                    self.origins[section, key] = f"fitted: {origin(('solver', 'max_iter'))}"
                     logger.info("%s: %s -> %s (max_iter in a file)", path, before, value)
             reference = planned if on_command_line else None
             self.tree["solver"] |= {"epochs": None, "reference_max_iter": reference}
@@ -138,6 +141,7 @@ class Draft:
         own = [dotted(keys) for keys in names if self.layers.get(keys, 0) > drawn]
         if own:
             data["shapes"] = None
+            self.origins["data", "shapes"] = f"since {', '.join(own)} is set"
             logger.info("data.shapes: nothing is drawn, since %s is set too", ", ".join(own))
 
     def validate(self) -> Config | ClassificationConfig:

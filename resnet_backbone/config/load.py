@@ -75,6 +75,13 @@ def load_any_config(
     The key `task`, at the top level of the file or of one of its bases, selects the schema. See
     `load_config`.
     """
+    return load_with_origins(name_or_path, overrides)[0]
+
+
+def load_with_origins(
+    name_or_path: str | Path, overrides: Sequence[str] = ()
+) -> tuple[Config | ClassificationConfig, Mapping[Keys, str]]:
+    """Returns what `load_any_config` returns, and where each key that is no default was written."""
     path = find_config(name_or_path)
     ours: Sequence[str] = overrides
     if is_detectron2(path):
@@ -92,12 +99,11 @@ def load_any_config(
         draft.override(override)
     draft.draw_nothing_for_own_paths()
     config = draft.validate()
-    return config.model_copy(
-        update={
-            "output": config.output.replace("{name}", config.name),
-            "overrides": (*config.overrides, *overrides),
-        }
-    )
+    update = {
+        "output": config.output.replace("{name}", config.name),
+        "overrides": (*config.overrides, *overrides),
+    }
+    return config.model_copy(update=update), draft.origins
 
 
 def override_config(config: C, overrides: Sequence[str], source: str) -> C:
@@ -109,7 +115,9 @@ def override_config(config: C, overrides: Sequence[str], source: str) -> C:
         source: Where `config` is from, for messages.
     """
     draft = Draft(type(config), Path(source))
-    draft.merge(config.model_dump(exclude={"overrides"}), lambda _: source)
+    tree = as_tree(config)
+    del tree["overrides"]
+    draft.merge(tree, lambda _: source)
     for override in overrides:
         draft.override(override)
     changed = draft.validate()
@@ -119,7 +127,15 @@ def override_config(config: C, overrides: Sequence[str], source: str) -> C:
 
 def dump_config(config: RunConfig) -> str:
     """Returns YAML from which `load_any_config` reads an equal configuration."""
-    return write_text(config.model_dump(mode="json"))
+    return write_text(as_tree(config))
+
+
+def as_tree(config: RunConfig) -> dict[str, Any]:
+    """Returns a configuration as plain values, as a file holds them."""
+    tree = config.model_dump(mode="json")
+    if config.solver.epochs is not None:
+        del tree["solver"]["max_iter"]  # not yet known; the schedule's is `reference_max_iter`
+    return tree
 
 
 def find_config(name_or_path: str | Path) -> Path:

@@ -27,6 +27,8 @@ _INTRODUCTION = """\
 A file holds only what differs from the defaults, or from the file that its `_base_` names. On the
 command line, write the examples as they stand here, in single quotes. The last two columns have the
 nearest key of other frameworks; its unit or default may differ (warm-up in epochs, for example).
+`resnet-backbone train --config ... --print-config` prints every key of a run, its value, the file
+and line where it was written, and what the batch size makes of it.
 
 <!-- Written by `python -m resnet_backbone.config.reference > docs/configuration.md`. -->
 """

@@ -8,6 +8,7 @@ str, int, float, bool and None.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,6 +143,14 @@ def write_text(value: Mapping[str, Any]) -> str:
     return yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True
     )
+
+
+def write_line(value: Any) -> str:  # noqa: ANN401
+    """Returns one line of YAML that `read_text` reads back as `value`."""
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, default_flow_style=True, width=math.inf, allow_unicode=True
+    )
+    return text.strip()[1:-1]
 
 
 def _plain(node: yaml.Node, keys: Keys, lines: dict[Keys, int]) -> Any:  # noqa: ANN401

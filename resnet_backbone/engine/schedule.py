@@ -7,13 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from resnet_backbone.config.lengths import fit_to_length, rescaled
+from resnet_backbone.config.lengths import FITTED, fit_to_length, rescaled
 from resnet_backbone.config.run_schema import RunConfig, SolverConfig
 from resnet_backbone.config.strict_yaml import read_text
 from resnet_backbone.engine.plateau import drops
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.text import count_of
+from resnet_backbone.utils.trees import leaves
 
 IMAGES_PER_RANK = 2  # as detectron2: 16 images on 8 GPUs
 
@@ -103,6 +104,18 @@ def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
     if scaled.solver.epochs is None:
         _warn_of_misfits(scaled)
     return scaled
+
+
+def changes_by_batch(cfg: RunConfig) -> dict[str, Any]:
+    """Returns, by dotted key, what a run on one device uses instead of the configuration's values.
+
+    With `solver.epochs`, the number of steps is not known before the images are counted.
+    """
+    before = dict(leaves(cfg.model_dump()))
+    after = dict(leaves(scale_to_batch(cfg, world_size=1).model_dump()))
+    unknown = {"solver.max_iter", *(".".join(key) for key in FITTED)} if cfg.solver.epochs else ()
+    hidden = {*unknown, *(f"solver.{key}" for key in _BOOKKEEPING)}
+    return {k: v for k, v in after.items() if v != before[k] and k not in hidden}
 
 
 def settle_epochs(cfg: C, images: int, *, fit_to: int | None = None) -> C:
@@ -212,6 +225,7 @@ def _fit(
         tree[section][key] = value
 
 
+_BOOKKEEPING = ("reference_batch_size", "reference_max_iter", "scale")  # of what was scaled
 _SCALED = (
     ("solver", "lr"),
     ("solver", "max_iter"),

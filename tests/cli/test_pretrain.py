@@ -19,7 +19,8 @@ from resnet_backbone.tasks.classification.task import ClassificationTask
 def tool(monkeypatch):
     tool = pretrain_command
     calls = []
-    monkeypatch.setattr(tool, "train", lambda *run, **flags: calls.append((*run, flags)))
+    record = lambda *run, **flags: calls.append((*run, flags))  # noqa: E731
+    monkeypatch.setattr("resnet_backbone.engine.train.train", record)
     tool.calls = calls
     return tool
 
@@ -38,6 +39,15 @@ def test_a_detectors_configuration_is_refused_with_the_right_tool(tool):
     train_net = train_command
     with pytest.raises(ConfigError, match=r"task classification, expected detection; .*pretrain"):
         train_net.main(["--config", "pretrain_quickstart.yaml"])
+
+
+def test_the_configuration_is_printed_with_epochs_yet_to_be_counted(tool, capsys):
+    arguments = ["--config", "imagenet_r50.yaml", "--print-config", "solver.epochs=3"]
+    tool.main([*arguments, "solver.batch_size=64"])
+    assert tool.calls == []
+    text = capsys.readouterr().out
+    assert "  epochs: 3.0 " in text and " max_iter: " not in text
+    assert "in this run: 0.025\n" in text  # 0.1 * 64 / 256
 
 
 def test_help_shows_commands_and_exit_codes(tool, capsys):

@@ -113,7 +113,7 @@ def test_ctrl_c_during_the_imports_ends_it_without_a_traceback(tmp_path):
     slow = "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
     (tmp_path / "torch.py").write_text(slow)
     process = subprocess.Popen(
-        [sys.executable, "-c", "from resnet_backbone.cli.runner import *; run(command('predict'))"],
+        [sys.executable, "-m", "resnet_backbone", "predict", "--weights=w", "--output=o", "a.jpg"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,8 @@ from resnet_backbone.tasks.detection.task import DetectionTask
 def tool(monkeypatch):
     tool = train_command
     calls = []
-    monkeypatch.setattr(tool, "train", lambda *run, **flags: calls.append((*run, flags)))
+    record = lambda *run, **flags: calls.append((*run, flags))  # noqa: E731
+    monkeypatch.setattr("resnet_backbone.engine.train.train", record)
     tool.calls = calls
     return tool
 
@@ -52,6 +53,19 @@ def test_help_shows_commands_and_exit_codes(tool, capsys):
     assert "  resnet-backbone train --config quickstart.yaml" in shown
     assert "-m resnet_backbone train --config coco_mrcnn_r50.yaml --resume" in shown
     assert "75 stopped by a signal" in shown
+
+
+def test_the_configuration_is_printed_with_origins_and_what_the_batch_changes(tool, capsys):
+    tool.main(["--config", "coco_mrcnn_r50.yaml", "--print-config", "seed=3"])
+    assert tool.calls == []
+    lines = {line.split(":")[0].strip(): line for line in capsys.readouterr().out.splitlines()}
+    assert lines["seed"].split() == ["seed:", "3", "#", "command", "line"]
+    assert lines["mask"].endswith("# coco_mrcnn_r50.yaml, line 14")
+    # The linear rule, for the default of 2 images on one device: 0.02 * 2 / 16, 90,000 * 8.
+    assert lines["lr"].endswith("# default; in this run: 0.0025")
+    assert lines["max_iter"].endswith("# default; in this run: 720000")
+    assert lines["milestones"].endswith("# default; in this run: [480000, 640000]")
+    assert lines["scale"].endswith("true                             # default")
 
 
 def test_all_errors_of_the_configuration_come_at_once(tool):
