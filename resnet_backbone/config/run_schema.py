@@ -110,10 +110,10 @@ class SolverConfig(Section):
         True, description="scale lr, max_iter, milestones, warmup_iters linearly to the batch size"
     )
     max_iter: Positive = Field(90_000, description="number of training steps")
-    epochs: PositiveFloat | None = Field(
+    epochs: PositiveFloat | Literal["auto"] | None = Field(
         None,
         description="instead of max_iter: passes over the training images; milestones and warm-up "
-        "are shortened or extended accordingly",
+        "are shortened or extended accordingly; auto: 12, or as many as show 4,000 images",
         examples=[12],
     )
     reference_max_iter: Positive | None = Field(
@@ -180,6 +180,11 @@ class JudgingConfig(Section):
 
     period: NonNegative = Field(
         5000, description="steps between evaluations, scaled like max_iter; 0: only at the end"
+    )
+    times: Positive | None = Field(
+        None,
+        description="instead of period: evaluations per run, evenly spaced; null: period",
+        examples=[10],
     )
     batch_size: Positive = Field(1, description="images per rank in evaluation")
     patience: Positive | None = Field(

@@ -161,6 +161,12 @@ class Clock:
         self._compute += self._lap()
         self._steps += 1
 
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean time of all steps so far."""
+        total = self._total + self._data + self._compute
+        return total / max(1, self._all_steps + self._steps)
+
     def read(self, steps_left: int) -> dict[str, float]:
         """Returns the mean seconds per step since the last call, and the seconds that remain."""
         steps, self._all_steps = max(1, self._steps), self._all_steps + self._steps

@@ -48,6 +48,7 @@ MAY_CHANGE: Mapping[str, str] = {
     "solver.max_iter": "how long",
     "solver.reference_max_iter": "how long; milestones and warm-up are compared",
     "evaluation.period": "how often",
+    "evaluation.times": "how often",
     "evaluation.patience": "how long",
     "evaluation.batch_size": "the machine",
     "evaluation.loss": "what is reported",
@@ -81,6 +82,9 @@ MUST_STAY_IF: Mapping[str, Condition] = {
         "solver.schedule", "cosine", "it determines the learning rate of every step"
     ),
     "evaluation.period": Condition(
+        "solver.schedule", "plateau", "the evaluations determine the learning rate"
+    ),
+    "evaluation.times": Condition(
         "solver.schedule", "plateau", "the evaluations determine the learning rate"
     ),
 }

@@ -17,6 +17,9 @@ from resnet_backbone.utils.text import count_of
 from resnet_backbone.utils.trees import leaves
 
 IMAGES_PER_RANK = 2  # as detectron2: 16 images on 8 GPUs
+# The least that `solver.epochs: auto` stands for: detectron2's 1x schedule of COCO, and as many
+# images as a fine-tuned detector of the quickstart's size needs.
+EPOCHS, IMAGES_SHOWN = 12, 4_000
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -66,8 +69,8 @@ def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
 
     The linear scaling rule (Goyal et al. 2017, section 2.1): for a k times larger batch, the
     learning rate is multiplied and the numbers of steps are divided by k. Keys given on the command
-    line are not scaled; if `solver.max_iter` is among them, the schedule is fitted to it. The
-    result has `scale: false`, so that scaling it again changes nothing.
+    line are not scaled; if `solver.max_iter` is among them, the schedule is fitted to it, also with
+    `scale: false`. The result has `scale: false`, so that scaling it again changes nothing.
 
     Args:
         cfg: The configuration.
@@ -76,7 +79,8 @@ def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
             `schedule_length`.
 
     Raises:
-        ConfigError: the batch cannot be divided evenly among ranks and micro-batches.
+        ConfigError: the batch cannot be divided evenly among ranks and micro-batches, or the
+            warm-up is as long as the run.
     """
     batch_size = _batch_size(cfg.solver, world_size)
     factor = batch_size / cfg.solver.reference_batch_size
@@ -86,24 +90,23 @@ def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
     if cfg.solver.epochs is not None:  # `settle_epochs` fits the schedule
         planned = cfg.solver.reference_max_iter or cfg.solver.max_iter
         tree["solver"] |= {"max_iter": planned, "reference_max_iter": None}
+    planned = tree["solver"]["reference_max_iter"]
     if cfg.solver.scale:
         tree["solver"]["reference_batch_size"] = batch_size
+        planned = planned and planned / factor
         for section, key in _SCALED if factor != 1.0 else ():
             if key in tree[section]:
                 _scale(tree[section], f"{section}.{key}", key, factor, explicit)
-        if tree["solver"]["reference_max_iter"] is not None:
-            _fit(tree, tree["solver"]["reference_max_iter"] / factor, explicit, fit_to)
     elif factor != 1.0 and "solver.batch_size" in explicit and "solver.lr" not in explicit:
         logger.warning(
             "solver.scale is false: solver.lr and the numbers of steps are those for batches of "
             "%s, but the batches have %d",
             *(count_of(cfg.solver.reference_batch_size, "image"), batch_size),
         )
+    if planned is not None:
+        _fit(tree, planned, explicit, fit_to)
     tree["solver"]["reference_max_iter"] = None if fit_to == tree["solver"]["max_iter"] else fit_to
-    scaled = type(cfg).model_validate(tree)
-    if scaled.solver.epochs is None:
-        _warn_of_misfits(scaled)
-    return scaled
+    return _checked(type(cfg), tree, resumed=fit_to is not None)
 
 
 def changes_by_batch(cfg: RunConfig) -> dict[str, Any]:
@@ -129,19 +132,19 @@ def settle_epochs(cfg: C, images: int, *, fit_to: int | None = None) -> C:
     solver = cfg.solver
     if solver.epochs is None or solver.batch_size is None:
         return cfg
-    steps = max(1, math.ceil(solver.epochs * images / solver.batch_size))
+    automatic = solver.epochs == "auto"
+    epochs = max(EPOCHS, IMAGES_SHOWN / images) if automatic else float(solver.epochs)
+    steps = max(1, math.ceil(epochs * images / solver.batch_size))
     tree: dict[str, Any] = cfg.model_dump()
     other = None if fit_to == steps else fit_to
     tree["solver"] |= {"max_iter": steps, "epochs": None, "reference_max_iter": other}
     logger.info(
         "solver.epochs: %g of %s are %s of %s",
-        *(solver.epochs, count_of(images, "image")),
+        *(epochs, count_of(images, "image")),
         *(count_of(steps, "step"), count_of(solver.batch_size, "image")),
     )
     _fit(tree, solver.max_iter, _explicit_keys(cfg.overrides), fit_to)
-    settled = type(cfg).model_validate(tree)
-    _warn_of_misfits(settled)
-    return settled
+    return _checked(type(cfg), tree, resumed=fit_to is not None)
 
 
 def schedule_length(saved: Mapping[str, Any]) -> int:
@@ -154,16 +157,35 @@ def schedule_length(saved: Mapping[str, Any]) -> int:
     return length
 
 
+def _checked(kind: type[C], tree: dict[str, Any], *, resumed: bool) -> C:
+    """Returns a scaled configuration; says what does not fit the run once its length is known."""
+    solver = tree["solver"]
+    if solver["epochs"] is None and tree["evaluation"]["times"] is not None:
+        tree["evaluation"]["period"] = math.ceil(solver["max_iter"] / tree["evaluation"]["times"])
+    cfg = kind.model_validate(tree)
+    if cfg.solver.epochs is None:
+        if not resumed:  # otherwise, the warm-up may be over
+            _refuse_endless_warmup(cfg.solver)
+        for sentence in misfits(cfg) if distributed.is_main() else ():
+            logger.warning("%s", sentence)
+    return cfg
+
+
+def _refuse_endless_warmup(solver: SolverConfig) -> None:
+    steps = solver.max_iter
+    if solver.warmup_until_error is None and solver.warmup_iters >= steps > 1:
+        raise ConfigError(
+            f"solver.warmup_iters is {solver.warmup_iters}, but the run has "
+            f"{count_of(steps, 'step')}: the learning rate would never reach solver.lr; set "
+            f"solver.warmup_iters to less than {steps}"
+        )
+
+
 def misfits(cfg: RunConfig) -> list[str]:
     """Returns what of the schedule does not fit the length of the run, a sentence each."""
     solver, steps = cfg.solver, cfg.solver.max_iter
     found = []
     warmup = 0 if solver.warmup_until_error is not None else solver.warmup_iters
-    if warmup >= steps:
-        found.append(
-            f"solver.warmup_iters is {warmup}, but the run has {count_of(steps, 'step')}: the "
-            "learning rate never reaches solver.lr"
-        )
     if solver.schedule == "multistep":
         found += _misfits_of_milestones(solver, warmup)
     period = cfg.evaluation.period or steps
@@ -179,13 +201,12 @@ def misfits(cfg: RunConfig) -> list[str]:
             f"evaluation.patience is {cfg.evaluation.patience}, but there are no more evaluations "
             f"than {evaluations} (evaluation.period): the run does not stop early"
         )
-    for key, value in (("evaluation", period), ("checkpoint", cfg.checkpoint.period)):
-        if value > steps:
-            what = "evaluated" if key == "evaluation" else "saved"
-            found.append(
-                f"{key}.period is {value}, but the run has {count_of(steps, 'step')}: it is {what} "
-                "only at its end"
-            )
+    sentence = "{} is {}, but the run has {}: it is {} only at its end"
+    length, saved = count_of(steps, "step"), cfg.checkpoint.period
+    if period > steps:
+        found.append(sentence.format("evaluation.period", period, length, "evaluated"))
+    if saved > steps and period >= steps:  # before an evaluation, it is saved as well
+        found.append(sentence.format("checkpoint.period", saved, length, "saved"))
     return found
 
 
@@ -204,11 +225,6 @@ def _misfits_of_milestones(solver: SolverConfig, warmup: int) -> list[str]:
             "(solver.warmup_iters) ends: the learning rate never reaches solver.lr"
         )
     return found
-
-
-def _warn_of_misfits(cfg: RunConfig) -> None:
-    for sentence in misfits(cfg) if distributed.is_main() else ():
-        logger.warning("%s", sentence)
 
 
 def _fit(

@@ -49,6 +49,7 @@ class Task(ABC, Generic[C]):
         cfg: The configuration; replaced once when `solver.epochs` has become a number of steps.
         model: The model, on its device.
         class_names: The name of each class.
+        label: What `label_counts` counts, in the plural.
         score: The metric that decides which weights are best.
         lower_is_better: Whether lower values of that metric are better.
     """
@@ -56,6 +57,7 @@ class Task(ABC, Generic[C]):
     cfg: C
     model: nn.Module
     class_names: tuple[str, ...]
+    label: str = "labels"
     score: str
     lower_is_better: bool = False
 
@@ -75,6 +77,10 @@ class Task(ABC, Generic[C]):
     @abstractmethod
     def training_images(self) -> int:
         """The number of training images, that is, of one epoch."""
+
+    def label_counts(self) -> dict[str, int]:
+        """Returns how many labels of each class there are to train on; empty if not known."""
+        return {}
 
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from resnet_backbone.engine import attempts, run_folder
 from resnet_backbone.engine.finish import finish
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
+from resnet_backbone.engine.outlook import announce, expected_end
 from resnet_backbone.engine.run import Run, begin_run
 from resnet_backbone.engine.schedule import learning_rate
 from resnet_backbone.engine.task import C, Task
@@ -22,6 +24,8 @@ from resnet_backbone.utils import logging as log
 from resnet_backbone.utils.allocator import keep_freed_memory
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.imports import import_modules
+
+TIMED_STEPS = 5  # after these, the log says when training will end
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ def train(
         distributed.on_main(lambda: attempts.mark_as_begun(output))
         stack.enter_context(run)
         begun()
+        announce(run.task, run.cfg)
         try:
             _loop(run, stop)
         except Interrupted as interrupted:
@@ -93,7 +98,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
     solver, progress = run.cfg.solver, run.state.progress
     if progress.evaluation_pending:
         run.evaluate(stop)
-    batches = run.task.training_batches(progress.step)
+    batches, first = run.task.training_batches(progress.step), progress.step
     with ProgressBar(progress.step, solver.max_iter, enabled=distributed.is_main()) as bar:
         while not run.is_over:
             run.clock.start()
@@ -106,6 +111,9 @@ def _loop(run: Run, stop: StopFlag) -> None:
             run.clock.computed()
             run.count(result, rate)
             bar.advance(result.loss)
+            if progress.step - first == TIMED_STEPS and not run.is_over:
+                left = solver.max_iter - progress.step
+                logger.info("%s", expected_end(run.clock.seconds_per_step, left, time.time()))
             if result.stop or run.checkpoint_is_due:
                 run.save()
             if result.stop:

@@ -24,7 +24,8 @@ BOTH = {
     *("solver.reference_max_iter", "model.allow_extra", "model.class_layers"),
     *("data.root", "data.workers", "data.on_bad_sample", "data.max_pixels", "data.check_images"),
     "model.weights",
-    *("evaluation.period", "evaluation.patience", "evaluation.batch_size"),
+    *("evaluation.period", "evaluation.times", "evaluation.patience"),
+    "evaluation.batch_size",
     *("checkpoint.period", "checkpoint.keep"),
 }
 FREE = {
@@ -34,7 +35,7 @@ FREE = {
         *("data.val.annotations", "model.allow_partial", "model.backbone.weights"),
         *("model.backbone.activation_checkpointing", "evaluation.loss", "evaluation.pictures"),
     },
-    ClassificationConfig: BOTH - {"evaluation.period"}  # the default schedule is the plateau
+    ClassificationConfig: BOTH - {"evaluation.period", "evaluation.times"}  # by default, a plateau
     | {
         *("data.train", "data.val", "data.val_labels", "model.activation_checkpointing"),
         "model.mean_image",

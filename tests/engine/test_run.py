@@ -108,7 +108,9 @@ def test_what_is_due_after_which_step(tmp_path):
 
 
 def test_without_a_period_the_end_alone_is_judged(tmp_path):
-    with begin(tmp_path, evaluation={"period": 0}, solver={"max_iter": 3}) as run:
+    with begin(
+        tmp_path, evaluation={"period": 0}, solver={"max_iter": 3, "warmup_iters": 0}
+    ) as run:
         pending = []
         for _ in range(3):
             step(run)

@@ -80,10 +80,11 @@ def test_every_scaled_key_is_reported(caplog):
     "override", ["solver.max_iter=4", " solver.max_iter = 4", "solver={max_iter: 4}"]
 )
 def test_what_the_command_line_says_is_literal(override):
-    cfg = Config.model_validate({"solver": {"max_iter": 4}, "overrides": [override]})
+    solver = {"max_iter": 4, "warmup_iters": 0}
+    cfg = Config.model_validate({"solver": solver, "overrides": [override]})
     scaled = scale_to_batch(cfg, world_size=1)
     assert scaled.solver.max_iter == 4
-    assert scaled.solver.warmup_iters == 8000
+    assert scaled.solver.milestones == (480_000, 640_000)
 
 
 def test_scaling_again_changes_nothing():
@@ -174,6 +175,7 @@ def lengths(cfg):
         # The warm-up of detectron2's 3x schedule is as long as that of 1x.
         ("coco_frcnn_r50_3x", [], (1000, (778, 926), 4)),
         ("cifar10_r20", [], (1000, (500, 750), 0)),
+        ("coco_frcnn_r50", ["solver.scale=false"], (1000, (667, 889), 11)),
     ],
 )
 def test_a_schedule_is_fitted_to_the_length_on_the_command_line(name, overrides, expected):
@@ -181,6 +183,12 @@ def test_a_schedule_is_fitted_to_the_length_on_the_command_line(name, overrides,
     assert lengths(cfg) == expected
     rates = [learning_rate(cfg.solver, step) for step in range(1000)]
     assert max(rates) == cfg.solver.lr and min(rates[100:]) < 0.2 * cfg.solver.lr
+
+
+def test_a_schedule_that_is_not_scaled_to_the_batch_is_fitted_to_the_length_too():
+    cfg = scale_to_batch(load_any_config("quickstart", ["solver.max_iter=330"]), 1)
+    assert (cfg.solver.warmup_iters, cfg.solver.lr) == (25, 2e-3)  # 50 of 660 steps
+    assert scale_to_batch(cfg, 1) == cfg
 
 
 def test_a_longer_run_drops_later_and_warms_up_no_longer():
@@ -228,13 +236,15 @@ def fitting(**sections):
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
-        ({"solver": {"warmup_iters": 100, "milestones": []}}, "warmup_iters is 100, but the run h"),
         ({"solver": {"milestones": [60, 100, 120]}}, "does not reach 100, 120: the learning rate"),
         ({"solver": {"milestones": [5, 80]}}, "5 is before the warm-up of 10 steps"),
         ({"solver": {"schedule": "plateau"}}, "no more evaluations than 5 .*the learning rate ne"),
         ({"evaluation": {"period": 20, "patience": 5}}, "no more evaluations than 5 .*stop early"),
         ({"evaluation": {"period": 101}}, "evaluation.period is 101, but the run has 100 steps"),
-        ({"checkpoint": {"period": 101}}, "checkpoint.period is 101, but the run has 100 steps"),
+        (
+            {"checkpoint": {"period": 101}, "evaluation": {"period": 0}},
+            "checkpoint.period is 101, but the run has 100 steps",
+        ),
     ],
 )
 def test_what_does_not_fit_the_run_is_said(sections, sentence, caplog):
@@ -244,6 +254,39 @@ def test_what_does_not_fit_the_run_is_said(sections, sentence, caplog):
     assert re.search(sentence, found)
     scale_to_batch(cfg, 8)
     assert found in caplog.messages
+
+
+@pytest.mark.parametrize("warmup", [100, 101])
+def test_a_warm_up_that_is_as_long_as_the_run_is_refused(warmup):
+    cfg = fitting(solver={"warmup_iters": warmup, "milestones": [], "batch_size": 16})
+    with pytest.raises(ConfigError, match=f"warmup_iters is {warmup}, .* to less than 100"):
+        scale_to_batch(cfg, 1)
+    scale_to_batch(fitting(solver={"warmup_iters": 99, "batch_size": 16}), 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "times", "period"), [(100, 10, 10), (101, 10, 11), (3, 10, 1), (7, 1, 7)]
+)
+def test_evaluations_are_spaced_evenly(steps, times, period):
+    """The last one is at the end, whatever the period."""
+    solver = {"max_iter": steps, "warmup_iters": 0, "milestones": [], "batch_size": 16}
+    cfg = Config.model_validate({"solver": solver, "evaluation": {"times": times}})
+    scaled = scale_to_batch(cfg, 1)
+    assert scaled.evaluation.period == period and scaled.evaluation.times == times
+    assert scale_to_batch(scaled, 1) == scaled
+    waiting = Config.model_validate(
+        {"solver": solver | {"epochs": 2.0}, "evaluation": {"times": times}}
+    )
+    settled = settle_epochs(scale_to_batch(waiting, 1), 8 * steps)  # as many steps
+    assert settled.evaluation.period == period
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(20, 200), (60, 200 / 3), (333, 4000 / 333)])
+def test_few_images_are_shown_often(images, epochs):
+    """4,000 images in all, but at least 12 epochs."""
+    solver = {"epochs": "auto", "batch_size": 4}
+    cfg = settle_epochs(scale_to_batch(Config.model_validate({"solver": solver}), 1), images)
+    assert cfg.solver.max_iter == math.ceil(max(12, epochs) * images / 4)
 
 
 @pytest.mark.parametrize(

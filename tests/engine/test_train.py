@@ -288,8 +288,8 @@ def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path):
         with pytest.raises(DataError, match="no images"):
             train(Absent, toy.config(tmp_path, seed=3), overwrite=True)
         assert before == contents(tmp_path)
-        train_toy(toy.config(tmp_path, seed=3, solver={"max_iter": 2}), overwrite=True)
-    assert [line["step"] for line in metrics(tmp_path)][-1] == 2
+        train_toy(toy.config(tmp_path, seed=3, solver={"max_iter": 4}), overwrite=True)
+    assert [line["step"] for line in metrics(tmp_path)][-1] == 4
     text = (tmp_path / "log.txt").read_text()
     assert text.count("removed the earlier run") == 1 and "no images" not in text
 

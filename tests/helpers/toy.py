@@ -160,6 +160,9 @@ class ToyTask(DetectionTask):
 
     training_images = 100
 
+    def label_counts(self) -> dict[str, int]:
+        return {"circle": 50, "square": 50}
+
     @classmethod
     def check_files(cls, cfg: Config) -> None:
         """Its images are made up."""

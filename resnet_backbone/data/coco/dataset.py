@@ -112,6 +112,14 @@ class CocoDataset:
         return np.array(counts, dtype=np.int64)
 
     @property
+    def class_counts(self) -> np.ndarray:
+        """int64[K]: how many instances to train on each class has, in all images."""
+        annotations = self._annotations
+        found = [annotations.classes[annotations.instances(number)] for number in self._numbers]
+        classes = np.concatenate([np.empty(0, dtype=np.int64), *found])
+        return np.bincount(classes, minlength=len(self.class_names))
+
+    @property
     def used_classes(self) -> np.ndarray:
         """bool[K], true for classes with an annotation (crowds too) in any image of the file."""
         counts = np.bincount(self._annotations.classes, minlength=len(self.class_names))

@@ -67,6 +67,9 @@ class LabelledImages(Protocol):
     def __len__(self) -> int:
         """Returns the number of training images."""
 
+    def class_counts(self) -> np.ndarray:
+        """Returns int64[K], the number of training images of each class."""
+
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
         """Yields this rank's micro-batches without end, `accumulate` of them per step.
 
@@ -118,6 +121,10 @@ class InMemoryData:
 
     def __len__(self) -> int:
         return len(self._train)
+
+    def class_counts(self) -> np.ndarray:
+        """Returns int64[K], the number of training images of each class."""
+        return np.bincount(self._train.labels.numpy(), minlength=len(self.class_names))
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
         """Yields batches that are created on `device`."""
@@ -196,6 +203,10 @@ class FileData:
 
     def __len__(self) -> int:
         return len(self._train)
+
+    def class_counts(self) -> np.ndarray:
+        """Returns int64[K], the number of training images of each class."""
+        return np.bincount(self._train.source.labels, minlength=len(self.class_names))
 
     def training_batches(self, steps: Steps, device: torch.device) -> Iterator[ImageBatch]:
         """Yields batches in CPU memory."""

@@ -51,6 +51,7 @@ class ClassificationTask(Task[ClassificationConfig]):
         WeightsError: the initial weights cannot be loaded.
     """
 
+    label = "of them"
     score = "classification/top1_error"
     lower_is_better = True
 
@@ -95,6 +96,11 @@ class ClassificationTask(Task[ClassificationConfig]):
     def training_images(self) -> int:
         """The number of training images."""
         return len(self._images)
+
+    def label_counts(self) -> dict[str, int]:
+        """Returns the number of training images of each class."""
+        counts = self._images.class_counts().tolist()
+        return dict(zip(self.class_names, counts, strict=True))
 
     def training_batches(self, start_step: int) -> Iterator[ImageBatch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""

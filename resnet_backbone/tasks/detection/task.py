@@ -58,6 +58,8 @@ class DetectionTask(Task[Config]):
         WeightsError: the initial weights cannot be loaded.
     """
 
+    label = "boxes"
+
     @classmethod
     def check_files(cls, cfg: Config) -> None:
         """Raises DataError if images or annotations do not exist."""
@@ -102,6 +104,11 @@ class DetectionTask(Task[Config]):
     def training_images(self) -> int:
         """The number of training images."""
         return len(self._train)
+
+    def label_counts(self) -> dict[str, int]:
+        """Returns the number of boxes to train on, by class."""
+        counts = self._train.class_counts.tolist()
+        return dict(zip(self.class_names, counts, strict=True))
 
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""
