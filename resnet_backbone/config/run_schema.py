@@ -79,9 +79,10 @@ class PixelConfig(Section):
 class SolverConfig(Section):
     """Optimisation. Learning rate and steps are given for `reference_batch_size` and rescaled."""
 
-    recipe: Literal["config", "from_weights"] = Field(
+    recipe: Literal["config", "from_weights", "auto"] = Field(
         "config",
-        description="from_weights: take optimizer, lr and weight decays from the weights' card",
+        description="from_weights: take optimizer, lr and weight decays from the weights' card, or "
+        "from the run that wrote them (files of ours); auto: if they say so, else from here",
     )
     optimizer: Literal["sgd", "adamw", "lamb"] = Field(
         "sgd", description="sgd with momentum, AdamW, or LAMB"

@@ -258,6 +258,11 @@ class ModelConfig(Section):
         "backbone.weights",
         examples=["model_final.pth"],
     )
+    settings: Literal["config", "from_weights"] = Field(
+        "config",
+        description="from_weights: keys of model, and the sizes of images, that are at their "
+        "default are as in the run that wrote the weights (files of ours say so)",
+    )
     allow_partial: tuple[str, ...] = Field(
         (),
         description="patterns of parameters that the weights may lack",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
 
 from resnet_backbone.backbone.foreign import is_foreign, weights_are_timms
 from resnet_backbone.backbone.from_timm import timm_pixels
 from resnet_backbone.backbone.variants import Variant, get_variant
+from resnet_backbone.config.overrides import explicit_keys
 from resnet_backbone.config.schema import Config, ModelConfig
+from resnet_backbone.detection.from_weights import config_of, recipe_of
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.weights.agreement import agree, facts
-from resnet_backbone.weights.card import Recipe, WeightsCard
+from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.stored import Stored, find_card, read_plain, read_weights, stored_card
 
 _BACKBONE = ("stride_in_1x1", "norm_eps")
 _PIXELS = ("channel_order", "mean", "std")
 _RECIPE_BATCH = 16  # images per step for which a card states the learning rate
+
+logger = logging.getLogger(__name__)
 
 
 def read_initial_weights(model: ModelConfig) -> Stored | None:
@@ -66,7 +70,8 @@ def settle_detector(cfg: Config, weights: Stored | str | Path | None = None) -> 
     backbone = model.backbone.model_copy(update={name: values[name] for name in _BACKBONE})
     pixels = model.pixels.model_copy(update={name: values[name] for name in _PIXELS})
     settled = model.model_copy(update={"backbone": backbone, "pixels": pixels})
-    return _with_recipe(cfg.model_copy(update={"model": settled}), card, source)
+    written_by = config_of(weights) if isinstance(weights, Stored) else None
+    return _with_recipe(cfg.model_copy(update={"model": settled}), card, source, written_by)
 
 
 def recipe_warnings(cfg: Config, weights: Stored | None = None) -> tuple[str, ...]:
@@ -116,21 +121,31 @@ def _known_variant(name: str) -> Variant | None:
         raise ConfigError(f"model.backbone.name: {error}") from None
 
 
-def _with_recipe(cfg: Config, card: WeightsCard | None, source: str | None) -> Config:
+def _with_recipe(
+    cfg: Config, card: WeightsCard | None, source: str | None, written_by: Config | None
+) -> Config:
     if cfg.solver.recipe == "config":
         return cfg
-    if card is None or card.recipe is None:
+    reference = cfg.solver.reference_batch_size
+    if card is not None and card.recipe is not None:
+        values = card.recipe.model_dump(exclude={"source"})
+        values["lr"] *= reference / _RECIPE_BATCH
+    elif written_by is not None:
+        values = recipe_of(written_by, reference)
+    elif cfg.solver.recipe == "auto":
+        return cfg
+    else:
         raise ConfigError(
             "solver.recipe is from_weights, but "
             + (f"the card of {source} has no recipe" if source else "there are no weights")
         )
-    update = _chosen(card.recipe, cfg)
+    explicit = explicit_keys(cfg.overrides)
+    update = {
+        key: value
+        for key, value in values.items()
+        if f"solver.{key}" not in explicit and value != getattr(cfg.solver, key)
+    }
+    if update:  # there is nothing to say of a configuration that is settled again
+        named = ", ".join(f"{key} {value}" for key, value in update.items())
+        logger.info("solver.recipe is %s: %s, as for %s", cfg.solver.recipe, named, source)
     return cfg.model_copy(update={"solver": cfg.solver.model_copy(update=update)})
-
-
-def _chosen(recipe: Recipe, cfg: Config) -> dict[str, Any]:
-    """Returns the recipe's settings for the run's reference batch; overrides take precedence."""
-    scale = cfg.solver.reference_batch_size / _RECIPE_BATCH
-    values = recipe.model_dump(exclude={"source"}) | {"lr": recipe.lr * scale}
-    explicit = {override.partition("=")[0].strip() for override in cfg.overrides}
-    return {key: value for key, value in values.items() if f"solver.{key}" not in explicit}

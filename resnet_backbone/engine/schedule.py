@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from resnet_backbone.config.lengths import FITTED, fit_to_length, rescaled
+from resnet_backbone.config.overrides import explicit_keys
 from resnet_backbone.config.run_schema import RunConfig, SolverConfig
-from resnet_backbone.config.strict_yaml import read_text
 from resnet_backbone.engine.plateau import drops
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils import distributed
@@ -84,7 +84,7 @@ def scale_to_batch(cfg: C, world_size: int, *, fit_to: int | None = None) -> C:
     """
     batch_size = _batch_size(cfg.solver, world_size)
     factor = batch_size / cfg.solver.reference_batch_size
-    explicit = _explicit_keys(cfg.overrides)
+    explicit = explicit_keys(cfg.overrides)
     tree: dict[str, Any] = cfg.model_dump()
     tree["solver"] |= {"batch_size": batch_size, "scale": False}
     if cfg.solver.epochs is not None:  # `settle_epochs` fits the schedule
@@ -143,7 +143,7 @@ def settle_epochs(cfg: C, images: int, *, fit_to: int | None = None) -> C:
         *(epochs, count_of(images, "image")),
         *(count_of(steps, "step"), count_of(solver.batch_size, "image")),
     )
-    _fit(tree, solver.max_iter, _explicit_keys(cfg.overrides), fit_to)
+    _fit(tree, solver.max_iter, explicit_keys(cfg.overrides), fit_to)
     return _checked(type(cfg), tree, resumed=fit_to is not None)
 
 
@@ -277,15 +277,3 @@ def _scale(
     section[key] = before * factor if key == "lr" else rescaled(before, factor)
     if section[key] != before:
         logger.info("%s: %s -> %s (batch size x %g)", path, before, section[key], factor)
-
-
-def _explicit_keys(overrides: tuple[str, ...]) -> frozenset[str]:
-    """Returns the keys set on the command line, singly or as part of a section's mapping."""
-    keys = set()
-    for override in overrides:
-        path, _, text = override.partition("=")
-        keys.add(path.strip())
-        value, _ = read_text(text, path)
-        if isinstance(value, dict):
-            keys.update(f"{path.strip()}.{key}" for key in value)
-    return frozenset(keys)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from resnet_backbone.utils.text import count_of
 
-LOG_LINES = 10
+LOG_SECONDS = 30  # between lines
 
 T = TypeVar("T")
 
@@ -41,7 +41,9 @@ def track(
     *,
     bar: bool = True,
 ) -> Iterator[T]:
-    """Yields `items`, with a bar on a terminal, or about ten log lines elsewhere.
+    """Yields `items`, with a bar on a terminal, or a log line now and then elsewhere.
+
+    Work that takes less than `LOG_SECONDS` logs nothing.
 
     Args:
         items: What is worked on, one after the other.
@@ -55,8 +57,9 @@ def track(
     if not options.get("disable"):
         yield from tqdm(items, desc=doing, unit=noun, leave=False, **options)
         return
-    total, every = count_of(len(items), noun, plural), math.ceil(len(items) / LOG_LINES)
+    total, logged = count_of(len(items), noun, plural), time.monotonic()
     for number, item in enumerate(items, start=1):
         yield item
-        if number % every == 0 or number == len(items):
+        if (now := time.monotonic()) - logged >= LOG_SECONDS:
             logger.info("%s %d of %s", done, number, total)
+            logged = now

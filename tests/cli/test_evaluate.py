@@ -162,7 +162,7 @@ def test_signals_end_it_without_results(setup, tmp_path, number):
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if "evaluated 60 of 600 batches" in line:
+        if ": 600 images" in line:
             process.send_signal(number)
             break
     _, rest = process.communicate(timeout=120)

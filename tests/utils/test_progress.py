@@ -17,11 +17,15 @@ list(track(range(3), "reading", "read", "file"))
 """
 
 
-def test_items_are_passed_on_and_the_log_says_how_far_it_is(caplog):
+def test_items_are_passed_on_and_the_log_says_how_far_long_work_is(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     assert list(track("abc", "reading", "read", "file")) == ["a", "b", "c"]
-    assert caplog.messages == [f"read {done} of 3 files" for done in (1, 2, 3)]
     assert list(track("", "reading", "read", "file")) == []
+    assert caplog.messages == []
+    times = iter([0, 16, 31, 47, 62, 63, 99])  # in seconds, before the first and after each item
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    assert list(track("abcdef", "reading", "read", "file")) == list("abcdef")
+    assert caplog.messages == [f"read {done} of 6 files" for done in (2, 4, 6)]
 
 
 def test_only_the_main_rank_has_a_bar(monkeypatch, capsys):

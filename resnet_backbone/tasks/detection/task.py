@@ -20,6 +20,7 @@ from resnet_backbone.data.coco.build import (
     draw_shapes_dataset,
 )
 from resnet_backbone.detection.build import build_detector
+from resnet_backbone.detection.from_weights import with_settings_of
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import (
     read_initial_weights,
@@ -69,7 +70,7 @@ class DetectionTask(Task[Config]):
     def settle(cls, cfg: Config) -> Settled[Config]:
         """Returns `cfg` completed from its initial weights, and warnings; see `settle_detector`."""
         weights = read_initial_weights(cfg.model)
-        settled = settle_detector(cfg, weights)
+        settled = settle_detector(with_settings_of(cfg, weights), weights)
         warnings = (*recipe_warnings(settled, weights), *_frozen_at_random(settled))
         return Settled(settled, weights, warnings)
 

@@ -39,6 +39,7 @@ FREE = frozenset(
     {
         "num_classes",
         "weights",
+        "settings",
         "allow_partial",
         "allow_extra",
         "class_layers",

@@ -85,7 +85,10 @@ def test_no_predictions_are_explained_with_score_and_threshold(tmp_path):
     assert model.roi_heads.settings.score_threshold == 1.0
 
 
-def test_progress_goes_to_the_log_where_there_is_no_terminal(model, tmp_path, caplog):
+def test_progress_goes_to_the_log_where_there_is_no_terminal(
+    model, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("resnet_backbone.utils.progress.LOG_SECONDS", 0)
     caplog.set_level(logging.INFO, logger="resnet_backbone")
     run(model, tmp_path, with_loss=False)
     assert "evaluated 7 of 7 batches" in caplog.text
