@@ -35,6 +35,8 @@ class EvaluationResult:
         per_class: AP by task and class name; NaN for classes without instances.
         errors: {task: {kind: {"count": their number, other names: their cost}}}; empty for tasks
             without an error breakdown.
+        images: How many images were evaluated, over all ranks.
+        seconds: How long that took, reading the images included.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -42,6 +44,8 @@ class EvaluationResult:
     explanation: str | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         parts = [per_class_table(self.per_class)]
@@ -72,6 +76,9 @@ class EvaluationResult:
             "per_class": _json_table(self.per_class),
             "loss": self.loss and {key: _json_number(value) for key, value in self.loss.items()},
             "explanation": self.explanation,
+            "images": self.images,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images / self.seconds, 3) if self.seconds else None,
         }
         if self.errors:
             content["errors"] = {task: _json_table(kinds) for task, kinds in self.errors.items()}

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from resnet_backbone.engine import run_folder
+from resnet_backbone.engine.environment import now
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.run import Run
 from resnet_backbone.report.curves import draw_curves
@@ -45,6 +46,8 @@ def _write_everything(run: Run, skipped: dict[str, list[str]]) -> None:
 def _write_results(run: Run, result: EvaluationResult) -> None:
     progress = run.state.progress
     results = result.to_json() | {
+        "dataset": run.task.evaluated_on(),
+        "date": now(),
         "step": progress.step,
         "best": {"metric": run.task.score, "value": progress.best, "step": progress.best_step},
     }

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import platform
 import shutil
-import sys
 from contextlib import ExitStack
 from pathlib import Path
-
-import torch
 
 from resnet_backbone.config.load import dump_config
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine.attempts import MARK
 from resnet_backbone.engine.checkpoint import Checkpoints, names_of, step_folders
+from resnet_backbone.engine.environment import environment
 from resnet_backbone.engine.state import FILES
 from resnet_backbone.errors import ConfigError, StorageError
 from resnet_backbone.utils import storage
@@ -120,28 +116,8 @@ def write_description(output: Path, cfg: RunConfig, world_size: int) -> None:
     Raises:
         StorageError: they cannot be written.
     """
-    environment = {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "ranks": world_size,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {
-            name: _version(name)
-            for name in ("resnet-backbone", "torch", "torchvision", "numpy", "pillow")
-        },
-    }
     storage.write_file(output / CONFIG, dump_config(cfg).encode())
-    storage.write_json(output / ENVIRONMENT, environment)
-
-
-def _version(package: str) -> str | None:
-    """Returns a package's version; None for a checkout that is on the path, but not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    storage.write_json(output / ENVIRONMENT, environment(world_size))
 
 
 def _refuse_foreign(output: Path, *, resume: bool) -> None:

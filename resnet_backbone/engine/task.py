@@ -90,6 +90,10 @@ class Task(ABC, Generic[C]):
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model with its current weights; every rank must call it."""
 
+    def evaluated_on(self) -> str:
+        """Returns what the validation images are called in results; empty if not known."""
+        return ""
+
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Returns JSON values that identify the dataset to a resumed run, with "class_names"."""

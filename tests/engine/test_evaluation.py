@@ -20,6 +20,8 @@ def result(**changes):
         "loss": {"loss": 1.5, "loss_cls": 1.0, "loss_mask": math.inf},
         "explanation": None,
         "per_class": {"bbox": {"cat": 0.5, "dog": NAN}},
+        "images": 5,
+        "seconds": 0.25,
     }
     return EvaluationResult(**values | changes)
 
@@ -43,7 +45,11 @@ def test_json_holds_everything_and_no_number_that_json_has_not():
         "per_class": {"bbox": {"cat": 0.5, "dog": None}},
         "loss": {"loss": 1.5, "loss_cls": 1.0, "loss_mask": None},
         "explanation": "why",
+        "images": 5,
+        "seconds": 0.25,
+        "images_per_second": 20.0,
     }
+    assert result(seconds=0.0).to_json()["images_per_second"] is None
     assert result(loss=None).to_json()["loss"] is None
 
 
@@ -85,23 +91,13 @@ def test_every_rank_is_asked_as_often_as_the_one_with_the_most_batches(monkeypat
     assert found == ["a", "b", "c"] and len(asked) == 5
 
 
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [
-        (0, []),
-        (1, [1]),
-        (9, list(range(1, 10))),
-        (10, list(range(1, 11))),
-        (11, [2, 4, 6, 8, 10, 11]),
-        (95, [10, 20, 30, 40, 50, 60, 70, 80, 90, 95]),
-        (600, list(range(60, 601, 60))),
-    ],
-)
-def test_about_ten_lines_tell_how_far_it_is(caplog, count, expected):
+def test_short_evaluations_need_no_lines_and_long_ones_say_how_far_they_are(caplog, monkeypatch):
     caplog.set_level(logging.INFO, logger="resnet_backbone")
-    list(checked_batches(range(count), never))
-    total = "1 batch" if count == 1 else f"{count} batches"
-    assert caplog.messages == [f"evaluated {done} of {total}" for done in expected]
+    list(checked_batches("abc", never))
+    assert caplog.messages == []
+    monkeypatch.setattr("resnet_backbone.utils.progress.LOG_SECONDS", 0)
+    list(checked_batches("abc", never))
+    assert caplog.messages == [f"evaluated {done} of 3 batches" for done in (1, 2, 3)]
 
 
 def test_a_terminal_gets_a_bar_instead_and_other_ranks_lines(caplog, capsys, monkeypatch):
@@ -110,5 +106,6 @@ def test_a_terminal_gets_a_bar_instead_and_other_ranks_lines(caplog, capsys, mon
     assert list(checked_batches("abc", never)) == ["a", "b", "c"]
     assert not caplog.messages and "evaluating" in capsys.readouterr().err
     monkeypatch.setattr(distributed, "is_main", lambda: False)
+    monkeypatch.setattr("resnet_backbone.utils.progress.LOG_SECONDS", 0)
     list(checked_batches("abc", never))
     assert len(caplog.messages) == 3 and "evaluating" not in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import datetime, timezone
 
 import pytest
 import torch
@@ -40,16 +41,24 @@ RESULT = EvaluationResult(
     {"loss": 1.5},
     "AP is low",
     {"bbox": {"circle": 0.25, "square": float("nan")}},
+    images=7,
+    seconds=3.5,
 )
 
 
 def test_results_say_what_was_found_and_what_was_best(tmp_path):
     finished(tmp_path, RESULT)
-    assert json.loads((tmp_path / "results.json").read_text()) == {
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert datetime.fromisoformat(results.pop("date")).tzinfo == timezone.utc
+    assert results == {
         "metrics": {"bbox": {"AP": 0.25, "APs": None}},
         "per_class": {"bbox": {"circle": 0.25, "square": None}},
         "loss": {"loss": 1.5},
         "explanation": "AP is low",
+        "images": 7,
+        "seconds": 3.5,
+        "images_per_second": 2.0,
+        "dataset": "six images",
         "step": 12,
         "best": {"metric": "bbox/AP", "value": 0.5, "step": 8},
     }

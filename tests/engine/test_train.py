@@ -56,8 +56,14 @@ def final_state(output):
         "best": best.name,
         "best model": tensors(best / "model.safetensors"),
         "metrics": metrics(output),
-        "results": json.loads((output / "results.json").read_text()),
+        "results": timeless(json.loads((output / "results.json").read_text())),
     }
+
+
+def timeless(results):
+    """The results but for when they were measured, and how fast."""
+    times = ("date", "seconds", "images_per_second")
+    return {name: value for name, value in results.items() if name not in times}
 
 
 def tensors(file):

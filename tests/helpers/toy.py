@@ -160,6 +160,9 @@ class ToyTask(DetectionTask):
 
     training_images = 100
 
+    def evaluated_on(self) -> str:
+        return "six images"
+
     def label_counts(self) -> dict[str, int]:
         return {"circle": 50, "square": 50}
 

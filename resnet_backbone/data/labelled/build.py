@@ -90,6 +90,15 @@ def build_images(
     )
 
 
+def validation_images(cfg: ImageDataConfig) -> str:
+    """Returns what the validation images are called in results."""
+    if cfg.hold_out:
+        return f"{cfg.root}: {cfg.hold_out} images held out of the training images"
+    if cfg.format in _CIFAR or cfg.format == "shapes":
+        return f"{cfg.root}: the test images of {cfg.format}"
+    return ", ".join(str(Path(cfg.root) / name) for name in cfg.val)
+
+
 def check_labelled_files(cfg: ImageDataConfig) -> None:
     """Raises DataError if folders or files of images do not exist; reads none of them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -45,7 +46,7 @@ def evaluate_classifier(
     """
     modes = [member.training for member in members]
     evaluator.reset()
-    loss_sum, count = 0.0, 0
+    loss_sum, count, start = 0.0, 0, time.perf_counter()
     try:
         for member in members:
             member.eval()
@@ -62,8 +63,16 @@ def evaluate_classifier(
         for member, mode in zip(members, modes, strict=True):
             member.train(mode)
     shares = distributed.all_gather_object((loss_sum, count))
-    loss = sum(share for share, _ in shares) / max(1, sum(images for _, images in shares))
-    return EvaluationResult(metrics, {"loss": loss}, evaluator.explanation, evaluator.per_class)
+    images = sum(own for _, own in shares)
+    loss = sum(share for share, _ in shares) / max(1, images)
+    return EvaluationResult(
+        metrics,
+        {"loss": loss},
+        evaluator.explanation,
+        evaluator.per_class,
+        images=images,
+        seconds=time.perf_counter() - start,
+    )
 
 
 def _ensemble(

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from resnet_backbone.classification.testing import Testing, make_testing
 from resnet_backbone.config.classification_schema import ClassificationConfig
-from resnet_backbone.data.labelled.build import build_images, check_labelled_files
+from resnet_backbone.data.labelled.build import (
+    build_images,
+    check_labelled_files,
+    validation_images,
+)
+from resnet_backbone.engine.environment import now
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.engine.trained_reading import read_as_trained
@@ -109,6 +114,8 @@ def _write(
     content = {
         "weights": [str(path) for path in weights],
         "testing": cfg.evaluation.testing,
+        "dataset": validation_images(cfg.data),
+        "date": now(),
         **result.to_json(),
     }
     OwnFiles(output, "evaluation").claim([RESULTS])

@@ -16,7 +16,11 @@ from resnet_backbone.classification.build import build_image_classifier
 from resnet_backbone.classification.image_classifier import ImageClassifier
 from resnet_backbone.classification.settle import settle_classifier
 from resnet_backbone.config.classification_schema import ClassificationConfig
-from resnet_backbone.data.labelled.build import build_images, check_labelled_files
+from resnet_backbone.data.labelled.build import (
+    build_images,
+    check_labelled_files,
+    validation_images,
+)
 from resnet_backbone.data.labelled.labelled_images import Color, LabelledImages, Steps
 from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.engine.evaluation import EvaluationResult
@@ -126,6 +130,10 @@ class ClassificationTask(Task[ClassificationConfig]):
             self.device,
             should_stop=should_stop,
         )
+
+    def evaluated_on(self) -> str:
+        """Returns where the validation images are."""
+        return validation_images(self.cfg.data)
 
     def identity(self) -> dict[str, Any]:
         """Returns JSON values that identify the dataset to a resumed run."""

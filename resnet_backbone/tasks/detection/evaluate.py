@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -101,7 +102,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     evaluator.reset()
-    tally, first = _Tally(), None
+    tally, first, start = _Tally(), None, time.perf_counter()
     try:
         with torch.inference_mode():
             for batch in checked_batches(loader, should_stop):
@@ -118,7 +119,15 @@ def evaluate(
     finally:
         model.train(was_training)
     loss = total.mean_loss() if with_loss else None
-    return EvaluationResult(metrics, loss, explanation, evaluator.per_class, evaluator.errors)
+    return EvaluationResult(
+        metrics,
+        loss,
+        explanation,
+        evaluator.per_class,
+        evaluator.errors,
+        images=total.images,
+        seconds=time.perf_counter() - start,
+    )
 
 
 @dataclass

@@ -15,6 +15,7 @@ from resnet_backbone.data.coco.build import (
     draw_shapes_dataset,
 )
 from resnet_backbone.data.coco.dataset import CocoDataset
+from resnet_backbone.engine.environment import now
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.engine.trained_reading import read_as_trained
@@ -75,7 +76,8 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         result = evaluate_split(cfg, model, dataset, evaluator, device, flag.on_any_rank)
         if distributed.is_main():
             own.claim([RESULTS])
-            storage.write_json(output / RESULTS, {"weights": str(weights), **result.to_json()})
+            about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
+            storage.write_json(output / RESULTS, {**about, **result.to_json()})
             loader = build_test_loader(
                 cfg.data, dataset, batch_size=1, size_divisor=model.size_divisor
             )

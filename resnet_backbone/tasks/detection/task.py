@@ -135,6 +135,10 @@ class DetectionTask(Task[Config]):
             self.cfg, self.model, self._val, self._evaluator, self.device, should_stop
         )
 
+    def evaluated_on(self) -> str:
+        """Returns the path of the validation annotations."""
+        return self._val.description
+
     def skipped(self) -> dict[str, list[str]]:
         """Returns, by split, a line for each sample left out; every rank must call it."""
         lines = {}
