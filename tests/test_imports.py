@@ -29,6 +29,7 @@ ALLOWED = {
     "detection.build": ("backbone", "config", "create", "utils", "weights"),
     "detection.trunk": ("backbone", "config", "create", "weights"),
     "detection.settle": ("backbone", "config", "weights"),
+    "detection.from_weights": ("config", "utils", "weights"),
     "detection": ("backbone", "utils"),
     # Beside the models: neither knows them, nor the other.
     "data.coco.build": ("config", "data.loading", "data.shapes", "utils"),
@@ -52,6 +53,7 @@ ALLOWED = {
         *("backbone", "classification", "config", "data", "engine", "evaluation"),
         *("paper.measure", "report", "utils", "weights"),
     ),
+    "tasks.stored_config": ("config", "utils", "weights"),
     "tasks": (),
     # Outermost.
     "plugins": ("",),
@@ -68,6 +70,7 @@ READS_SCHEMAS = (
         "detection.build",
         "detection.trunk",
         "detection.settle",
+        "detection.from_weights",
         "classification.build",
         "classification.settle",
     ),

@@ -10,9 +10,17 @@ from pathlib import Path
 from resnet_backbone.errors import ConfigError, StorageError
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --config and key=value arguments; parse them with `parse_intermixed_args`."""
-    parser.add_argument("--config", required=True, help="a file, or the name of a shipped one")
+def add_config_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Adds --config and key=value arguments; parse them with `parse_intermixed_args`.
+
+    Args:
+        parser: Where they are added.
+        default: What is used without --config, for the help; None requires it.
+    """
+    text = "a file, or the name of a shipped one"
+    parser.add_argument(
+        "--config", required=default is None, help=f"{text}; {default}" if default else text
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
 
 

@@ -64,16 +64,26 @@ def section_in(
     return None if key not in text else _valid(schema.model_validate_json, text[key], key, source)
 
 
+def task_in(text: Mapping[str, str], source: str) -> str | None:
+    """Returns the task of the run whose configuration one of our files contains; None without.
+
+    Raises:
+        WeightsError: the configuration is damaged.
+    """
+    kind = section_in(_Kind, text, CONFIG, source)
+    return None if kind is None else kind.task
+
+
 def config_in(schema: type[Schema], text: Mapping[str, str], source: str) -> Schema | None:
     """Returns the configuration of a run that one of our files contains; None if it has none.
 
     Raises:
         WeightsError: it is for another task than `schema`, or does not follow it.
     """
-    kind, expected = section_in(_Kind, text, CONFIG, source), schema.model_fields["task"].default
-    if kind is not None and kind.task != expected:
+    task, expected = task_in(text, source), schema.model_fields["task"].default
+    if task is not None and task != expected:
         raise WeightsError(
-            f"{source}: not for {expected}: its configuration is for the task {kind.task!r:.80}"
+            f"{source}: not for {expected}: its configuration is for the task {task!r:.80}"
         )
     return section_in(schema, text, CONFIG, source)
 

@@ -100,6 +100,20 @@ def test_without_output_it_goes_beside_the_run(setup):
     assert results["loss"] is None
 
 
+def test_weights_of_ours_need_no_configuration(setup, tmp_path):
+    """The results are those with it, and lie beside the weights."""
+    evaluate_command.main(["--weights", str(setup / "model.safetensors"), "evaluation.pictures=0"])
+    inside(setup, "--output", tmp_path, "evaluation.pictures=0")
+    files = (setup / "evaluation" / "results.json", tmp_path / "results.json")
+    alone, configured = (json.loads(file.read_text()) for file in files)
+    for name in ("metrics", "per_class", "loss", "images", "dataset"):
+        assert alone[name] == configured[name]
+    with pytest.raises(ConfigError, match=r"inside .*model\.safetensors:\n  evaluation.pictuers"):
+        evaluate_command.main(
+            ["--weights", str(setup / "model.safetensors"), "evaluation.pictuers=0"]
+        )
+
+
 def test_no_prediction_above_the_threshold_is_explained(setup, tmp_path, capsys):
     inside(setup, "--output", tmp_path, "model.roi.score_threshold=1.0")
     output = capsys.readouterr().out
