@@ -30,6 +30,7 @@ from resnet_backbone.data.coco.records import (
     get,
     required,
 )
+from resnet_backbone.data.coco.repeated import check_repeated
 from resnet_backbone.data.coco.segmentation import (
     MAX_OVERSHOOT,
     BadSegmentation,
@@ -153,6 +154,7 @@ class Validator:
                 found.append((owner, instance, where))
         self._refuse_text("image_id")
         self._refuse_text("category_id")
+        check_repeated([each[:2] for each in found], images, self.report)
         found = self._with_outlines_in_their_boxes(found, images)
         self._note()
         by_image: dict[int, list[Instance]] = {}

@@ -38,11 +38,11 @@ def test_only_what_exif_turns_and_the_annotations_do_not_is_turned(tmp_path):
 def test_boxes_on_the_upright_picture_fit_with_exif_applied(tmp_path):
     """The size in the file is as stored, 40 x 30; the box lies below the stored picture."""
     content = good()
-    for image in content["images"]:
-        image["file_name"] = "0.jpg"
+    for number, image in enumerate(content["images"]):
+        image["file_name"] = f"{number}.jpg"
     content["annotations"][0] |= {"bbox": [5, 32, 10, 6], "segmentation": [[5, 32, 15, 32, 15, 38]]}
     file, folder = write(tmp_path, content)
-    save(folder, [(WIDTH, HEIGHT)], orientation=6)
+    save(folder, [(WIDTH, HEIGHT)] * 2, orientation=6)
     with pytest.raises(DataError, match="box outside its image"):
         load_annotations(file, folder, with_masks=True)
     annotations = load_annotations(file, folder, with_masks=True, exif="apply")
