@@ -303,6 +303,31 @@ def test_references_may_be_floats_too(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_images_of_lvis_are_found_by_their_url(tmp_path, nested):
+    content = good()
+    for image, split in zip(content["images"], ("train2017", "val2017"), strict=True):
+        image["coco_url"] = f"http://images.example.org/{split}/{image.pop('file_name')}"
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    file, folder = write(tmp_path, content)
+    if nested:
+        for image, split in (("a.png", "train2017"), ("b.png", "val2017")):
+            (folder / split).mkdir()
+            (folder / image).rename(folder / split / image)
+    found = load_annotations(file, folder, with_masks=True)
+    names = [image.file_name for image in found.images]
+    assert names == (["train2017/a.png", "val2017/b.png"] if nested else ["a.png", "b.png"])
+    assert "2 images without file_name; it was taken from coco_url" in found.report.notes[0]
+
+
+def test_an_image_of_a_url_that_is_not_there(tmp_path):
+    content = good()
+    name = content["images"][0].pop("file_name")
+    content["images"][0]["coco_url"] = f"http://images.example.org/train2017/x{name}"
+    message = refusal(tmp_path, content)
+    assert "xa.png): missing image file" in message and "xa.png does not exist" in message
+
+
 def test_ids_that_are_other_text_are_refused_once(tmp_path):
     content = good()
     for record in content["images"]:
