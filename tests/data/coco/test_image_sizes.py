@@ -5,8 +5,13 @@ from coco_files import HEIGHT, WIDTH, good, write
 from PIL import Image
 
 from resnet_backbone.data.coco.annotations import load_annotations
-from resnet_backbone.data.coco.image_sizes import count_swapped, find_upright
+from resnet_backbone.data.coco.image_sizes import (
+    count_swapped,
+    describe_other_sizes,
+    find_upright,
+)
 from resnet_backbone.data.coco.records import ImageRecord
+from resnet_backbone.data.loading.headers import ImageHeader
 from resnet_backbone.errors import DataError
 
 
@@ -25,6 +30,13 @@ def test_swapped_sizes_are_counted_where_most_are(tmp_path):
     right = [ImageRecord(n, f"{n}.jpg", 12, 20) for n in range(2)]
     assert count_swapped(tmp_path, [*right, swapped[2]], max_pixels=10**6) == 0
     assert count_swapped(tmp_path, [], max_pixels=10**6) == 0
+
+
+def test_scales_close_to_one_can_be_told_from_it():
+    """Off by a pixel, they were called 1 times the annotated size."""
+    header = ImageHeader(150, 201, orientation=1, wide=False)
+    pairs = [(ImageRecord(n, f"{n}.jpg", 150, 200), header) for n in range(3)]
+    assert describe_other_sizes(pairs).startswith("3 have 1.005 times the annotated width and 1 t")
 
 
 def test_only_what_exif_turns_and_the_annotations_do_not_is_turned(tmp_path):
