@@ -127,6 +127,8 @@ def nothing_left(annotations: Annotations, with_masks: bool) -> str:
     counts = ", ".join(f"{count} x {kind}" for kind, count in reasons.most_common())
     needs_outlines = with_masks and reasons["no outline"]
     advice = "; model.mask=false trains on boxes alone" if needs_outlines else ""
+    if crowds:
+        advice += "; single objects need iscrowd 0"
     return f"; left out were {counts}{advice}"
 
 

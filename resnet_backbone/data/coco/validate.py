@@ -41,6 +41,7 @@ from resnet_backbone.data.coco.segmentation import (
 )
 from resnet_backbone.utils.text import count_of
 
+MANY_CROWDS = 0.05  # part of a file's annotations; in COCO it is 0.012
 MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
 
 
@@ -161,6 +162,7 @@ class Validator:
                 found.append((owner, instance, where))
         self._refuse_text("image_id")
         self._refuse_text("category_id")
+        self._note_crowds([each for _, each, _ in found])
         check_repeated([each[:2] for each in found], images, self.report)
         found = self._with_outlines_in_their_boxes(found, images)
         self._note()
@@ -335,6 +337,16 @@ class Validator:
         if self._without_box:
             count = count_of(self._without_box, "annotation")
             self.report.notes.append(f"{count} without a box; that of the outline was taken")
+
+    def _note_crowds(self, instances: Sequence[Instance]) -> None:
+        """Notes that there are more crowds than in COCO; CVAT marks all masks as such."""
+        crowds = sum(instance.crowd for instance in instances)
+        if crowds > MANY_CROWDS * len(instances):
+            self.report.notes.append(
+                f"{crowds} of {count_of(len(instances), 'annotation')} have iscrowd 1: they are "
+                "neither trained on nor counted as missed, as is right for regions of many "
+                "objects; single objects, such as masks drawn in CVAT, need iscrowd 0"
+            )
 
     def _reject(self, refused: Rejected | UnusableName, where: str) -> None:
         tell = self.report.drop if self.skip else self.report.refuse

@@ -66,5 +66,4 @@ def test_annotations_that_repeat_another_one_are_counted_and_kept(tmp_path):
     content["annotations"].append(first | {"id": 53, "iscrowd": 1})
     found = load(tmp_path, content)
     assert len(found.boxes) == 6
-    (note,) = found.report.notes
-    assert note.startswith("2 of 6 annotations repeat class and box of another one")
+    assert found.report.notes[-1].startswith("2 of 6 annotations repeat class and box of another")

@@ -380,6 +380,19 @@ def test_long_values_are_shown_in_part(tmp_path):
     assert max(map(len, refusal(tmp_path, content).splitlines())) < 11_000
 
 
+@pytest.mark.parametrize("singles", [0, 1, 19, 20])
+def test_crowds_are_noted_where_there_are_many(tmp_path, singles):
+    content = good()
+    crowd, single = content["annotations"][0] | {"iscrowd": 1}, content["annotations"][1]
+    content["annotations"] = [crowd] + [
+        single | {"id": 100 + n, "bbox": [5, 5, 10, 5 + n / 4]} for n in range(singles)
+    ]
+    notes = load_annotations(*write(tmp_path, content), with_masks=False).report.notes
+    found = [note for note in notes if "have iscrowd 1" in note]
+    assert len(found) == (singles < 19)
+    assert not found or found[0].startswith(f"1 of {singles + 1} annotation")
+
+
 def test_boxes_are_clipped_to_the_image(tmp_path):
     files = write(tmp_path, with_annotation(bbox=[-0.4, 5, WIDTH + 0.8, 40]))
     box = load_annotations(*files, with_masks=True).boxes[0]
