@@ -17,6 +17,7 @@ from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import build_dataset
 from resnet_backbone.data.coco.check_images import check_images
 from resnet_backbone.data.coco.dataset import CocoDataset
+from resnet_backbone.data.loading.shared_images import warn_of_shared_images
 from resnet_backbone.errors import ConfigError, DataError
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.utils import distributed
@@ -34,6 +35,7 @@ def read_splits(cfg: Config) -> tuple[CocoDataset, CocoDataset]:
     """
     train = build_dataset(cfg.data, "train", with_masks=cfg.model.mask, seed=cfg.seed)
     val = build_dataset(cfg.data, "val", with_masks=cfg.model.mask, seed=cfg.seed)
+    warn_of_shared_images(train.files, val.files, val.description)
     classes = Classes(train.class_names, train.category_ids, train.description)
     val = in_classes_of(classes, val)
     for dataset in (train, val):

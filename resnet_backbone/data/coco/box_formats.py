@@ -19,8 +19,9 @@ MIN_BOXES = 3
 MIN_SIDE = 4  # boxes of an image smaller than this, in pixels, may well lie between 0 and 1
 FAR = 0.1  # a box that crosses the border by this part of the side was hardly drawn so
 # Boxes all lie within this many pixels of the corner if they are in percent; of smaller images
-# than `PERCENT_SIDE`, boxes in pixels may do so, too.
+# than `PERCENT_SIDE`, boxes in pixels may do so, too, but hardly end just there in x and in y.
 PERCENT, PERCENT_SIDE = 100.0, 200.0
+SMALL_PERCENT_SIDE, REACH = 110.0, 0.95
 COLUMNS = 7  # four numbers, width, height, area
 SAME_AREA = 0.01  # relative difference of an area from the one in the file
 
@@ -52,6 +53,7 @@ OTHERS = {
     "(x0, x1, y0, y1)": _read((0, 2, 1, 3), corners=True),
     "(centre x, centre y, width, height)": _read((0, 1, 2, 3), centred=True),
     "(centre y, centre x, height, width)": _read((1, 0, 3, 2), centred=True),
+    "(x, y, height, width)": _read((0, 1, 3, 2)),
     "(y, x, height, width)": _read((1, 0, 3, 2)),
     "(y0, x0, y1, x1)": _read((1, 0, 3, 2), corners=True),
 }
@@ -97,10 +99,14 @@ class BoxFormats:
         )
 
     def note(self) -> str | None:
-        """Returns a line for the log on what a few boxes look like."""
+        """Returns a line for the log on what boxes look like that may as well have pixels."""
         numbers, sizes, _ = self._arrays()
-        few = 0 < len(numbers) < ENOUGH_BOXES
-        percentages = _percentages(numbers, sizes) if few else None
+        if not len(numbers):
+            return None
+        few = len(numbers) < ENOUGH_BOXES
+        percentages = _percentages(numbers, sizes, small=True) or (
+            _percentages(numbers, sizes) if few else None
+        )
         return percentages and f"{percentages}; they are read as pixels"
 
     @property
@@ -151,11 +157,20 @@ def _fractions(numbers: np.ndarray, sizes: np.ndarray) -> Defect | None:
     return Defect("boxes are fractions", "annotations", detail + EXPECTED)
 
 
-def _percentages(numbers: np.ndarray, sizes: np.ndarray) -> str | None:
-    """Boxes in percent fill a corner of all images, up to 100 pixels from it, and nothing else."""
-    ends = COCO(numbers)[:, 2:]
-    within = numbers.min() >= 0 and numbers.max() <= PERCENT and sizes.min() >= PERCENT_SIDE
-    if len(numbers) < MIN_BOXES or not within or ends.max(0).min() <= PERCENT / 2:
+def _percentages(numbers: np.ndarray, sizes: np.ndarray, *, small: bool = False) -> str | None:
+    """Boxes in percent fill a corner of all images, up to 100 pixels from it, and nothing else.
+
+    In `small` images this is a sign only if their ends come close to 100, and do not pass it.
+    """
+    ends, side = COCO(numbers)[:, 2:], sizes.min()
+    within = numbers.min() >= 0 and numbers.max() <= PERCENT
+    if small:
+        within &= SMALL_PERCENT_SIDE <= side < PERCENT_SIDE
+        within &= ends.max() <= PERCENT + BORDER_TOLERANCE
+    else:
+        within &= side >= PERCENT_SIDE
+    reached = ends.max(0).min() > (REACH if small else 0.5) * PERCENT
+    if len(numbers) < MIN_BOXES or not within or not reached:
         return None
     return (
         f"{len(numbers)} of {len(numbers)} boxes lie between 0 and 100 in images of "

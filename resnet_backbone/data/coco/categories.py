@@ -25,6 +25,8 @@ def read_categories(
     for number, record in enumerate(records):
         where = f"categories[{number}]"
         raw, name = get(record, "id"), get(record, "name")
+        if type(name) is int:  # of digits, and where pandas wrote the file
+            name = str(name)
         key = ids.read(raw, "categories")
         if isinstance(raw, str) and key is None:
             continue  # the caller reports all of these at once

@@ -127,6 +127,8 @@ def nothing_left(annotations: Annotations, with_masks: bool) -> str:
     counts = ", ".join(f"{count} x {kind}" for kind, count in reasons.most_common())
     needs_outlines = with_masks and reasons["no outline"]
     advice = "; model.mask=false trains on boxes alone" if needs_outlines else ""
+    if crowds:
+        advice += "; single objects need iscrowd 0"
     return f"; left out were {counts}{advice}"
 
 
@@ -135,9 +137,7 @@ def _notes(
 ) -> list[str]:
     pairs = [(r, h) for r, h in zip(records, headers, strict=True) if h is not None]
     stored = sum(
-        header.transposes
-        and header.width != header.height
-        and header.stored == (record.height, record.width)
+        header.changes_size and header.stored == (record.height, record.width)
         for record, header in pairs
     )
     notes = []
@@ -147,6 +147,13 @@ def _notes(
             "orientation, but the annotations have their size as stored, and so they are not "
             "turned. If the boxes were drawn on the upright pictures, as most tools show them, set "
             "data.exif=apply; data.exif=ignore says that they were not"
+        )
+    either = sum(header.turns and not header.changes_size for _, header in pairs)
+    if either and exif == "auto":
+        notes.append(
+            f"{either} of {count_of(len(records), 'image')} are turned by their EXIF orientation, "
+            "though their size does not tell whether the boxes were drawn so, as in most tools; "
+            "data.exif=ignore says that they were not"
         )
     if deep := sum(header.deep for _, header in pairs):
         notes.append(

@@ -106,6 +106,12 @@ class CocoDataset:
         return self._records
 
     @property
+    def files(self) -> list[str]:
+        """The path of each image, without links in that of the folder."""
+        folder = self.folder.resolve()
+        return [str(folder / record.file_name) for record in self._records]
+
+    @property
     def object_counts(self) -> np.ndarray:
         """int64[len(self)]: how many instances to train on each image has."""
         counts = [len(self._annotations.instances(number)) for number in self._numbers]

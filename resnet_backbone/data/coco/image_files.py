@@ -6,7 +6,7 @@ import os
 import unicodedata
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from resnet_backbone.data.loading.folders import Walk
 from resnet_backbone.errors import DataError
@@ -71,6 +71,19 @@ class ImageFiles:
             if relative and (composed := self._composed.get(_compose(relative))):
                 return composed
         raise self._refusal(name)
+
+    def find_by_url(self, url: str) -> str:
+        """Returns the path of an image relative to the folder, by the last parts of its URL.
+
+        LVIS, whose splits mix images of train2017 and val2017, has no other name for them.
+
+        Raises:
+            UnusableName: there is no such file.
+        """
+        *_, parent, last = ("", "", *unquote(urlsplit(url).path).split("/"))
+        if parent and f"{parent}/{last}" in self._files:
+            return f"{parent}/{last}"
+        return self.find(last)
 
     def _relative(self, name: str) -> str | None:
         """Returns a path that stays in the folder, on any operating system; None for others."""

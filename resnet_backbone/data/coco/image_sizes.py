@@ -49,7 +49,7 @@ def describe_other_sizes(pairs: Sequence[tuple[ImageRecord, ImageHeader]]) -> st
     alike = sum(abs(a / x - 1) < ALIKE and abs(b / y - 1) < ALIKE for a, b in scales)
     if 2 * alike > len(pairs):
         return (
-            f"{alike} have {x:.3g} times the annotated width and {y:.3g} times the height: the "
+            f"{alike} have {x:.4g} times the annotated width and {y:.4g} times the height: the "
             "images were resized; scale the annotations, too, or take the original images"
         )
     sizes = {header.upright for _, header in pairs}

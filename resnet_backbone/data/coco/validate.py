@@ -30,6 +30,7 @@ from resnet_backbone.data.coco.records import (
     get,
     required,
 )
+from resnet_backbone.data.coco.repeated import check_repeated
 from resnet_backbone.data.coco.segmentation import (
     MAX_OVERSHOOT,
     BadSegmentation,
@@ -40,6 +41,7 @@ from resnet_backbone.data.coco.segmentation import (
 )
 from resnet_backbone.utils.text import count_of
 
+MANY_CROWDS = 0.05  # part of a file's annotations; in COCO it is 0.012
 MAX_PIXELS = 2**31  # COCO's C code counts pixels in 32 bits
 
 
@@ -72,6 +74,7 @@ class Validator:
         # Unusable images (None) are included, so that their annotations have a known image id.
         self._images: dict[int, ImageRecord | None] = {}
         self._without_box = 0
+        self._named_by_url = 0
 
     def categories(
         self, records: Iterable[Record], annotations: Iterable[Record]
@@ -86,7 +89,7 @@ class Validator:
         usable: dict[int, ImageRecord] = {}
         names: dict[int, object] = {}
         for number, record in enumerate(records):
-            raw, name = get(record, "id"), get(record, "file_name")
+            raw, name = get(record, "id"), get(record, "file_name") or get(record, "coco_url")
             where = f"image {raw!s:.60} ({name!s:.200})"
             key = self.ids.read(raw, "images")
             if key is None:
@@ -103,13 +106,19 @@ class Validator:
             self._images[key] = None
             try:
                 self._images[key] = image = _image(key, record)
-                usable[key] = replace(image, file_name=self.folder.find(image.file_name))
+                usable[key] = replace(image, file_name=self._file_of(image, record))
             except (Rejected, UnusableName) as refused:
                 self._reject(refused, where)
         self._refuse_text("images")
         if not names and not self.ids.text["images"]:
             self.report.refuse("no images", "images", "the list contains no valid image")
         return usable
+
+    def _file_of(self, image: ImageRecord, record: Record) -> str:
+        if "file_name" in record:
+            return self.folder.find(image.file_name)
+        self._named_by_url += 1
+        return self.folder.find_by_url(image.file_name)
 
     def resize(self, images: Mapping[int, ImageRecord]) -> None:
         """Gives images, by id, the size of the upright picture, which their boxes are on."""
@@ -153,6 +162,8 @@ class Validator:
                 found.append((owner, instance, where))
         self._refuse_text("image_id")
         self._refuse_text("category_id")
+        self._note_crowds([each for _, each, _ in found])
+        check_repeated([each[:2] for each in found], images, self.report)
         found = self._with_outlines_in_their_boxes(found, images)
         self._note()
         by_image: dict[int, list[Instance]] = {}
@@ -317,9 +328,25 @@ class Validator:
             self.report.notes.append(
                 f"ids written as text or floats were read as integers: {parts}"
             )
+        if self._named_by_url:
+            count = count_of(self._named_by_url, "image")
+            self.report.notes.append(
+                f"{count} without file_name; it was taken from coco_url. In LVIS, classes that were"
+                " not looked for in an image count as absent from it, in training and in AP"
+            )
         if self._without_box:
             count = count_of(self._without_box, "annotation")
             self.report.notes.append(f"{count} without a box; that of the outline was taken")
+
+    def _note_crowds(self, instances: Sequence[Instance]) -> None:
+        """Notes that there are more crowds than in COCO; CVAT marks all masks as such."""
+        crowds = sum(instance.crowd for instance in instances)
+        if crowds > MANY_CROWDS * len(instances):
+            self.report.notes.append(
+                f"{crowds} of {count_of(len(instances), 'annotation')} have iscrowd 1: they are "
+                "neither trained on nor counted as missed, as is right for regions of many "
+                "objects; single objects, such as masks drawn in CVAT, need iscrowd 0"
+            )
 
     def _reject(self, refused: Rejected | UnusableName, where: str) -> None:
         tell = self.report.drop if self.skip else self.report.refuse
@@ -327,7 +354,9 @@ class Validator:
 
 
 def _image(key: int, record: Record) -> ImageRecord:
-    name, height, width = (required(record, field) for field in ("file_name", "height", "width"))
+    url = get(record, "coco_url")  # a name only where there is no other, as in LVIS
+    named = "coco_url" if "file_name" not in record and isinstance(url, str) else "file_name"
+    name, height, width = (required(record, field) for field in (named, "height", "width"))
     whole = _is_whole(height) and _is_whole(width)
     if not whole or min(height, width) <= 0 or height * width >= MAX_PIXELS:
         found = f"got width {width!r:.40} and height {height!r:.40}"

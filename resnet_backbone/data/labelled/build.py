@@ -42,6 +42,7 @@ from resnet_backbone.data.labelled.shards import Shards, check_shard, shard_file
 from resnet_backbone.data.labelled.splits import held_out, hold_out
 from resnet_backbone.data.loading.decoding import BitDepth
 from resnet_backbone.data.loading.folders import check_all
+from resnet_backbone.data.loading.shared_images import warn_of_shared_images
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils import distributed
 
@@ -71,6 +72,7 @@ def build_images(
         return InMemoryData(train, val, seed=seed, padding=cfg.padding, flip=cfg.flip, fill=fill)
     sources = _find_files(cfg, seed)
     _check_classes(sources[0].class_names, cfg)
+    warn_of_shared_images(sources[0].names, sources[1].names, f"data.val={','.join(cfg.val)}")
     epoch = max(1, len(sources[0]) // batch_size)
     stages = [(step // epoch, size) for step, size in cfg.progressive]
     if not stages or stages[0][0] > 0:

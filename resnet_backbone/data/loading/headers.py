@@ -67,6 +67,16 @@ class ImageHeader:
         """Whether the EXIF orientation swaps width and height."""
         return self.orientation in TRANSPOSING
 
+    @property
+    def changes_size(self) -> bool:
+        """Whether the size tells if the EXIF orientation was applied."""
+        return self.transposes and self.width != self.height
+
+    @property
+    def turns(self) -> bool:
+        """Whether the EXIF orientation turns or mirrors the image."""
+        return 2 <= self.orientation <= 8
+
 
 def header_of(image: Image.Image, *, quick: bool = False) -> ImageHeader:
     """Returns the header of an opened image.

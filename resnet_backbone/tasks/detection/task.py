@@ -19,6 +19,7 @@ from resnet_backbone.data.coco.build import (
     check_coco_files,
     draw_shapes_dataset,
 )
+from resnet_backbone.data.loading.shared_images import warn_of_shared_images
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.from_weights import with_settings_of
 from resnet_backbone.detection.rcnn import RCNN
@@ -85,6 +86,7 @@ class DetectionTask(Task[Config]):
         data = cfg.data.model_copy(update={"bit_depth": self._train.bit_depth})
         self.cfg = cfg.model_copy(update={"data": data})
         val = build_dataset(data, "val", with_masks=mask, seed=seed)
+        warn_of_shared_images(self._train.files, val.files, val.description)
         self.class_names = self._train.class_names
         self.category_ids = self._train.category_ids
         classes = Classes(self.class_names, self.category_ids, str(self._train.annotations))

@@ -13,6 +13,7 @@ FORMATS = {
     "corners": lambda x0, y0, x1, y1: (x0, y0, x1, y1),
     "sides": lambda x0, y0, x1, y1: (x0, x1, y0, y1),
     "rows first": lambda x0, y0, x1, y1: (y0, x0, y1 - y0, x1 - x0),
+    "sides swapped": lambda x0, y0, x1, y1: (x0, y0, y1 - y0, x1 - x0),
     "corners, rows first": lambda x0, y0, x1, y1: (y0, x0, y1, x1),
     "percentages": lambda x0, y0, x1, y1: (
         *(100 * x0 / WIDTH, 100 * y0 / HEIGHT),
@@ -109,6 +110,14 @@ def test_boxes_far_beyond_the_border_are_a_sign_though_they_are_few():
     assert suspicion(rows[:-2] + [(100, 450, 50, 40)] * 2) is None  # by ten pixels
 
 
+def test_height_before_width_is_told_where_it_leads_out_of_the_image():
+    rows = [FORMATS["sides swapped"](*box) for box in boxes(100)]
+    assert "are they in the format (x, y, height, width)? 100 of them fit" in suspicion(rows).detail
+    # Boxes of amodal objects cross the left border, too, which no order of the sides explains.
+    amodal = [FORMATS["COCO"](x0 - 80, y0, x1 + 80, y1) for x0, y0, x1, y1 in boxes(100)]
+    assert suspicion(amodal) is None
+
+
 def test_areas_tell_corners_that_lie_inside_the_image():
     formats = BoxFormats()
     for n in range(5):
@@ -138,5 +147,18 @@ def test_few_boxes_in_percent_are_noted():
     assert formats.note() is None
 
 
+def test_boxes_in_percent_of_small_images_are_noted():
+    """They may be pixels, but such boxes hardly end just there in both directions."""
+    formats, pixels = BoxFormats(), BoxFormats()
+    for box in boxes(100):
+        formats.add(FORMATS["percentages"](*box), 160, 120)
+        pixels.add([value / 4 for value in FORMATS["COCO"](*box)], 160, 120)
+    assert formats.suspicion() is None and pixels.note() is None
+    assert formats.note().startswith("100 of 100 boxes lie between 0 and 100 in images of 120 pix")
+    formats.add((10, 20, 95, 10), 160, 120)
+    assert formats.note() is None
+
+
 def test_no_boxes():
+    assert BoxFormats().note() is None
     assert suspicion([]) is None

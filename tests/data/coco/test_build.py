@@ -59,7 +59,11 @@ NOTHING = {
         {},
         "2 x no outline; model.mask=false trains on boxes alone",
     ),
-    "crowds": ({"iscrowd": 1}, {}, "left out were 2 x crowd region$"),
+    "crowds": (
+        {"iscrowd": 1},
+        {},
+        "left out were 2 x crowd region; single objects need iscrowd 0$",
+    ),
     "no width": ({"bbox": [5, 5, 0, 5]}, {}, "left out were 2 x box without area$"),
     "rejected": ({"bbox": [5, 5, -5, 5]}, {"on_bad_sample": "skip"}, "were 2 x negative box$"),
     "a mixture": ({"segmentation": [[5, 5, 9, 9]]}, {}, "2 x no outline; model.mask=false"),

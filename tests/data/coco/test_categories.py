@@ -23,7 +23,14 @@ def test_names_are_composed(report):
     assert names == {1: "\u00e9clair"} and not report.fatal
 
 
-@pytest.mark.parametrize("name", [None, 5, "half \ud83d"])
+def test_numbers_are_names(report):
+    """Classes 0 to 9, say, which pandas writes as numbers."""
+    records = [{"id": 1, "name": 0}, {"id": 2, "name": "1"}]
+    assert read_categories(records, Identifiers(), report) == {1: "0", 2: "1"}
+    assert not report.fatal
+
+
+@pytest.mark.parametrize("name", [None, 5.5, True, "half \ud83d"])
 def test_what_is_no_name_is_refused(report, name):
     read_categories([{"id": 1, "name": name}], Identifiers(), report)
     assert [defect.kind for defect in report.fatal] == ["bad category", "no categories"]

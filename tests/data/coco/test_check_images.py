@@ -141,14 +141,26 @@ def test_images_that_are_not_turned_for_their_annotated_size_are_counted(tmp_pat
     for number, orientation in enumerate((1, 6, 8, 3)):
         save(tmp_path, f"{number}.jpg", (20, 12), orientation)
     stored = [ImageRecord(n, f"{n}.jpg", 12, 20) for n in range(4)]
-    (note,) = check(tmp_path, stored).notes
+    note, _ = check(tmp_path, stored).notes
     assert note.startswith("2 of 4 images are to be turned by their EXIF orientation, but")
     assert "set data.exif=apply" in note
     assert check(tmp_path, stored, exif="ignore").notes == ()
     upright = [
         ImageRecord(n, f"{n}.jpg", *((20, 12) if n in (1, 2) else (12, 20))) for n in range(4)
     ]
-    assert check(tmp_path, upright).notes == ()
+    assert not any("are to be turned" in note for note in check(tmp_path, upright).notes)
+
+
+def test_turned_images_whose_size_does_not_tell_are_counted(tmp_path):
+    """Half turns, mirrored and square ones; what is stored upright is not counted."""
+    for number, (orientation, width) in enumerate([(1, 20), (3, 20), (2, 20), (6, 12), (6, 20)]):
+        save(tmp_path, f"{number}.jpg", (width, 12), orientation)
+    sizes = [(12, 20), (12, 20), (12, 20), (12, 12), (20, 12)]
+    records = [ImageRecord(n, f"{n}.jpg", *size) for n, size in enumerate(sizes)]
+    (note,) = check(tmp_path, records).notes
+    assert note.startswith("3 of 5 images are turned by their EXIF orientation, though their size")
+    assert check(tmp_path, records[:4], exif="ignore").notes == ()
+    assert check(tmp_path, records, exif="apply").notes == ()
 
 
 def test_colour_images_of_sixteen_bits_are_counted(tmp_path):

@@ -5,8 +5,13 @@ from coco_files import HEIGHT, WIDTH, good, write
 from PIL import Image
 
 from resnet_backbone.data.coco.annotations import load_annotations
-from resnet_backbone.data.coco.image_sizes import count_swapped, find_upright
+from resnet_backbone.data.coco.image_sizes import (
+    count_swapped,
+    describe_other_sizes,
+    find_upright,
+)
 from resnet_backbone.data.coco.records import ImageRecord
+from resnet_backbone.data.loading.headers import ImageHeader
 from resnet_backbone.errors import DataError
 
 
@@ -27,6 +32,13 @@ def test_swapped_sizes_are_counted_where_most_are(tmp_path):
     assert count_swapped(tmp_path, [], max_pixels=10**6) == 0
 
 
+def test_scales_close_to_one_can_be_told_from_it():
+    """Off by a pixel, they were called 1 times the annotated size."""
+    header = ImageHeader(150, 201, orientation=1, wide=False)
+    pairs = [(ImageRecord(n, f"{n}.jpg", 150, 200), header) for n in range(3)]
+    assert describe_other_sizes(pairs).startswith("3 have 1.005 times the annotated width and 1 t")
+
+
 def test_only_what_exif_turns_and_the_annotations_do_not_is_turned(tmp_path):
     save(tmp_path, [(20, 12)] * 2, orientation=6)
     stored, upright = ImageRecord(7, "0.jpg", 12, 20), ImageRecord(8, "1.jpg", 20, 12)
@@ -38,11 +50,11 @@ def test_only_what_exif_turns_and_the_annotations_do_not_is_turned(tmp_path):
 def test_boxes_on_the_upright_picture_fit_with_exif_applied(tmp_path):
     """The size in the file is as stored, 40 x 30; the box lies below the stored picture."""
     content = good()
-    for image in content["images"]:
-        image["file_name"] = "0.jpg"
+    for number, image in enumerate(content["images"]):
+        image["file_name"] = f"{number}.jpg"
     content["annotations"][0] |= {"bbox": [5, 32, 10, 6], "segmentation": [[5, 32, 15, 32, 15, 38]]}
     file, folder = write(tmp_path, content)
-    save(folder, [(WIDTH, HEIGHT)], orientation=6)
+    save(folder, [(WIDTH, HEIGHT)] * 2, orientation=6)
     with pytest.raises(DataError, match="box outside its image"):
         load_annotations(file, folder, with_masks=True)
     annotations = load_annotations(file, folder, with_masks=True, exif="apply")

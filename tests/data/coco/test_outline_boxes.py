@@ -209,7 +209,10 @@ def test_outlines_as_fractions_are_refused_where_they_are_needed(tmp_path, skip)
     content = good()
     template = content["annotations"][0]
     outline = (np.array(template["segmentation"]).reshape(-1, 2) / (40, 30)).ravel().tolist()
-    content["annotations"] = [template | {"id": n, "segmentation": [outline]} for n in range(3)]
+    content["annotations"] = [
+        template | {"id": n, "image_id": image, "category_id": category, "segmentation": [outline]}
+        for n, (image, category) in enumerate([(1, 7), (1, 3), (2, 3)])
+    ]
     files = write(tmp_path, content)
     with pytest.raises(DataError, match="3 of 3 outlines .* as fractions .* model.mask=false"):
         load_annotations(*files, with_masks=True, skip_bad_samples=skip)

@@ -303,6 +303,31 @@ def test_references_may_be_floats_too(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_images_of_lvis_are_found_by_their_url(tmp_path, nested):
+    content = good()
+    for image, split in zip(content["images"], ("train2017", "val2017"), strict=True):
+        image["coco_url"] = f"http://images.example.org/{split}/{image.pop('file_name')}"
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    file, folder = write(tmp_path, content)
+    if nested:
+        for image, split in (("a.png", "train2017"), ("b.png", "val2017")):
+            (folder / split).mkdir()
+            (folder / image).rename(folder / split / image)
+    found = load_annotations(file, folder, with_masks=True)
+    names = [image.file_name for image in found.images]
+    assert names == (["train2017/a.png", "val2017/b.png"] if nested else ["a.png", "b.png"])
+    assert "2 images without file_name; it was taken from coco_url" in found.report.notes[0]
+
+
+def test_an_image_of_a_url_that_is_not_there(tmp_path):
+    content = good()
+    name = content["images"][0].pop("file_name")
+    content["images"][0]["coco_url"] = f"http://images.example.org/train2017/x{name}"
+    message = refusal(tmp_path, content)
+    assert "xa.png): missing image file" in message and "xa.png does not exist" in message
+
+
 def test_ids_that_are_other_text_are_refused_once(tmp_path):
     content = good()
     for record in content["images"]:
@@ -353,6 +378,19 @@ def test_long_values_are_shown_in_part(tmp_path):
     content = with_image(file_name="x" * 10_000)
     content["annotations"][0] |= {"image_id": "y" * 10_000, "iscrowd": "z" * 10_000}
     assert max(map(len, refusal(tmp_path, content).splitlines())) < 11_000
+
+
+@pytest.mark.parametrize("singles", [0, 1, 19, 20])
+def test_crowds_are_noted_where_there_are_many(tmp_path, singles):
+    content = good()
+    crowd, single = content["annotations"][0] | {"iscrowd": 1}, content["annotations"][1]
+    content["annotations"] = [crowd] + [
+        single | {"id": 100 + n, "bbox": [5, 5, 10, 5 + n / 4]} for n in range(singles)
+    ]
+    notes = load_annotations(*write(tmp_path, content), with_masks=False).report.notes
+    found = [note for note in notes if "have iscrowd 1" in note]
+    assert len(found) == (singles < 19)
+    assert not found or found[0].startswith(f"1 of {singles + 1} annotation")
 
 
 def test_boxes_are_clipped_to_the_image(tmp_path):

@@ -191,6 +191,15 @@ def test_held_out_images_are_the_validation_split(root):
     assert len(held) == 6 and len(trained) == 16 and not held & trained
 
 
+def test_images_to_train_and_validate_on_are_counted(root, caplog):
+    images(root)
+    assert "also trained on" not in caplog.text
+    images(root, val=("val", "./train"))
+    total = len(list(root.glob("*/*/*.png")))
+    count = len(list(root.glob("train/*/*.png")))
+    assert f"data.val=val,./train: {count} of {total} validation images are also" in caplog.text
+
+
 @pytest.mark.parametrize(("form", "crop"), [("folders", "scale_jitter"), ("resident", "pad")])
 def test_a_single_class_is_an_error(root, form, crop):
     shutil.rmtree(root / "train" / "dark")

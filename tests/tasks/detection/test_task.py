@@ -9,6 +9,7 @@ import pytest
 import torch
 import toy
 
+from resnet_backbone.data.coco.build import draw_shapes_dataset
 from resnet_backbone.engine.schedule import scale_to_batch
 from resnet_backbone.engine.train import train
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
@@ -142,6 +143,20 @@ def test_the_task_knows_its_classes_and_data(data, tmp_path):
     assert {len(digest) for digest in task.fingerprint.values()} == {64}
     boxes_only = config(tmp_path, data, model={"mask": False})
     assert DetectionTask(boxes_only, torch.device("cpu")).score == "bbox/AP"
+
+
+def test_images_to_train_and_validate_on_are_counted(data, tmp_path, caplog):
+    root = Path(data["root"])
+    draw_shapes_dataset(config(tmp_path, data).data)
+    (root / "linked").symlink_to(root / "train", target_is_directory=True)
+    content = json.loads((root / "train.json").read_text())
+    content["images"] = content["images"][:4]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    (root / "some.json").write_text(json.dumps(content))
+    splits = {"val": {"images": "linked", "annotations": "some.json"}, "shapes": None}
+    DetectionTask(config(tmp_path, data | splits), torch.device("cpu"))
+    assert "some.json: 4 of 4 validation images are also trained on" in caplog.text
 
 
 def test_categories_of_both_files_are_matched_by_name(data, tmp_path):
