@@ -93,6 +93,19 @@ def test_all_ranks_end_with_the_code_of_the_one_that_failed(server, tmp_path, ho
     assert "ERROR rank 1 failed: " in last and told in last
 
 
+def test_a_bad_image_of_one_rank_costs_no_step(server, tmp_path):
+    calm, bad = {}, {"options": {"fail_at": 6, "how": "data", "on_rank": 1}}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert server.run_ranks(whole, [calm, calm]) == [0, 0], server.stderr
+    assert server.run_ranks(parts, [bad, bad]) == [3, 3], server.stderr
+    assert server.stderr.count("step 5 is saved in") == 2
+    again = {"resume": True}
+    assert server.run_ranks(parts, [again, again]) == [0, 0], server.stderr
+    assert losses(parts) == losses(whole)
+    ends = [output / "checkpoints" / "step_00000012" for output in (whole, parts)]
+    assert len({(end / "model.safetensors").read_bytes() for end in ends}) == 1
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_is_named(server, tmp_path, rank):
     job = {"options": FREE | {"fail_at": 5, "how": "killed", "on_rank": rank}}

@@ -203,6 +203,20 @@ def test_a_signal_in_an_evaluation_loses_nothing(uninterrupted, server, tmp_path
     assert final_state(tmp_path) == uninterrupted
 
 
+def test_a_bad_image_costs_no_step(uninterrupted, server, tmp_path):
+    options = {"fail_at": 6, "how": "data"}  # no checkpoint is due after step 5
+    assert server.run(tmp_path, sections=AVERAGED, options=options) == 3
+    assert "image 7: cannot be read; step 5 is saved in" in server.stderr
+    assert server.run(tmp_path, sections=AVERAGED, resume=True) == 0
+    assert final_state(tmp_path) == uninterrupted
+
+
+def test_a_bad_image_in_the_first_step_leaves_no_checkpoint(server, tmp_path):
+    assert server.run(tmp_path, options={"fail_at": 1, "how": "data"}) == 3
+    assert "saved" not in server.stderr
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+
+
 def test_resuming_says_what_it_restored(server, tmp_path):
     server.run(tmp_path, sections=AVERAGED, options={"signal_at": 5})
     server.run(tmp_path, sections=AVERAGED, resume=True)
