@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +32,12 @@ from resnet_backbone.utils.logging import deferred, release
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.text import count_of
 
+# DDP's argument for sending buffers before every step, which torch 2.14 has renamed.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 ERROR = "error"  # the models' name for the fraction of misclassified training images
 
 logger = logging.getLogger(__name__)
@@ -315,9 +323,13 @@ def _initial_state(cfg: RunConfig, model: nn.Module, device: torch.device) -> Tr
 def _parallel(model: nn.Module, device: torch.device) -> nn.Module:
     if distributed.world_size() == 1:
         return model
+    # The gradient of a 1x1 convolution in channels_last has the same order in memory as its
+    # parameter, but may state other strides for the axes of length 1.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    sync: dict[str, Any] = {_SYNC_BUFFERS: False}
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
         gradient_as_bucket_view=True,
+        **sync,
     )

@@ -142,13 +142,14 @@ def _next_share(batches: Iterator[Batch | ImageBatch], run: Run) -> list[Batch |
     if not distributed.is_true_anywhere(failure is not None):
         return share
     told = distributed.all_gather_object(None if failure is None else str(failure))
-    rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
+    saved = ""
     if run.state.progress.step > 0:
         run.save()
-        text = f"{text}; {run.how_to_continue()}"
-    if failure is None:
-        raise RankError(f"rank {rank} failed: {text}", DataError.exit_code)
-    raise DataError(text) from failure
+        saved = f"; {run.how_to_continue()}"
+    if failure is not None:
+        raise DataError(f"{failure}{saved}") from failure
+    rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
+    raise RankError(f"rank {rank} failed: {text}{saved}", DataError.exit_code)
 
 
 def check_device(cfg: RunConfig, device: torch.device) -> None:
