@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def convert_file(arguments: argparse.Namespace) -> None:
         WeightsError: the input cannot be read, or the target cannot express it.
     """
     source = weights_in(arguments.input) if Path(arguments.input).is_dir() else arguments.input
-    if arguments.output.resolve() == Path(source).resolve():
+    if os.path.realpath(arguments.output) == os.path.realpath(source):
         raise ConfigError(f"{arguments.output}: the output would replace the input; name another")
     refuse_existing(arguments.output, overwrite=arguments.overwrite)
     stored = _with_stated(read_weights(source, arguments.arch), arguments)

@@ -126,7 +126,8 @@ class OwnFiles:
 
     def _is_inside(self, path: Path) -> bool:
         """Whether `path` is not, through a link, in another folder."""
-        return path.parent.resolve().is_relative_to(self.folder.resolve())
+        parent = Path(os.path.realpath(path.parent))
+        return parent.is_relative_to(os.path.realpath(self.folder))
 
     def _remove_empty(self, folder: Path) -> None:
         if folder == self.folder or folder.is_symlink() or not folder.is_dir():
