@@ -122,17 +122,11 @@ class Run:
                     f"{found.folder}: the state of the random generators is damaged: {error}"
                 ) from error
         logger.info(
-            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %s, "
-            "best %s %s at step %s",
+            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %s, %s",
             *(found.folder, progress.step),
             "averaged weights, " if self.state.average is not None else "",
             "loss scale, " if self.state.scaler.is_enabled() else "",
-            *(
-                count_of(len(generators), "rank"),
-                self.task.score,
-                _digits(progress.best),
-                progress.best_step,
-            ),
+            *(count_of(len(generators), "rank"), self._best()),
         )
 
     @property
@@ -221,6 +215,11 @@ class Run:
         step = self.state.progress.step
         folder = self.checkpoints.folder / step_name(step)
         return f"step {step} is saved in {folder}; continue with the same command and --resume"
+
+    def _best(self) -> str:
+        best, step = self.state.progress.best, self.state.progress.best_step
+        name = self.task.score
+        return f"no {name} yet" if best is None else f"best {name} {_digits(best)} at step {step}"
 
     def _is_due(self, period: int) -> bool:
         step = self.state.progress.step

@@ -230,6 +230,13 @@ def test_resuming_says_what_it_restored(server, tmp_path):
         "bbox/AP",
     ):
         assert word in server.stderr
+    assert "best bbox/AP 0." in server.stderr and "at step 4" in server.stderr
+
+
+def test_resuming_before_the_first_evaluation_says_so(server, tmp_path):
+    server.run(tmp_path, options={"signal_at": 2})
+    server.run(tmp_path, resume=True)
+    assert "step 2, model" in server.stderr and "no bbox/AP yet" in server.stderr
 
 
 def test_resuming_a_finished_run_repeats_its_end(uninterrupted, server, tmp_path):
