@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnet_backbone.cli.options import add_overwrite_option, refuse_existing
+from resnet_backbone.cli.options import add_overwrite_option, named_path, refuse_existing
 from resnet_backbone.cli.runner import late_imports, make_parser
 from resnet_backbone.errors import ConfigError
 from resnet_backbone.utils.text import count_of
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         help="as metrics.jsonl calls it: bbox/AP, loss, "
         "classification/top1_error, error (training)",
     )
-    parser.add_argument("--output", required=True, type=Path, help="a .png file")
+    parser.add_argument("--output", required=True, type=named_path, help="a .png file")
     add_overwrite_option(parser)
     arguments = parser.parse_intermixed_args(argv)
     with late_imports():
@@ -45,4 +45,5 @@ def main(argv: list[str] | None = None) -> None:
 
 def _labelled(run: str) -> tuple[str, Path]:
     label, equals, folder = run.partition("=")
-    return (label, Path(folder)) if equals else (Path(run).name, Path(run))
+    path = named_path(folder if equals else run)
+    return (label if equals else path.name), path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_backbone.cli.options import (
     add_config_options,
     add_overwrite_option,
+    named_path,
     refuse_existing,
 )
 from resnet_backbone.cli.runner import late_imports, make_parser
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     """Reads the command line, computes the mean image and writes it."""
     parser = make_parser("compute-mean", __doc__, EXAMPLES)
     add_config_options(parser)
-    parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")
+    parser.add_argument("--output", required=True, type=named_path, help="a .safetensors file")
     add_overwrite_option(parser)
     arguments = parser.parse_intermixed_args(argv)
     with late_imports():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from resnet_backbone.cli.options import refuse_existing
@@ -33,8 +33,9 @@ def convert_file(arguments: argparse.Namespace) -> None:
         StorageError: the output exists, or cannot be written.
         WeightsError: the input cannot be read, or the target cannot express it.
     """
-    source = weights_in(arguments.input) if Path(arguments.input).is_dir() else arguments.input
-    if arguments.output.resolve() == Path(source).resolve():
+    given = os.path.expanduser(arguments.input)
+    source = weights_in(given) if os.path.isdir(given) else arguments.input
+    if os.path.realpath(arguments.output) == os.path.realpath(source):
         raise ConfigError(f"{arguments.output}: the output would replace the input; name another")
     refuse_existing(arguments.output, overwrite=arguments.overwrite)
     stored = _with_stated(read_weights(source, arguments.arch), arguments)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from resnet_backbone.cli.choices import CONVERT_TARGETS
-from resnet_backbone.cli.options import add_overwrite_option
+from resnet_backbone.cli.options import add_overwrite_option, named_path
 from resnet_backbone.cli.runner import late_imports, make_parser
 
 EXAMPLES = """examples:
@@ -25,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     """Reads the command line, converts and prints the proof."""
     parser = make_parser("convert", __doc__, EXAMPLES)
     parser.add_argument("input", metavar="IN", help="a weight file of any known layout")
-    parser.add_argument("output", metavar="OUT", type=Path, help="a .pth or .safetensors file")
+    parser.add_argument(
+        "output", metavar="OUT", type=named_path, help="a .pth or .safetensors file"
+    )
     parser.add_argument("--to", required=True, choices=CONVERT_TARGETS, help="whose names to write")
     parser.add_argument("--fold", choices=("RGB", "BGR"), help="pixels that it is to take instead")
     parser.add_argument("--backbone", action="store_true", help="a detector's backbone alone")

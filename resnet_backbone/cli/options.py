@@ -79,15 +79,16 @@ def files_and_overrides(values: Iterable[str]) -> tuple[list[Path], list[str]]:
         if not value:
             raise ConfigError("an argument is empty; expected a path or key=value")
         is_key = "=" in value and not Path(value).exists()
-        overrides.append(value) if is_key else files.append(Path(value))
+        overrides.append(value) if is_key else files.append(named_path(value))
     return files, overrides
 
 
 def named_path(text: str) -> Path:
     """Returns the path that an argument names; argparse refuses an empty one.
 
-    An empty path, of a shell variable that is not set, would be the current folder.
+    An empty path, of a shell variable that is not set, would be the current folder. "~" is the home
+    folder, which shells do not expand in `--output=~/runs`.
     """
     if not text:
         raise argparse.ArgumentTypeError("is empty; expected a path")
-    return Path(text)
+    return Path(os.path.expanduser(text))

@@ -17,6 +17,7 @@ from resnet_backbone.config.run_schema import (
     Fraction,
     JudgingConfig,
     NonNegative,
+    PathText,
     PixelConfig,
     Positive,
     PositiveFloat,
@@ -44,23 +45,23 @@ class DrawnConfig(Section):
 class ImageDataConfig(Section):
     """Where the labelled images are, and how they are augmented and batched."""
 
-    root: str = Field("datasets/imagenet", description="folder that holds the dataset")
+    root: PathText = Field("datasets/imagenet", description="folder that holds the dataset")
     format: Literal["folders", "shards", "resident", "cifar10", "cifar100", "shapes"] = Field(
         "folders",
         description="folders: one folder per class; shards: tar files; resident: class folders, "
         "or zip files of them, kept in memory; cifar10, cifar100: torchvision's datasets; shapes: "
         "synthetic images",
     )
-    train: tuple[str, ...] = Field(
+    train: tuple[PathText, ...] = Field(
         ("train",),
         min_length=1,
         description="training split: folders below root, or the names of shards, as in "
         '"train-{0000..0099}.tar"',
     )
-    val: tuple[str, ...] = Field(
+    val: tuple[PathText, ...] = Field(
         ("val",), min_length=1, description="validation split, written like train"
     )
-    val_labels: str | None = Field(
+    val_labels: PathText | None = Field(
         None,
         description="labels for a val folder without class folders: a text file with one image "
         "file name and class per line",
@@ -244,7 +245,7 @@ class ClassifierConfig(Section):
         0.0, description="fraction of each label distributed evenly over all classes"
     )
     pixels: PixelConfig = PixelConfig()
-    mean_image: str | None = Field(
+    mean_image: PathText | None = Field(
         None,
         description="mean image to subtract: a file written by tools/compute_mean.py; auto: "
         "computed from the training images, if they are kept in memory",

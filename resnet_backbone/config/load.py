@@ -144,6 +144,7 @@ def find_config(name_or_path: str | Path) -> Path:
     Raises:
         ConfigError: neither exists; the message lists similar names.
     """
+    name_or_path = os.path.expanduser(name_or_path)
     if os.path.isfile(name_or_path):
         if Path(name_or_path).suffix == ".py":
             raise ConfigError(
@@ -151,14 +152,14 @@ def find_config(name_or_path: str | Path) -> Path:
                 " is read, since Python would have to be run; detectron2's YAML files can be used"
             )
         return Path(name_or_path)
-    name = str(name_or_path).removesuffix(".yaml")
+    name = name_or_path.removesuffix(".yaml")
     shipped = list_configs()
     if name in shipped:
         return shipped_folder("configs") / f"{name}.yaml"
     close = difflib.get_close_matches(name, shipped, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"shipped: {', '.join(shipped)}"
     raise ConfigError(
-        f"no file {show(str(name_or_path))}, and no shipped configuration {show(name)}; {hint}"
+        f"no file {show(name_or_path)}, and no shipped configuration {show(name)}; {hint}"
     )
 
 

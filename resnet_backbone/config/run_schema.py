@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, field_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+# A path. "~" is the home folder, which shells do not expand in every key=value.
+PathText = Annotated[str, AfterValidator(os.path.expanduser)]
 
 
 def _bit_depth(value: object) -> object:
@@ -208,7 +211,7 @@ class RunConfig(Section):
     """A whole run; each task replaces `task`, `data`, `model` and `evaluation` by its own types."""
 
     name: str = Field("run", description="name of the run; by default that of the file")
-    output: str = Field(
+    output: PathText = Field(
         "output/{name}", description="output folder; {name} is replaced", examples=["runs/first"]
     )
     seed: NonNegative = Field(0, description="seed of initialisation, data order and augmentation")

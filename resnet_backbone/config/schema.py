@@ -16,6 +16,7 @@ from resnet_backbone.config.run_schema import (
     Fraction,
     JudgingConfig,
     NonNegative,
+    PathText,
     PixelConfig,
     Positive,
     PositiveFloat,
@@ -30,8 +31,8 @@ __all__ = ["BackboneConfig", "Config", "DataConfig", "ModelConfig", "PixelConfig
 class SplitConfig(Section):
     """One split of a dataset in COCO format; paths are relative to `data.root`."""
 
-    images: str = Field(description="folder of the images", examples=["train2017"])
-    annotations: str = Field(
+    images: PathText = Field(description="folder of the images", examples=["train2017"])
+    annotations: PathText = Field(
         description="annotation file (instances_*.json)",
         examples=["annotations/instances_train2017.json"],
     )
@@ -58,7 +59,7 @@ class ShapesConfig(Section):
 class DataConfig(Section):
     """Where the images and annotations are, and how they are augmented and batched."""
 
-    root: str = Field("datasets/coco", description="folder that holds the dataset")
+    root: PathText = Field("datasets/coco", description="folder that holds the dataset")
     train: SplitConfig = SplitConfig(
         images="train2017", annotations="annotations/instances_train2017.json"
     )

@@ -56,7 +56,7 @@ class EvaluationResult:
             parts.append("  ".join(f"{name} {value:.4f}" for name, value in self.loss.items()))
         if self.explanation:
             parts.append(self.explanation)
-        return "\n\n".join(parts)
+        return "\n\n".join(filter(None, parts))  # without annotations, tables are empty
 
     def flat(self) -> dict[str, float | None]:
         """Returns one line of metrics: "bbox/AP", ..., "val_loss", "val_loss_cls", ...

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import torch
-
 from resnet_backbone.utils import distributed
 
 # torchrun forwards the terminal's Ctrl-C, so a single press can arrive twice in quick succession.
@@ -28,7 +26,7 @@ class StopFlag:
 
     def on_any_rank(self) -> bool:
         """Returns whether any rank was asked to stop; a collective call with the same result."""
-        return bool(distributed.all_reduce_sum(torch.tensor(float(bool(self)))) > 0)
+        return distributed.is_true_anywhere(bool(self))
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Handles a signal.

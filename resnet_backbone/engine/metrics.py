@@ -52,7 +52,7 @@ class MetricsLog:
             self._files.enter_context(_quiet_threads())
             self._files.callback(self._board.close)
         except OSError as error:
-            raise StorageError(f"{file.parent}: cannot be written: {error}") from error
+            raise _unwritable(file, error) from error
         if step and kept.get("step") == step:
             self._show(step, {name: kept[name] for name in kept if name != "step"})
 
@@ -67,7 +67,7 @@ class MetricsLog:
             self._file.flush()
             self._show(step, line)
         except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written: {error}") from error
+            raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Flushes and closes both files.
@@ -78,12 +78,17 @@ class MetricsLog:
         try:
             self._files.close()  # closes both, whichever fails
         except OSError as error:
-            raise StorageError(f"{self.path.parent}: cannot be written: {error}") from error
+            raise _unwritable(self.path, error) from error
 
     def _show(self, step: int, line: Line) -> None:
         for name, value in line.items():
             if value is not None:
                 self._board.add_scalar(name, value, step)
+
+
+def _unwritable(file: Path, error: OSError) -> StorageError:
+    # An error of TensorBoard's thread may come with a write of ours, and its path is not text.
+    return StorageError(f"{file.parent}: metrics cannot be written: {error.strerror or error}")
 
 
 @contextmanager

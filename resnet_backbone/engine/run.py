@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +32,12 @@ from resnet_backbone.utils.logging import deferred, release
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.text import count_of
 
+# DDP's argument for sending buffers before every step, which torch 2.14 has renamed.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 ERROR = "error"  # the models' name for the fraction of misclassified training images
 
 logger = logging.getLogger(__name__)
@@ -114,17 +122,11 @@ class Run:
                     f"{found.folder}: the state of the random generators is damaged: {error}"
                 ) from error
         logger.info(
-            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %s, "
-            "best %s %s at step %s",
+            "resumed from %s: step %d, model, optimizer, %s%srandom generators of %s, %s",
             *(found.folder, progress.step),
             "averaged weights, " if self.state.average is not None else "",
             "loss scale, " if self.state.scaler.is_enabled() else "",
-            *(
-                count_of(len(generators), "rank"),
-                self.task.score,
-                _digits(progress.best),
-                progress.best_step,
-            ),
+            *(count_of(len(generators), "rank"), self._best()),
         )
 
     @property
@@ -213,6 +215,11 @@ class Run:
         step = self.state.progress.step
         folder = self.checkpoints.folder / step_name(step)
         return f"step {step} is saved in {folder}; continue with the same command and --resume"
+
+    def _best(self) -> str:
+        best, step = self.state.progress.best, self.state.progress.best_step
+        name = self.task.score
+        return f"no {name} yet" if best is None else f"best {name} {_digits(best)} at step {step}"
 
     def _is_due(self, period: int) -> bool:
         step = self.state.progress.step
@@ -315,9 +322,13 @@ def _initial_state(cfg: RunConfig, model: nn.Module, device: torch.device) -> Tr
 def _parallel(model: nn.Module, device: torch.device) -> nn.Module:
     if distributed.world_size() == 1:
         return model
+    # The gradient of a 1x1 convolution in channels_last has the same order in memory as its
+    # parameter, but may state other strides for the axes of length 1.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    sync: dict[str, Any] = {_SYNC_BUFFERS: False}
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
         gradient_as_bucket_view=True,
+        **sync,
     )

@@ -134,7 +134,8 @@ def _refuse_foreign(output: Path, *, resume: bool) -> None:
     if resume and any((step / storage.MANIFEST).is_file() for step in unlisted):
         own.adopt([*names, *(name for step in unlisted for name in names_of(step))])
         unlisted = []
-    own.check([*names, *(f"{step.parent.name}/{step.name}" for step in unlisted)])
+    folders = [f"{name}/" for name in _FOLDERS]
+    own.check([*names, *folders, *(f"{step.parent.name}/{step.name}" for step in unlisted)])
 
 
 def _remove_run(output: Path) -> None:

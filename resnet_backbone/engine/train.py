@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from resnet_backbone.engine.outlook import announce, expected_end
 from resnet_backbone.engine.run import Run, begin_run
 from resnet_backbone.engine.schedule import learning_rate
 from resnet_backbone.engine.task import C, Task
-from resnet_backbone.errors import ConfigError, Interrupted
+from resnet_backbone.errors import ConfigError, DataError, Interrupted, RankError
+from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.utils import distributed, run_layout
 from resnet_backbone.utils import logging as log
 from resnet_backbone.utils.allocator import keep_freed_memory
@@ -102,7 +104,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
     with ProgressBar(progress.step, solver.max_iter, enabled=distributed.is_main()) as bar:
         while not run.is_over:
             run.clock.start()
-            share = [next(batches) for _ in range(solver.accumulate)]
+            share = _next_share(batches, run)
             run.clock.loaded()
             rate = learning_rate(
                 solver, progress.step, history=progress.history, warm=progress.warm
@@ -122,6 +124,32 @@ def _loop(run: Run, stop: StopFlag) -> None:
                 run.evaluate(stop)
     if run.result is None:
         run.evaluate(stop)
+
+
+def _next_share(batches: Iterator[Batch | ImageBatch], run: Run) -> list[Batch | ImageBatch]:
+    """Returns this rank's micro-batches of the next step; every rank must call it.
+
+    Raises:
+        DataError: an image of this rank cannot be read; the steps done so far are saved.
+        RankError: an image of another rank cannot be read; likewise.
+    """
+    share: list[Batch | ImageBatch] = []
+    failure: DataError | None = None
+    try:
+        share = [next(batches) for _ in range(run.cfg.solver.accumulate)]
+    except DataError as error:
+        failure = error
+    if not distributed.is_true_anywhere(failure is not None):
+        return share
+    told = distributed.all_gather_object(None if failure is None else str(failure))
+    saved = ""
+    if run.state.progress.step > 0:
+        run.save()
+        saved = f"; {run.how_to_continue()}"
+    if failure is not None:
+        raise DataError(f"{failure}{saved}") from failure
+    rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
+    raise RankError(f"rank {rank} failed: {text}{saved}", DataError.exit_code)
 
 
 def check_device(cfg: RunConfig, device: torch.device) -> None:

@@ -113,6 +113,11 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def is_true_anywhere(flag: bool) -> bool:
+    """Returns whether `flag` is true on any rank; every rank must call it, and gets the answer."""
+    return bool(all_reduce_sum(torch.tensor(float(flag))) > 0)
+
+
 def broadcast_tensor(tensor: Tensor) -> None:
     """Overwrites `tensor` with the main rank's values."""
     if dist.is_initialized():

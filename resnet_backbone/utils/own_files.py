@@ -48,9 +48,12 @@ class OwnFiles:
         return sorted(name for name in self.listed() if os.path.lexists(self.folder / name))
 
     def foreign(self, names: Iterable[str]) -> list[str]:
-        """Returns those of `names` that exist, but not as files of ours."""
+        """Returns those of `names` that exist, but not as files of ours.
+
+        A name that ends in "/" is that of a folder, which may be anyone's, but must be a folder.
+        """
         own = self.listed()
-        return [name for name in names if self._is_foreign(name, own)]
+        return [name.rstrip("/") for name in names if self._is_foreign(name, own)]
 
     def check(self, names: Iterable[str]) -> None:
         """Raises StorageError if one of `names` exists, but not as a file of ours."""
@@ -122,11 +125,13 @@ class OwnFiles:
 
     def _is_foreign(self, name: str, own: Collection[str]) -> bool:
         path = self.folder / name
-        return os.path.lexists(path) and not (name in own and path.is_file())
+        good = path.is_dir() if name.endswith("/") else name in own and path.is_file()
+        return os.path.lexists(path) and not good
 
     def _is_inside(self, path: Path) -> bool:
         """Whether `path` is not, through a link, in another folder."""
-        return path.parent.resolve().is_relative_to(self.folder.resolve())
+        parent = Path(os.path.realpath(path.parent))
+        return parent.is_relative_to(os.path.realpath(self.folder))
 
     def _remove_empty(self, folder: Path) -> None:
         if folder == self.folder or folder.is_symlink() or not folder.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from resnet_backbone.errors import WeightsError
@@ -25,7 +26,7 @@ def weights_in(path: str | Path) -> Path:
     Raises:
         WeightsError: it is a folder without final weights; the message names the best so far.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if not path.is_dir():
         return path
     if (path / WEIGHTS).is_file():

@@ -4,7 +4,12 @@ import json
 import pytest
 
 from resnet_backbone.cli import compare, compute_mean, convert
-from resnet_backbone.cli.options import add_config_options, add_earlier_run_options
+from resnet_backbone.cli.options import (
+    add_config_options,
+    add_earlier_run_options,
+    files_and_overrides,
+    named_path,
+)
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import StorageError
 from resnet_backbone.weights.card import WeightsCard
@@ -48,3 +53,9 @@ def test_a_file_is_replaced_only_if_asked(commands, tmp_path, name):
     if name != "mean":  # its images are nowhere
         command(str(out), "--overwrite")
         assert out.stat().st_size > 100
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert named_path("~/found") == tmp_path / "found"
+    assert files_and_overrides(["~/a.jpg", "seed=1"]) == ([tmp_path / "a.jpg"], ["seed=1"])

@@ -146,3 +146,18 @@ def test_the_norm_is_said_by_the_task():
     assert Config().norm == "FrozenBN" and ClassificationConfig().norm == "BN"
     with pytest.raises(NotImplementedError):
         _ = RunConfig(task="other").norm
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/eve")
+    split = {"images": "~/i", "annotations": "~/a.json"}
+    cfg = Config(output="~/runs", data={"root": "~", "train": split, "val": split})
+    assert (cfg.output, cfg.data.root) == ("/home/eve/runs", "/home/eve")
+    for found in (cfg.data.train, cfg.data.val):
+        assert (found.images, found.annotations) == ("/home/eve/i", "/home/eve/a.json")
+    data = {"root": "~/i", "train": ("~/t", "t~"), "val": ("~/v",), "val_labels": "~/l.txt"}
+    labelled = ClassificationConfig(data=data, model={"mean_image": "~/m.safetensors"})
+    assert labelled.data.train == ("/home/eve/t", "t~") and labelled.data.val == ("/home/eve/v",)
+    assert labelled.data.val_labels == "/home/eve/l.txt"
+    assert labelled.model.mean_image == "/home/eve/m.safetensors"
+    assert Config(output="~nobody-of-this-name/x").output == "~nobody-of-this-name/x"

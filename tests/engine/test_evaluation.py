@@ -64,6 +64,10 @@ def test_as_text_it_is_tables_losses_and_the_explanation():
     assert losses == "loss 1.5000  loss_cls 1.0000  loss_mask inf"
     assert why == "AP is zero"
     assert "loss" not in str(result(loss=None))
+    nothing = {"metrics": {}, "loss": None, "per_class": {}}
+    assert str(result(**nothing, explanation="There are no annotations.")) == (
+        "There are no annotations."
+    )
 
 
 def never():

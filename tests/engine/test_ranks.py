@@ -28,6 +28,7 @@ def test_two_processes_find_what_one_finds_on_the_same_batches(server, tmp_path,
     assert server.run(one, options=FREE, sections=sections) == 0, server.stderr
     job = {"options": FREE, "sections": sections}
     assert server.run_ranks(two, [job, job]) == [0, 0], server.stderr
+    assert "Warning" not in server.stderr  # of torch, about arguments that it renames
     # The mean over a batch is taken in another order, which costs a float32 rounding (6e-8) or a
     # few per step; 12 steps of a smooth model do not blow that up to 1e-5.
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
@@ -91,6 +92,19 @@ def test_all_ranks_end_with_the_code_of_the_one_that_failed(server, tmp_path, ho
     assert server.stderr.count("Traceback") == (how == "bug")
     last = (tmp_path / "log.txt").read_text().splitlines()[-1]
     assert "ERROR rank 1 failed: " in last and told in last
+
+
+def test_a_bad_image_of_one_rank_costs_no_step(server, tmp_path):
+    calm, bad = {}, {"options": {"fail_at": 6, "how": "data", "on_rank": 1}}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert server.run_ranks(whole, [calm, calm]) == [0, 0], server.stderr
+    assert server.run_ranks(parts, [bad, bad]) == [3, 3], server.stderr
+    assert server.stderr.count("step 5 is saved in") == 2
+    again = {"resume": True}
+    assert server.run_ranks(parts, [again, again]) == [0, 0], server.stderr
+    assert losses(parts) == losses(whole)
+    ends = [output / "checkpoints" / "step_00000012" for output in (whole, parts)]
+    assert len({(end / "model.safetensors").read_bytes() for end in ends}) == 1
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -103,7 +103,11 @@ def test_discarding_removes_listed_files_and_no_others(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("decision", [{}, {"overwrite": True}, {"resume": True}])
-@pytest.mark.parametrize("name", ["config.yaml", "log.txt", "model.safetensors", "curves.png"])
+@pytest.mark.parametrize(
+    "name",
+    # The last two are folders of a run.
+    ["config.yaml", "log.txt", "model.safetensors", "curves.png", "pictures", "checkpoints"],
+)
 def test_what_a_run_would_replace_must_be_of_a_run(tmp_path, name, decision):
     (tmp_path / name).write_text("mine")
     with pytest.raises(StorageError, match=f"contains {name}, which this run would replace"):

@@ -203,6 +203,20 @@ def test_a_signal_in_an_evaluation_loses_nothing(uninterrupted, server, tmp_path
     assert final_state(tmp_path) == uninterrupted
 
 
+def test_a_bad_image_costs_no_step(uninterrupted, server, tmp_path):
+    options = {"fail_at": 6, "how": "data"}  # no checkpoint is due after step 5
+    assert server.run(tmp_path, sections=AVERAGED, options=options) == 3
+    assert "image 7: cannot be read; step 5 is saved in" in server.stderr
+    assert server.run(tmp_path, sections=AVERAGED, resume=True) == 0
+    assert final_state(tmp_path) == uninterrupted
+
+
+def test_a_bad_image_in_the_first_step_leaves_no_checkpoint(server, tmp_path):
+    assert server.run(tmp_path, options={"fail_at": 1, "how": "data"}) == 3
+    assert "saved" not in server.stderr
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+
+
 def test_resuming_says_what_it_restored(server, tmp_path):
     server.run(tmp_path, sections=AVERAGED, options={"signal_at": 5})
     server.run(tmp_path, sections=AVERAGED, resume=True)
@@ -216,6 +230,13 @@ def test_resuming_says_what_it_restored(server, tmp_path):
         "bbox/AP",
     ):
         assert word in server.stderr
+    assert "best bbox/AP 0." in server.stderr and "at step 4" in server.stderr
+
+
+def test_resuming_before_the_first_evaluation_says_so(server, tmp_path):
+    server.run(tmp_path, options={"signal_at": 2})
+    server.run(tmp_path, resume=True)
+    assert "step 2, model" in server.stderr and "no bbox/AP yet" in server.stderr
 
 
 def test_resuming_a_finished_run_repeats_its_end(uninterrupted, server, tmp_path):

@@ -90,5 +90,11 @@ def test_files_of_others_are_noticed_before_the_work_begins(tmp_path):
     with pytest.raises(StorageError, match=r"contains results\.json"):
         with output_folder(tmp_path, "evaluation", ["results.json"]):
             pytest.fail("work began")
-    with output_folder(tmp_path, "evaluation", ["other.json"]) as own:
+    (tmp_path / "pictures").write_text("mine")
+    with pytest.raises(StorageError, match=r"contains pictures, which"):
+        with output_folder(tmp_path, "evaluation", ["pictures/"]):
+            pytest.fail("work began")
+    (tmp_path / "pictures").unlink()
+    (tmp_path / "pictures").mkdir()
+    with output_folder(tmp_path, "evaluation", ["other.json", "pictures/"]) as own:
         assert (own.folder, own.writer) == (tmp_path, "evaluation")

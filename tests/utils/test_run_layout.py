@@ -6,10 +6,12 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.run_layout import WEIGHTS, weights_in
 
 
-def test_a_finished_run_stands_for_its_final_weights(tmp_path):
+def test_a_finished_run_stands_for_its_final_weights(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS).write_text("")
     assert weights_in(str(tmp_path)) == tmp_path / WEIGHTS
     assert weights_in(tmp_path / WEIGHTS) == tmp_path / WEIGHTS
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert weights_in(f"~/{tmp_path.name}") == tmp_path / WEIGHTS
     assert weights_in("absent.pth").name == "absent.pth"  # reading it says that it is absent
 
 

@@ -52,7 +52,7 @@ _CIFAR: dict[str, Literal[10, 100]] = {"cifar10": 10, "cifar100": 100}
 
 
 def build_images(
-    cfg: ImageDataConfig, *, batch_size: int, seed: int, fill: Color | None
+    cfg: ImageDataConfig, *, batch_size: int, seed: int, fill: Color | None, to_train: bool = True
 ) -> LabelledImages:
     """Returns the training and validation images that `cfg` describes.
 
@@ -61,25 +61,30 @@ def build_images(
         batch_size: Images per step over all ranks; converts steps to epochs.
         seed: The seed for shuffling, for augmentation, and for the held-out images.
         fill: RGB colour of padding; None uses the mean of the training images.
+        to_train: Whether training images are needed. Where not, they are looked at only if the
+            validation images are held out of them; else the validation images are in their place,
+            and say which classes there are.
 
     Raises:
         DataError: the images cannot be read, or the splits do not have the same classes.
         ConfigError: an augmentation is invalid.
     """
     if cfg.in_memory:
-        train, val = _load_resident(cfg, seed)
-        _check_classes(train.class_names, cfg)
+        train, val = _load_resident(cfg, seed, to_train=to_train)
+        if to_train:
+            _check_classes(train.class_names, cfg)
         return InMemoryData(train, val, seed=seed, padding=cfg.padding, flip=cfg.flip, fill=fill)
-    sources = _find_files(cfg, seed)
-    _check_classes(sources[0].class_names, cfg)
-    warn_of_shared_images(sources[0].names, sources[1].names, f"data.val={','.join(cfg.val)}")
+    sources = _find_files(cfg, seed, to_train=to_train)
+    if to_train:
+        _check_classes(sources[0].class_names, cfg)
+        warn_of_shared_images(sources[0].names, sources[1].names, f"data.val={','.join(cfg.val)}")
     epoch = max(1, len(sources[0]) // batch_size)
     stages = [(step // epoch, size) for step, size in cfg.progressive]
     if not stages or stages[0][0] > 0:
         stages.insert(0, (0, cfg.size))
     training = [(first, _training(cfg, size, fill or (0, 0, 0))) for first, size in stages]
     centre = CentreCrop(cfg.test_resize, cfg.test_size, cfg.interpolation)
-    depth = _bit_depth(cfg, sources)
+    depth = _bit_depth(cfg, sources if to_train else sources[1:])
     dataset = partial(ClassificationDataset, seed=seed, max_pixels=cfg.max_pixels, bit_depth=depth)
     return FileData(
         dataset(sources[0], training=training),
@@ -101,13 +106,19 @@ def validation_images(cfg: ImageDataConfig) -> str:
     return ", ".join(str(Path(cfg.root) / name) for name in cfg.val)
 
 
-def check_labelled_files(cfg: ImageDataConfig) -> None:
+def check_labelled_files(cfg: ImageDataConfig, *, to_train: bool = True) -> None:
     """Raises DataError if folders or files of images do not exist; reads none of them.
 
     CIFAR's own files are not looked for, only their folder.
+
+    Args:
+        cfg: The configuration's section `data`.
+        to_train: As for `build_images`.
     """
     root = Path(cfg.root)
-    names = [*cfg.train, *(() if cfg.hold_out else cfg.val)]
+    names = [] if cfg.hold_out else [*cfg.val]
+    if to_train or cfg.hold_out:
+        names = [*cfg.train, *names]
     checks: list[Callable[[], None]] = []
     if cfg.format == "folders":
         checks += [partial(check_class_folders, root / name) for name in names]
@@ -174,7 +185,10 @@ def _training(cfg: ImageDataConfig, size: int, fill: Color) -> list[Transform]:
     return transforms
 
 
-def _find_files(cfg: ImageDataConfig, seed: int) -> tuple[Source, Source]:
+def _find_files(cfg: ImageDataConfig, seed: int, *, to_train: bool) -> tuple[Source, Source]:
+    if not to_train and not cfg.hold_out:
+        val = _files(cfg, "val")
+        return val, val
     train = _files(cfg, "train")
     if not cfg.hold_out:
         return train, _files(cfg, "val", train.class_names)
@@ -197,7 +211,12 @@ def _labels(cfg: ImageDataConfig, split: Split) -> Path | None:
     return Path(cfg.root) / cfg.val_labels if used and cfg.val_labels is not None else None
 
 
-def _load_resident(cfg: ImageDataConfig, seed: int) -> tuple[InMemoryImages, InMemoryImages]:
+def _load_resident(
+    cfg: ImageDataConfig, seed: int, *, to_train: bool
+) -> tuple[InMemoryImages, InMemoryImages]:
+    if not to_train and not cfg.hold_out:
+        val = _read(cfg, "val")
+        return val, val
     train = _read(cfg, "train")
     if cfg.hold_out:
         return hold_out(train, cfg.hold_out, seed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resnet_backbone.data.loading.decoding import SUFFIXES
-from resnet_backbone.data.loading.folders import Walk, is_file, is_folder, is_hidden
+from resnet_backbone.data.loading.folders import Walk, is_file, is_folder, is_hidden, leads_nowhere
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils.text import count_of, listing, read_any_text
 
@@ -200,13 +200,15 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
     folders = [entry.path for entry in entries if is_folder(entry)]
-    return folders, [entry.path for entry in entries if is_file(entry)]
+    # A link that leads nowhere is an image that cannot be read, not one that may be left out.
+    files = [entry.path for entry in entries if is_file(entry) or leads_nowhere(entry)]
+    return folders, files
 
 
 def _images(folder: str, left_out: Counter[str]) -> list[str]:
     """Returns the images below a class folder, in torchvision's order."""
     walk = Walk(folder, follow=True, hidden=False)
-    files = [entry.path for entry in walk.files()]
+    files = [entry.path for entry in walk.files()] + walk.absent
     for path, reason in walk.unreadable.items():
         raise DataError(f"{path}: cannot be listed: {reason}; its images would be missing")
     if walk.passed_over:

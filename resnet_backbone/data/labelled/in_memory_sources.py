@@ -167,7 +167,8 @@ def _files(source: Path, left_out: Counter[str]) -> Iterator[tuple[str, str, Cal
     check_folder_or_zip(source)
     if source.is_dir():
         walk = Walk(str(source), follow=True, hidden=False)
-        files = {entry.path: Path(entry.path).read_bytes for entry in walk.files()}
+        found = [entry.path for entry in walk.files()]
+        files = {path: Path(path).read_bytes for path in found + walk.absent}
         for path, reason in walk.unreadable.items():
             raise DataError(f"{path}: cannot be listed: {reason}; its images would be missing")
         if walk.passed_over:

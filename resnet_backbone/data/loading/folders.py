@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from resnet_backbone.errors import DataError
 from resnet_backbone.utils.text import count_of
@@ -44,13 +45,15 @@ class Walk:
 
     Args:
         root: The folder.
-        follow: Whether to enter links to folders, each folder once on a path, so that links in a
-            circle end.
+        follow: Whether to enter links to folders, but never to one that they lie in, so that links
+            in a circle end.
         hidden: Whether to enter hidden folders.
 
     Attributes:
         unreadable: Why a folder could not be listed, by its path.
         passed_over: The hidden folders that were not entered.
+        absent: The links that lead nowhere, or in a circle.
+        special: The pipes, sockets and devices.
     """
 
     root: str
@@ -58,10 +61,13 @@ class Walk:
     hidden: bool = True
     unreadable: dict[str, str] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
 
     def files(self) -> Iterator[os.DirEntry[str]]:
         """Yields the regular files, and links to them, sorted within each folder."""
-        yield from self._below(self.root, (os.path.realpath(self.root),))
+        real = PurePath(os.path.realpath(self.root))
+        yield from self._below(self.root, tuple(map(str, (real, *real.parents))))
 
     def _below(self, folder: str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
         try:
@@ -79,6 +85,10 @@ class Walk:
                     yield from self._below(entry.path, (*above, real))
             elif is_file(entry):
                 yield entry
+            elif leads_nowhere(entry):
+                self.absent.append(entry.path)
+            elif not is_folder(entry):
+                self.special.append(entry.path)
 
 
 def is_folder(entry: os.DirEntry[str], *, follow: bool = True) -> bool:
@@ -98,3 +108,8 @@ def is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:
         return False
+
+
+def leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Returns whether an entry is a link to nothing, or in a circle: a file that is missing."""
+    return entry.is_symlink() and not os.path.exists(entry.path)

@@ -56,7 +56,7 @@ def evaluate_classifier_files(
         Interrupted: SIGINT or SIGTERM was received before there was a result; nothing is written.
     """
     device = pick_device(cfg.device)
-    check_labelled_files(cfg.data)
+    check_labelled_files(cfg.data, to_train=False)
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())
         # Checked first, since an evaluation may take an hour.
@@ -64,7 +64,7 @@ def evaluate_classifier_files(
             lambda: stack.enter_context(output_folder(output, "evaluation", [RESULTS]))
         )
         cfg = _read_as_trained(cfg, weights)
-        images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0))
+        images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0), to_train=False)
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
         class_names = in_classes_of_images(members, images.class_names, weights)
         testing = _testing(cfg)

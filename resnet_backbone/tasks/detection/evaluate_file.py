@@ -29,7 +29,7 @@ from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
-from resnet_backbone.utils.run_layout import RESULTS
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS
 
 DETECTIONS = "detections.json"  # in COCO's results format
 
@@ -54,8 +54,9 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())
         # Checked first, since an evaluation may take an hour.
+        written = [RESULTS, f"{PICTURES}/"]
         distributed.on_main(
-            lambda: stack.enter_context(output_folder(output, "evaluation", [RESULTS]))
+            lambda: stack.enter_context(output_folder(output, "evaluation", written))
         )
         if cfg.data.shapes is not None:
             distributed.on_main(lambda: draw_shapes_dataset(cfg.data))

@@ -7,9 +7,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from resnet_backbone.data.loading.decoding import SUFFIXES
+from resnet_backbone.data.loading.folders import Walk, is_hidden
 from resnet_backbone.utils.own_files import listed_files
 from resnet_backbone.utils.text import count_of
 
@@ -32,8 +34,8 @@ class Inputs:
 def find_images(arguments: Iterable[Path], output: Path) -> Inputs:
     """Returns the files that are named and the images in the folders that are named.
 
-    Folders are searched recursively. Pictures that we drew, hidden files (such as macOS's
-    `._a.jpg`) and files with another suffix are left out there, and counted in the log.
+    Folders are searched recursively, through links too. Pictures that we drew, hidden files (such
+    as macOS's `._a.jpg`) and files with another suffix are left out, and counted in the log.
 
     Args:
         arguments: Image files, and folders.
@@ -58,38 +60,36 @@ def find_images(arguments: Iterable[Path], output: Path) -> Inputs:
 
 
 def _search(
-    root: Path, drawn: set[Path], left_out: Counter[str], failures: list[str]
+    root: Path, drawn: set[str], left_out: Counter[str], failures: list[str]
 ) -> Iterator[Path]:
     """Yields the images below `root`; counts other files by kind, and adds unreadable folders."""
+    walk = Walk(str(root), follow=True, hidden=False)
+    found = [entry.path for entry in walk.files()]
 
-    def fail(error: OSError) -> None:
-        failures.append(f"{error.filename}: this folder cannot be read: {error.strerror}")
+    @cache
+    def drawn_by(folder: Path) -> set[str]:
+        """What the lists in a folder and in those above it, up to `root`, name."""
+        return _drawn_in(folder) | (drawn if folder == root else drawn_by(folder.parent))
 
-    for folder, folders, names in os.walk(root, onerror=fail):
-        left_out["hidden"] += sum(_is_hidden(name) for name in folders)
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        drawn = drawn | _drawn_in(Path(folder))
-        for name in names:
-            path = Path(folder, name)
-            if kind := _kind_left_out(path, drawn):
-                left_out[kind] += 1
-            else:
-                yield path
+    for path in map(Path, [*found, *walk.absent, *walk.special]):  # reading says what is wrong
+        if kind := _kind_left_out(path, drawn_by(path.parent)):
+            left_out[kind] += 1
+        else:
+            yield path
+    left_out["hidden"] += len(walk.passed_over)
     left_out += Counter()  # removes zeros
+    for folder, reason in walk.unreadable.items():
+        failures.append(f"{folder}: this folder cannot be read: {reason}")
 
 
-def _kind_left_out(path: Path, drawn: set[Path]) -> str | None:
-    if _is_hidden(path.name):
+def _kind_left_out(path: Path, drawn: set[str]) -> str | None:
+    if is_hidden(path.name):
         return "hidden"
     if path.suffix.lower() not in SUFFIXES:
         return path.suffix.lower() or "without suffix"
-    return "drawn by us" if path.resolve() in drawn else None
+    return "drawn by us" if os.path.realpath(path) in drawn else None
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
-
-
-def _drawn_in(folder: Path) -> set[Path]:
+def _drawn_in(folder: Path) -> set[str]:
     """Returns the files in a folder that this package wrote."""
-    return {(folder / name).resolve() for name in listed_files(folder)}
+    return {os.path.realpath(folder / name) for name in listed_files(folder)}

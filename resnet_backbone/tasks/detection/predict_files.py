@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -97,8 +98,8 @@ def predict_files(
 
 def _picture_names(files: Sequence[Path], own: OwnFiles) -> list[str]:
     """Returns a file name for each picture, none of which is that of an input."""
-    folder = own.folder.resolve()
-    inputs = {path.name for path in files if path.resolve().parent == folder}
+    folder = os.path.realpath(own.folder)
+    inputs = {path.name for path in files if os.path.dirname(os.path.realpath(path)) == folder}
     return own.free_names([f"{path.stem}.jpg" for path in files], reserved=inputs)
 
 

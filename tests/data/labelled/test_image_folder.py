@@ -161,6 +161,17 @@ def test_links_in_a_circle_and_unreadable_folders(tmp_path, monkeypatch):
         ImageFolder([tmp_path])
 
 
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a" / "3.png").symlink_to(tmp_path / "unmounted" / "3.png")
+    found = ImageFolder([tmp_path])
+    assert [os.path.basename(name) for name in found.names] == ["1.png", "3.png", "2.png"]
+    with pytest.raises(DataError, match=r"3\.png: cannot be read: No such file"):
+        found.read(1)
+
+
 def test_class_names_are_composed(tmp_path):
     """macOS writes accents apart; both splits have the same classes however they were copied."""
     write(tmp_path, {"train/e\u0301clair": ["1.jpg"], "val/\u00e9clair": ["2.jpg"]})

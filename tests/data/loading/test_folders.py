@@ -17,6 +17,7 @@ def tree(tmp_path):
     (tmp_path / "elsewhere" / "f.png").write_bytes(b"x")
     (root / "link").symlink_to(tmp_path / "elsewhere")
     (root / "sub" / "up").symlink_to("..")
+    (root / "out").symlink_to(tmp_path)
     (root / "circle").symlink_to("circle")
     (root / "nowhere.png").symlink_to("absent.png")
     (root / "alias.png").symlink_to("a.png")
@@ -39,6 +40,14 @@ def test_links_are_followed_once_and_circles_end(tree):
     walk = Walk(str(tree), follow=True, hidden=False)
     assert names(walk) == ["a.png", "alias.png", "link/f.png", "sub/b.png", "sub/deep/c.png"]
     assert [os.path.basename(path) for path in walk.passed_over] == [".hidden", "__MACOSX"]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_is_neither_a_file_nor_a_folder_is_noted(tree, follow):
+    walk = Walk(str(tree), follow=follow, hidden=False)
+    list(walk.files())
+    assert [os.path.basename(path) for path in walk.absent] == ["circle", "nowhere.png"]
+    assert [os.path.basename(path) for path in walk.special] == ["pipe.png"]
 
 
 def test_folders_that_cannot_be_listed_are_noted(tree, monkeypatch):

@@ -1,6 +1,8 @@
 """Weight files judged on the validation images, alone and as an ensemble."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +75,26 @@ def untrained(images, tmp_path):
     task = ClassificationTask(ClassificationTask.settle(cfg).cfg, torch.device("cpu"))
     save_weights(task.weights(), tmp_path / "w.safetensors", task.card(None))
     return cfg, tmp_path / "w.safetensors"
+
+
+@pytest.mark.parametrize("form", ["folders", "resident"])
+def test_training_images_are_not_needed(untrained, tmp_path, form):
+    cfg, file = untrained
+    here = cfg.data.model_copy(update={"format": form})
+    (tmp_path / "moved").mkdir()
+    shutil.copytree(Path(here.root) / "val", tmp_path / "moved" / "val")
+    moved = here.model_copy(update={"root": str(tmp_path / "moved")})
+    evaluated = [
+        evaluate_classifier_files(cfg.model_copy(update={"data": data}), [file], tmp_path / "out")
+        for data in (here, moved)
+    ]
+    assert evaluated[0].metrics == evaluated[1].metrics
+    assert evaluated[0].loss == evaluated[1].loss
+    # One of the classes alone.
+    shutil.rmtree(tmp_path / "moved" / "val" / "light")
+    data = {"data": moved}
+    dark = evaluate_classifier_files(cfg.model_copy(update=data), [file], tmp_path / "out")
+    assert dark.per_class["top1_error"]["dark"] == evaluated[0].per_class["top1_error"]["dark"]
 
 
 @pytest.mark.parametrize("testing", ["ten_crop", "multi_scale"])

@@ -38,6 +38,16 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path, caplog):
     assert found(tmp_path, tmp_path / "._a.jpg") == ["._a.jpg"]  # named, and so meant
 
 
+def test_links_are_followed_and_those_to_nothing_are_left_to_reading(tmp_path):
+    touch(tmp_path, "in/a.jpg", "elsewhere/b.jpg")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "up").symlink_to("..")
+    (tmp_path / "in" / "circle.jpg").symlink_to("circle.jpg")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    names = ["in/a.jpg", "in/circle.jpg", "in/link/b.jpg", "in/pipe.jpg"]
+    assert found(tmp_path, tmp_path / "in") == names
+
+
 def test_pictures_that_we_drew_are_left_out_wherever_they_are(tmp_path):
     touch(tmp_path, "a.jpg", "out/a.jpg", "out/mine.jpg", "run/pictures/7.jpg")
     OwnFiles(tmp_path / "out", "prediction").adopt(["a.jpg"])

@@ -117,6 +117,7 @@ def test_what_cannot_be_used_is_a_line_and_the_others_are_done(tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "absent.png").symlink_to("absent.png")  # in a circle
     inputs = [tmp_path / "absent.png", tmp_path / "empty", bad, write(tmp_path / "good.png")]
     finder = Finder()
     outcome = predict_files(finder, inputs, tmp_path / "out")
