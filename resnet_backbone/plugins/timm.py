@@ -40,10 +40,9 @@ from resnet_backbone.classification.classifier import Classifier
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.utils.arguments import refuse_unknown
 from resnet_backbone.weights.card import WeightsCard
-from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.layouts import to_ours
 from resnet_backbone.weights.load import load_weights
-from resnet_backbone.weights.stored import Stored, read_card, stored_card
+from resnet_backbone.weights.stored import Stored, read_card, read_weights
 from resnet_backbone.weights.timm_names import refuse_lookalikes
 
 PREFIX = "rb_"
@@ -193,9 +192,10 @@ class TimmResNet(Classifier):
             The indices of the maps that are left.
         """
         taken, last = feature_take_indices(len(self.feature_info), indices)
-        for layer in list(self._layers.values())[last:]:
+        removed = list(self._layers.values())[last:]
+        for layer in removed:
             setattr(self, layer, nn.Sequential())
-        if prune_norm:
+        if prune_norm or removed:  # the norm has the channels of the last stage
             self.norm = None
         if prune_head:
             self.reset_classifier(0, "")
@@ -251,6 +251,8 @@ def pretrained_cfg(path: str | Path) -> dict[str, Any]:
     }
     for key, row in (("mean", card.mean), ("std", card.std)):
         cfg[key] = row and tuple(value / card.pixel_scale for value in row)
+    last = read_weights(path).tensors.get("fc.weight")
+    cfg["num_classes"] = None if last is None else len(last)
     return {key: value for key, value in cfg.items() if value is not None}
 
 
@@ -272,17 +274,24 @@ def _our_names(state: Mapping[str, Tensor], model: TimmResNet) -> dict[str, Tens
     timm then loads them again; on its own it would only log what is missing, or not even that.
     """
     cfg = model.pretrained_cfg
-    source = str(cfg.get("file") or cfg.get("url") or cfg.get("hf_hub_id") or "weights")
-    # What timm distributes is of its own networks.
-    card = stored_card(source) if cfg.get("file") else WeightsCard(stride_in_1x1=False)
-    if card is not None and card.channel_order == "BGR":
-        raise WeightsError(f"{source}: its card says BGR, but timm's models take RGB")
-    found = to_ours(state, source)
-    notes = read_weight_file(source).notes if cfg.get("file") else {}
-    refuse_lookalikes(source, notes, found.layout, found.tensors)
-    stored = Stored(source, found.tensors, found.layout, found.kind, card)
+    if cfg.get("file"):
+        stored = read_weights(cfg["file"])
+    else:
+        stored = _distributed(state, str(cfg.get("url") or cfg.get("hf_hub_id") or "weights"))
+    if stored.card is not None and stored.card.channel_order == "BGR":
+        raise WeightsError(f"{stored.source}: its card says BGR, but timm's models take RGB")
     load_weights(model, stored, allow_partial=("fc.*",))
-    return stored.backbone()
+    # The classifier is as `load_weights` left it, which may be drawn.
+    last = {name: value for name, value in model.state_dict().items() if name.startswith("fc.")}
+    return stored.backbone() | last
+
+
+def _distributed(state: Mapping[str, Tensor], source: str) -> Stored:
+    """Returns weights that timm distributes, which are of its own networks."""
+    found = to_ours(state, source)
+    refuse_lookalikes(source, {}, found.layout, found.tensors)
+    card = WeightsCard(stride_in_1x1=False)
+    return Stored(source, found.tensors, found.layout, found.kind, card)
 
 
 def _cfgs(name: str) -> dict[str, PretrainedCfg]:

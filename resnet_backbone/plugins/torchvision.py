@@ -42,6 +42,8 @@ from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.utils.arguments import refuse_unknown
+from resnet_backbone.utils.text import count_of, listing
+from resnet_backbone.weights.agreement import agree, facts
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_weight_file
 from resnet_backbone.weights.fold import fold_input
@@ -155,7 +157,8 @@ def torchvision_detector(
         kind: One of `DETECTORS`.
         name: The backbone's name, as for `create_backbone`.
         weights: A file with the state dict of the whole detector, for example torchvision's own. A
-            card in it determines `stride_in_1x1`, `norm_eps`, image_mean and image_std.
+            card in it determines `stride_in_1x1`, `norm_eps`, image_mean and image_std. Of another
+            number of classes, the layers that depend on it are drawn, which a warning says.
         weights_backbone: Weights of the backbone, as for `torchvision_fpn_backbone`.
         num_classes: Number of classes including the background, as torchvision counts.
         trainable_backbone_layers: As `trainable_layers` of `torchvision_fpn_backbone`; None: 3 with
@@ -166,7 +169,8 @@ def torchvision_detector(
             weights.
 
     Raises:
-        ConfigError: an argument has a value that is not allowed, or there is no such argument.
+        ConfigError: an argument has a value that is not allowed or contradicts the card of
+            `weights`, or there is no such argument.
         WeightsError: the weights cannot be read, or do not fit the network.
     """
     detector, pyramid = DETECTORS[kind]
@@ -177,6 +181,10 @@ def torchvision_detector(
     if trainable_backbone_layers is None:
         trainable_backbone_layers = 3 if trained else 5
     options = {key: settings.pop(key) for key in _BACKBONE_OPTIONS if key in settings}
+    if card is not None:
+        variant = None if is_foreign(name) else get_variant(name)
+        stated = facts({key: options.get(key) for key in _facts(card)})
+        agree(stated, card, source=str(weights), variant=variant)  # refuses contradictions
     backbone = torchvision_fpn_backbone(
         name,
         weights=weights_backbone,
@@ -204,6 +212,12 @@ DETECTORS: dict[str, tuple[Callable[..., nn.Module], Callable[[], dict[str, Any]
 }
 
 
+# Of torchvision's detectors, the layers with rows for each class.
+_CLASS_LAYERS = (
+    "roi_heads.box_predictor.",
+    "roi_heads.mask_predictor.mask_fcn_logits.",
+    "head.classification_head.cls_logits.",
+)
 # What torchvision's classes take by **kwargs, and pass on without looking at it.
 _TRANSFORM = (*inspect.signature(GeneralizedRCNNTransform.__init__).parameters, "_skip_resize")
 _BACKBONE_OPTIONS = tuple(
@@ -231,11 +245,24 @@ def _whole(source: str) -> tuple[dict[str, Tensor], WeightsCard | None]:
 
 
 def _load_all(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Loads a whole detector; for other classes, all but the layers with rows for each class."""
+    own = model.state_dict()
+    layers = {name: tensor for name, tensor in own.items() if name.startswith(_CLASS_LAYERS)}
+    if any(name in state and _differ_in_rows(state[name], layers[name]) for name in layers):
+        logger.warning(
+            "%s: the file has another number of classes; drawn at random: %s, %s",
+            *(source, count_of(len(layers), "tensor"), listing(list(layers))),
+        )
+        state = state | layers
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         reasons = " ".join(str(error).split())
         raise WeightsError(f"{source}: does not fit the detector: {reasons:.500}") from error
+
+
+def _differ_in_rows(theirs: Tensor, ours: Tensor) -> bool:
+    return theirs.shape != ours.shape and theirs.shape[1:] == ours.shape[1:]
 
 
 def _facts(card: WeightsCard | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import Recipe, WeightsCard
+from resnet_backbone.weights.hub_config import transformers_stride
 from resnet_backbone.weights.timm_names import our_name, timm_names_in
 
 CLASSIC = Recipe(optimizer="sgd", lr=0.02, weight_decay=1e-4, source="detectron2")
@@ -273,10 +274,14 @@ def _openmmlab(
 def _others(
     source: str, layout: str, _kind: str, _arch: str | None, _tensors: Mapping[str, Tensor]
 ) -> WeightsCard | None:
+    stride = transformers_stride(source, layout)
     if layout == "transformers" and re.search(r"microsoft.*resnet-\d+", source):
+        facts = IMAGENET | {"stride_in_1x1": bool(stride)}
         return WeightsCard(
-            **IMAGENET, source="microsoft/resnet", licence="Apache-2.0", recipe=STRIKES_BACK
+            **facts, source="microsoft/resnet", licence="Apache-2.0", recipe=STRIKES_BACK
         )
+    if stride is not None:
+        return WeightsCard(stride_in_1x1=stride, source="transformers, its config.json")
     if layout == "cifar" and _CIFAR_FILE.fullmatch(PurePath(source).name):
         return WeightsCard(**IMAGENET, source="akamaster/pytorch_resnet_cifar10")
     return None

@@ -13,6 +13,7 @@ from torch import Tensor
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_metadata, read_weight_file, state_dict_in
+from resnet_backbone.weights.hub_config import refuse_other_resnets
 from resnet_backbone.weights.layouts import DETECTORS, Converted, Kind, to_ours
 from resnet_backbone.weights.presets import (
     known_card,
@@ -72,7 +73,8 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
 
     Raises:
         WeightsError: the weights cannot be read or downloaded, their names are of no known layout,
-            or they are of a network that only looks like ours, see `refuse_lookalikes`.
+            or they are of a network that only looks like ours, see `refuse_lookalikes` and
+            `refuse_other_resnets`.
     """
     source = str(source)
     if source.startswith(TORCHVISION):
@@ -83,6 +85,7 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
     file = read_weight_file(source)
     converted = to_ours(file.tensors, source)
     refuse_lookalikes(source, file.notes, converted.layout, converted.tensors)
+    refuse_other_resnets(source, converted.layout)
     return Stored(
         source,
         converted.tensors,

@@ -18,6 +18,7 @@ from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.backbone.variants import DEPTHS, Variant, get_variant
 from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard
+from resnet_backbone.weights.class_layers import class_count
 from resnet_backbone.weights.recognise import described, is_of, networks_like
 from resnet_backbone.weights.stored import Stored
 
@@ -44,6 +45,8 @@ class Facts:
         group_norm: Whether its norms are group norms.
         deformed: The stages with deformable convolutions: some of 2 to 5.
         card: What else is known; a fact that nobody stated is None.
+        classes: The detector's number of classes; None for a backbone.
+        mask: Whether the detector has a mask head.
     """
 
     arch: str
@@ -52,6 +55,8 @@ class Facts:
     group_norm: bool
     deformed: tuple[int, ...]
     card: WeightsCard
+    classes: int | None = None
+    mask: bool = False
 
     @property
     def stride_in_1x1(self) -> bool | None:
@@ -76,6 +81,7 @@ class Target:
         deformable: How it is told to deform the 3x3 convolutions of bottlenecks; None: it cannot.
         detectors: Which detectors it has.
         of_bottlenecks: Those among them that it has only on networks of bottlenecks.
+        detector: How to build the detector.
     """
 
     networks: tuple[str, ...]
@@ -87,6 +93,7 @@ class Target:
     deformable: Setting | None = None
     detectors: tuple[str, ...] = ()
     of_bottlenecks: tuple[str, ...] = ()
+    detector: Setting | None = None
 
 
 def arch_of(stored: Stored) -> str:
@@ -100,7 +107,8 @@ def arch_of(stored: Stored) -> str:
     names = networks_like(stored.backbone())
     if len(names) != 1:
         raise WeightsError(
-            f"{stored.source}: fits {' or '.join(names) or 'none of our networks'}; say which it is"
+            f"{stored.source}: fits {' or '.join(names) or 'none of our networks'};"
+            " say which it is by --arch"
         )
     return names[0]
 
@@ -123,6 +131,8 @@ def facts_of(stored: Stored, arch: str) -> Facts:
         group_norm=not any(name.endswith("running_mean") for name in backbone),
         deformed=tuple(sorted(offsets)),
         card=(stored.card or WeightsCard()).at_255(),
+        classes=class_count(stored.tensors) if stored.kind == "detector" else None,
+        mask=any(".mask_head." in name for name in stored.tensors),
     )
 
 
@@ -143,6 +153,8 @@ def settings_for(facts: Facts, layout: str) -> list[str]:
     """Returns what the framework must be told, as it is written there."""
     target = TARGETS[layout]
     lines = [target.network(facts)]
+    if facts.classes is not None and target.detector is not None:
+        lines.append(target.detector(facts))
     if facts.variant.has_bottlenecks:
         if facts.stride_in_1x1 is None:
             lines.append("stride_in_1x1 is not known: state it by --stride-in-1x1")
@@ -193,6 +205,11 @@ def _own_name(facts: Facts) -> str:
     return f"its model {facts.arch!r}"
 
 
+def _torchvision_detector(facts: Facts) -> str:
+    kind = "MaskRCNN" if facts.mask else "FasterRCNN"
+    return f"{kind} with resnet_fpn_backbone, num_classes={(facts.classes or 0) + 1}"
+
+
 def _unit_pixels(facts: Facts) -> str:
     """For frameworks whose images are RGB, from 0 to 1."""
     card = facts.card
@@ -225,6 +242,11 @@ def _detectron2_network(facts: Facts) -> str:
     return " ".join(f"MODEL.RESNETS.{key} {value}" for key, value in keys.items())
 
 
+def _detectron2_detector(facts: Facts) -> str:
+    text = f"MODEL.ROI_HEADS.NUM_CLASSES {facts.classes} MODEL.MASK_ON {facts.mask}"
+    return f"{text} MODEL.RESNETS.RES5_DILATION 2" if facts.kind == "dc5" else text
+
+
 def _detectron2_pixels(facts: Facts) -> str:
     card = facts.card
     mean, std = (list(row or ()) for row in (card.mean, card.std))
@@ -252,6 +274,14 @@ def _mmdet_network(facts: Facts) -> str:
     """Says it in mmdetection's words where they are not mmpretrain's."""
     text = _openmmlab_network(facts).replace("width_per_group", "base_width")
     return text.replace("'ResNetV1c'", "'ResNet', deep_stem=True")
+
+
+def _mmdet_detector(facts: Facts) -> str:
+    heads = "bbox_head and mask_head" if facts.mask else "bbox_head"
+    text = f"num_classes={facts.classes} of {heads}"
+    if facts.kind == "dc5":
+        return f"{text}; backbone: strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)"
+    return text
 
 
 def _style(facts: Facts) -> str:
@@ -286,6 +316,7 @@ TARGETS = {
         norm_eps=_norm_layer,
         group_norm=_norm_layer,
         detectors=("fpn",),
+        detector=_torchvision_detector,
     ),
     "timm": Target(
         (*PLAIN, *WIDER, *WIDEST, *TIMM),
@@ -303,6 +334,7 @@ TARGETS = {
         deformable=_detectron2_deformable,
         detectors=("fpn", "c4", "dc5"),
         of_bottlenecks=("c4", "dc5"),
+        detector=_detectron2_detector,
     ),
     "mmpretrain": Target(
         # Its squeezed networks have bottlenecks.
@@ -322,6 +354,7 @@ TARGETS = {
         group_norm=_norm_cfg,
         deformable=_dcn,
         detectors=("fpn", "c4", "dc5"),
+        detector=_mmdet_detector,
     ),
     "transformers": Target(
         PLAIN,

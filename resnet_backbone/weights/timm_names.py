@@ -7,7 +7,6 @@ an entry in it tells them apart.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from resnet_backbone.backbone.variants import BACKBONES, Variant
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.weights.hub_config import config_beside
 
 # Entries of checkpoints and of config.json that hold a network's name (timm, PyTorch's ImageNet
 # example, transformers' TimmBackbone, segmentation_models_pytorch).
@@ -43,8 +43,6 @@ _LOOKALIKE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[\w./-]+")
-_GENERIC = ("model.safetensors", "pytorch_model.bin")  # of which the folder says more
-_MAX_CONFIG = 2**16  # bytes of a config.json
 _PARENTS = 4  # of a file in Hugging Face's cache: models--timm--NAME/snapshots/HASH
 
 
@@ -160,17 +158,7 @@ def _bare(name: str) -> str:
 
 def _config_beside(path: Path) -> dict[str, str]:
     """Returns what the config.json of a downloaded model says of its architecture, with the tag."""
-    config = path.with_name("config.json")
-    if path.name not in _GENERIC or not config.is_file():
-        return {}
-    with config.open("rb") as file:
-        text = file.read(_MAX_CONFIG)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):  # it is not ours to judge
-        return {}
-    if not isinstance(content, dict):
-        return {}
+    content = config_beside(path)
     pretrained = content.get("pretrained_cfg")
     tag = pretrained.get("tag") if isinstance(pretrained, dict) else None
     suffix = f".{tag}" if isinstance(tag, str) and tag else ""

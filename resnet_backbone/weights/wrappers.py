@@ -19,13 +19,18 @@ from resnet_backbone.weights.embedded import EXTRA_STATE
 logger = logging.getLogger(__name__)
 
 # Where scripts store weights beside their other state, the plain ones before their averages. DINO's
-# teacher is the average that its authors evaluate. "base_model" and "trunk" are VISSL's.
-_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema", "params_ema")
+# teacher is the average that its authors evaluate. "base_model" and "trunk" are VISSL's, online and
+# target network BYOL's.
+_AVERAGES = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_state", "ema", "params_ema"),
+    "target_network_state_dict",
+)
 _WRAPPERS = (
     *("state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights"),
     "params",
     *("classy_state_dict", "base_model", "trunk", "module", "blobs", "teacher", "student"),
     *("backbone", "backbone_state_dict", "encoder", "encoder_state_dict"),
+    "online_network_state_dict",
     *_AVERAGES,
 )
 _MAX_TENSORS = 50_000  # the deepest network here, of 1202 layers, has 7,000
@@ -152,8 +157,9 @@ def _wrapper(content: object) -> str | None:
     named = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
     filled = [key for key in named if any(map(_is_tensor_or_mapping, content[key].values()))]
     if not named and not any(map(_is_tensor, content.values())):
-        # A script's own key, where only one entry has tensors in it.
+        # A script's own key, where only one entry has weights in it: as they are, or wrapped.
         others = [key for key, value in content.items() if _has_tensors(value)]
+        others = others or [key for key, value in content.items() if _has_wrapped(value)]
         return others[0] if len(others) == 1 else None
     return next(iter(filled or named), None)
 
@@ -168,6 +174,10 @@ def _is_tensor(value: object) -> bool:
 
 def _has_tensors(value: object) -> bool:
     return isinstance(value, Mapping) and any(_is_tensor(item) for item in value.values())
+
+
+def _has_wrapped(value: object) -> bool:
+    return isinstance(value, Mapping) and any(_has_tensors(value.get(key)) for key in _WRAPPERS)
 
 
 def _say_what_is_left_out(content: object, mapping: Mapping[Any, Any], source: str) -> None:
@@ -226,7 +236,11 @@ def _tensor(name: object, value: object, source: str) -> Tensor:
         value = _from_numpy(value)
     if isinstance(name, str) and isinstance(value, Tensor) and _is_dense(value):
         return value.detach()
-    raise WeightsError(f"{source}: expected dense tensors, found {_kind(value)} at {_shown(name)}")
+    advice = "; save the weights alone, as {'state_dict': weights}"
+    raise WeightsError(
+        f"{source}: expected dense tensors, found {_kind(value)} at {_shown(name)}"
+        f"{advice if isinstance(value, Mapping) else ''}"
+    )
 
 
 def _from_numpy(array: np.ndarray) -> Tensor | np.ndarray:

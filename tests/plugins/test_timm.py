@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.weights.card import WeightsCard
@@ -177,6 +178,17 @@ def test_the_final_norm_can_be_pruned():
     assert net.norm is None and net(image()).shape == (2, 1000)
 
 
+def test_maps_of_a_pruned_network_with_a_final_norm():
+    net, whole = timm.create_model("rb_resnetv2_18"), timm.create_model("rb_resnetv2_18")
+    net.load_state_dict(alive(whole).state_dict())
+    net.prune_intermediate_layers([1, 2])
+    with torch.no_grad():
+        last, maps = net.eval().forward_intermediates(image(), [1, 2])
+        wanted = whole.eval().forward_intermediates(image(), [1, 2], intermediates_only=True)
+    for found, expected in pairs([*maps, last], [*wanted, wanted[-1]]):
+        assert_same(found, expected)
+
+
 def test_weights_can_be_drawn_again():
     net = alive(timm.create_model("rb_resnet18"))
     theirs = timm.create_model("resnet18")
@@ -276,6 +288,32 @@ def test_networks_that_only_fit_by_name_and_shape_are_refused(tmp_path, file, be
     torch.save({"state_dict": state, **beside}, tmp_path / file)
     with pytest.raises(WeightsError, match="says resnetblur18, which is none of our networks"):
         timm.create_model("rb_resnet18", **overlay(tmp_path / file))
+
+
+def test_classes_are_those_of_the_file_or_are_drawn(tmp_path, caplog):
+    net = create_classifier("resnet18", num_classes=10)
+    card = WeightsCard(channel_order="RGB", stride_in_1x1=False)
+    save_weights(net, tmp_path / "ten.safetensors", card)
+    cfg = plugin.pretrained_cfg(tmp_path / "ten.safetensors")
+    found = timm.create_model("rb_resnet18", pretrained=True, pretrained_cfg_overlay=cfg)
+    assert found.num_classes == 10 and torch.equal(found.fc.weight, net.fc.weight)
+    assert not caplog.records
+
+    headless = {name: t for name, t in net.state_dict().items() if not name.startswith("fc.")}
+    torch.save(headless, tmp_path / "headless.pth")
+    for file in ("ten.safetensors", "headless.pth"):  # timm's own default is 1000
+        drawn = timm.create_model("rb_resnet18", **overlay(tmp_path / file))
+        assert drawn.num_classes == 1000 and torch.equal(drawn.conv1.weight, net.conv1.weight)
+        assert "drawn at random: 2 tensors, fc.weight, fc.bias" in caplog.text
+        caplog.clear()
+
+
+def test_files_that_are_known_by_their_name_are_judged_by_that(tmp_path):
+    """OpenMMLab's copy of MSRA's weights, under torchvision's names."""
+    state = create_backbone("resnet50", norm="BN").state_dict()
+    torch.save(state, tmp_path / "resnet50_caffe-788b5fa3.pth")
+    with pytest.raises(WeightsError, match="its card says BGR, but timm's models take RGB"):
+        timm.create_model("rb_resnet50", **overlay(tmp_path / "resnet50_caffe-788b5fa3.pth"))
 
 
 def test_weights_of_a_network_built_otherwise_are_refused(tmp_path):

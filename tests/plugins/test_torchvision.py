@@ -15,6 +15,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from resnet_backbone.backbone.deform import DeformConv2d
 from resnet_backbone.create import create_backbone
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.plugins import torchvision as plugin
 from resnet_backbone.plugins.torchvision import (
     DETECTORS,
     torchvision_backbone,
@@ -165,6 +166,18 @@ def test_a_detector_of_torchvisions_is_loaded_whole(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
+def test_layers_of_other_classes_are_drawn(kind, tmp_path, caplog):
+    create = functools.partial(torchvision.models.get_model, f"rb_{kind}_resnet18_fpn")
+    theirs = alive(create(num_classes=3)).state_dict()
+    torch.save(theirs, tmp_path / "three.pth")
+    ours = create(weights=tmp_path / "three.pth", num_classes=5).state_dict()
+    drawn = {name for name in ours if not torch.equal(ours[name], theirs[name])}
+    assert drawn == {name for name in ours if name.startswith(plugin._CLASS_LAYERS)}
+    assert {n for n in ours if ours[n].shape != theirs[n].shape} == drawn
+    assert f"another number of classes; drawn at random: {len(drawn)} tensors" in caplog.text
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_options_of_the_backbone_reach_it_and_those_of_torchvision_the_detector(kind):
     model = torchvision.models.get_model(
         f"rb_{kind}_resnet50_fpn",
@@ -230,6 +243,8 @@ def test_the_card_of_a_whole_detector_is_heeded(tmp_path):
     assert model.transform.image_mean == [0.5] * 3
     assert model.backbone.body.bn1.eps == 1e-3
     assert model.backbone.body.layer2[0].conv1.stride == (2, 2)
+    with pytest.raises(ConfigError, match="stride_in_1x1: got False, but the card says True"):
+        create(weights=tmp_path / "RGB.safetensors", stride_in_1x1=False)
     with pytest.raises(WeightsError, match=r"BGR.safetensors: its card says BGR, but .*--fold RGB"):
         create(weights=tmp_path / "BGR.safetensors")
 

@@ -1,5 +1,7 @@
 """What the frameworks can be, against their own builders, and what they have to be told."""
 
+import re
+
 import pytest
 import torch
 from framework_names import recorded
@@ -119,6 +121,25 @@ def test_detectors_that_it_lacks(part, layouts):
         else:
             with pytest.raises(WeightsError, match="it has no detector of architecture"):
                 refuse_inexpressible(facts, layout, "f")
+
+
+@pytest.mark.parametrize(
+    ("part", "layout", "told"),
+    [
+        ("neck.lateral.res2.bias", "torchvision", "MaskRCNN with .* num_classes=4"),
+        ("neck.lateral.res2.bias", "detectron2", "NUM_CLASSES 3 MODEL.MASK_ON True"),
+        ("rpn.conv.bias", "detectron2", "MASK_ON True MODEL.RESNETS.RES5_DILATION 2"),  # dc5
+        ("neck.lateral.res2.bias", "mmdet", "num_classes=3 of bbox_head and mask_head"),
+        ("rpn.conv.bias", "mmdet", r"strides=\(1, 2, 2, 1\), dilations=\(1, 1, 1, 2\)"),
+    ],
+)
+def test_how_the_detector_is_built(part, layout, told):
+    """detectron2 leaves layers of another shape random, and says so only in its log."""
+    state = {f"backbone.{n}": t for n, t in stored("resnet50").tensors.items()}
+    state |= {part: torch.ones(1), "roi_heads.predictor.classifier.bias": torch.ones(4)}
+    state["roi_heads.mask_head.predictor.bias"] = torch.ones(3)
+    facts = facts_of(Stored("f", state, "ours", "detector", TORCHVISION), "resnet50")
+    assert re.search(told, settings_for(facts, layout)[1])
 
 
 @pytest.mark.parametrize("layout", TARGETS)
