@@ -30,6 +30,20 @@ BitDepth = Annotated[
 ]
 
 
+def _epochs(value: object) -> object:
+    if value == "auto":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise ValueError(f"found {value!r}, expected auto, or a number above 0")
+
+
+Epochs = Annotated[
+    float | Literal["auto"],
+    PlainValidator(_epochs, json_schema_input_type=PositiveFloat | Literal["auto"]),
+]
+
+
 class Section(BaseModel):
     """Base class of all sections: immutable, and unknown keys are errors."""
 
@@ -114,7 +128,7 @@ class SolverConfig(Section):
         True, description="scale lr, max_iter, milestones, warmup_iters linearly to the batch size"
     )
     max_iter: Positive = Field(90_000, description="number of training steps")
-    epochs: PositiveFloat | Literal["auto"] | None = Field(
+    epochs: Epochs | None = Field(
         None,
         description="instead of max_iter: passes over the training images; milestones and warm-up "
         "are shortened or extended accordingly; auto: 12, or as many as show 4,000 images",
