@@ -132,15 +132,17 @@ def settle_epochs(cfg: C, images: int, *, fit_to: int | None = None) -> C:
     solver = cfg.solver
     if solver.epochs is None or solver.batch_size is None:
         return cfg
-    automatic = solver.epochs == "auto"
-    epochs = max(EPOCHS, IMAGES_SHOWN / images) if automatic else float(solver.epochs)
-    steps = max(1, math.ceil(epochs * images / solver.batch_size))
+    if solver.epochs == "auto":
+        shown: float = max(EPOCHS * images, IMAGES_SHOWN)
+    else:
+        shown = solver.epochs * images
+    steps = max(1, math.ceil(shown / solver.batch_size))
     tree: dict[str, Any] = cfg.model_dump()
     other = None if fit_to == steps else fit_to
     tree["solver"] |= {"max_iter": steps, "epochs": None, "reference_max_iter": other}
     logger.info(
         "solver.epochs: %g of %s are %s of %s",
-        *(epochs, count_of(images, "image")),
+        *(shown / images, count_of(images, "image")),
         *(count_of(steps, "step"), count_of(solver.batch_size, "image")),
     )
     _fit(tree, solver.max_iter, explicit_keys(cfg.overrides), fit_to)

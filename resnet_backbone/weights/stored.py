@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
+from resnet_backbone.utils.run_layout import WEIGHTS
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_metadata, read_weight_file, state_dict_in
 from resnet_backbone.weights.hub_config import refuse_other_resnets
@@ -67,8 +68,9 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
     """Reads a file, or downloads torchvision's weights.
 
     Args:
-        source: A file for `read_state_dict`, or "torchvision/NAME" with NAME one of torchvision's
-            weights for the architecture ("IMAGENET1K_V1"), downloaded once.
+        source: A file for `read_state_dict`, the folder of a finished run, or "torchvision/NAME"
+            with NAME one of torchvision's weights for the architecture ("IMAGENET1K_V1"),
+            downloaded once.
         arch: torchvision's name of the network; required for torchvision's weights.
 
     Raises:
@@ -76,7 +78,7 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
             or they are of a network that only looks like ours, see `refuse_lookalikes` and
             `refuse_other_resnets`.
     """
-    source = str(source)
+    source = _file_of_run(source)
     if source.startswith(TORCHVISION):
         tensors = _download(source, arch)
         card = torchvision_card(arch or "", source.removeprefix(TORCHVISION))
@@ -107,7 +109,7 @@ def read_plain(source: str | Path, arch: str | None = None) -> Stored:
     Raises:
         WeightsError: the weights cannot be read or downloaded, or are of another network.
     """
-    source = str(source)
+    source = _file_of_run(source)
     if source.startswith(TORCHVISION):
         return read_weights(source, arch)
     _refuse_names_of_others(source)
@@ -126,7 +128,7 @@ def find_card(source: str | Path, arch: str | None = None) -> WeightsCard | None
     Raises:
         WeightsError: as `read_weights`.
     """
-    source = str(source)
+    source = _file_of_run(source)
     if source.startswith(TORCHVISION):
         return torchvision_card(arch or "", source.removeprefix(TORCHVISION))
     return stored_card(source) or read_weights(source, arch).card
@@ -146,9 +148,16 @@ def read_card(path: str | Path) -> WeightsCard:
 
 def stored_card(source: str | Path) -> WeightsCard | None:
     """Returns the card in a `.safetensors` file; None if there is none."""
+    source = _file_of_run(source)
     if Path(source).suffix != ".safetensors":
         return None
-    return card_in(read_metadata(source), str(source))
+    return card_in(read_metadata(source), source)
+
+
+def _file_of_run(source: str | Path) -> str:
+    """Returns the final weights if the source is the folder of a finished run."""
+    weights = Path(source) / WEIGHTS
+    return str(weights if weights.is_file() else source)
 
 
 def _card_of_family(source: str, found: Converted) -> WeightsCard | None:

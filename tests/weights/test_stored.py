@@ -2,8 +2,10 @@
 
 import torch
 
+from resnet_backbone.create import create_backbone
 from resnet_backbone.weights.files import save_weights
-from resnet_backbone.weights.stored import read_plain
+from resnet_backbone.weights.presets import MSRA
+from resnet_backbone.weights.stored import find_card, read_plain, read_weights
 
 
 def test_names_of_other_modules_are_left_alone(tmp_path):
@@ -14,3 +16,10 @@ def test_names_of_other_modules_are_left_alone(tmp_path):
     for name in ("w.safetensors", "w.pth"):
         stored = read_plain(tmp_path / name)
         assert sorted(stored.tensors) == sorted(state) and stored.layout == "as stored"
+
+
+def test_the_folder_of_a_finished_run_stands_for_its_final_weights(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_weights(create_backbone("resnet18", norm="BN"), file, MSRA)
+    assert read_weights(tmp_path).source == read_plain(str(tmp_path)).source == str(file)
+    assert find_card(tmp_path) == MSRA
