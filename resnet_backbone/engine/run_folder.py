@@ -20,6 +20,7 @@ from resnet_backbone.utils.folder_lock import LOCK, locked
 from resnet_backbone.utils.own_files import LIST, OwnFiles
 from resnet_backbone.utils.run_layout import (
     BACKBONE,
+    BEST,
     CONFIG,
     CURVES,
     ENVIRONMENT,
@@ -36,7 +37,7 @@ from resnet_backbone.utils.text import listing
 # Files in the order in which a run writes them.
 AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS)
 AT_THE_END = (WEIGHTS, RESULTS, SKIPPED, CURVES, BACKBONE)
-_FOLDERS = ("checkpoints", "best", TENSORBOARD, PICTURES)
+_FOLDERS = ("checkpoints", BEST, TENSORBOARD, PICTURES)
 
 DETECTRON2 = "last_checkpoint"  # a file that detectron2's trainer writes, and this engine never
 
@@ -129,7 +130,7 @@ def _refuse_foreign(output: Path, *, resume: bool) -> None:
     own = OwnFiles(output, "run")
     names = [name for name in (*AT_THE_START, *AT_THE_END) if os.path.lexists(output / name)]
     listed = own.listed()
-    steps = [step for name in ("checkpoints", "best") for step in step_folders(output / name)]
+    steps = [step for name in ("checkpoints", BEST) for step in step_folders(output / name)]
     unlisted = [step for step in steps if listed.isdisjoint(names_of(step))]
     if resume and any((step / storage.MANIFEST).is_file() for step in unlisted):
         own.adopt([*names, *(name for step in unlisted for name in names_of(step))])

@@ -15,13 +15,24 @@ WEIGHTS = "model.safetensors"
 BACKBONE = "backbone.safetensors"  # only written for classifiers
 CURVES = "curves.png"
 ENVIRONMENT = "environment.json"
+BEST = "best"
 TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
 SKIPPED = "skipped_samples.json"
 
 
+def weights_of_run(folder: Path) -> Path | None:
+    """Returns the final weights of a run's folder, or the best of its folder `best`, if any."""
+    if (folder / WEIGHTS).is_file():
+        return folder / WEIGHTS
+    best = sorted(folder.glob(f"step_*/{WEIGHTS}")) if folder.name == BEST else []
+    return best[-1] if best else None
+
+
 def weights_in(path: str | Path) -> Path:
-    """Returns the final weights if `path` is the folder of a run, otherwise `path` itself.
+    """Returns the weights that a folder stands for; `path` itself if it is a file.
+
+    A run's folder stands for its final weights, and its folder `best` for the best.
 
     Raises:
         WeightsError: it is a folder without final weights; the message names the best so far.
@@ -29,8 +40,8 @@ def weights_in(path: str | Path) -> Path:
     path = Path(os.path.expanduser(path))
     if not path.is_dir():
         return path
-    if (path / WEIGHTS).is_file():
-        return path / WEIGHTS
-    best = sorted(path.glob(f"best/*/{WEIGHTS}"))
+    if (weights := weights_of_run(path)) is not None:
+        return weights
+    best = sorted(path.glob(f"{BEST}/*/{WEIGHTS}"))
     hint = f"the best weights so far are {best[-1]}" if best else "expected a weight file"
     raise WeightsError(f"{path}: a folder without {WEIGHTS}, the weights of a finished run; {hint}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from resnet_backbone.errors import WeightsError
-from resnet_backbone.utils.run_layout import WEIGHTS
+from resnet_backbone.utils.run_layout import weights_of_run
 from resnet_backbone.weights.card import WeightsCard, card_in
 from resnet_backbone.weights.files import read_metadata, read_weight_file, state_dict_in
 from resnet_backbone.weights.hub_config import refuse_other_resnets
@@ -155,9 +155,8 @@ def stored_card(source: str | Path) -> WeightsCard | None:
 
 
 def _file_of_run(source: str | Path) -> str:
-    """Returns the final weights if the source is the folder of a finished run."""
-    weights = Path(source) / WEIGHTS
-    return str(weights if weights.is_file() else source)
+    """Returns the weights that a run's folder stands for; the source itself if it is none."""
+    return str(weights_of_run(Path(source)) or source)
 
 
 def _card_of_family(source: str, found: Converted) -> WeightsCard | None:

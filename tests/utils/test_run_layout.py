@@ -23,3 +23,13 @@ def test_of_an_unfinished_run_the_best_weights_are_named(tmp_path):
     best.write_text("")
     with pytest.raises(WeightsError, match=f"the best weights so far are {best}"):
         weights_in(tmp_path)
+
+
+def test_the_folder_of_the_best_weights_stands_for_them(tmp_path):
+    best = tmp_path / "best" / "step_00000004" / WEIGHTS
+    best.parent.mkdir(parents=True)
+    best.write_text("")
+    assert weights_in(tmp_path / "best") == best
+    best.unlink()
+    with pytest.raises(WeightsError, match="expected a weight file"):
+        weights_in(tmp_path / "best")
