@@ -131,7 +131,7 @@ class SolverConfig(Section):
     epochs: Epochs | None = Field(
         None,
         description="instead of max_iter: passes over the training images; milestones and warm-up "
-        "are shortened or extended accordingly; auto: 12, or as many as show 4,000 images",
+        "are shortened or extended accordingly; auto: 12, or as many as show 1,000 images",
         examples=[12],
     )
     reference_max_iter: Positive | None = Field(

@@ -19,7 +19,7 @@ from resnet_backbone.utils.trees import leaves
 IMAGES_PER_RANK = 2  # as detectron2: 16 images on 8 GPUs
 # The least that `solver.epochs: auto` stands for: detectron2's 1x schedule of COCO, and as many
 # images as a fine-tuned detector of the quickstart's size needs.
-EPOCHS, IMAGES_SHOWN = 12, 4_000
+EPOCHS, IMAGES_SHOWN = 12, 1_000
 
 C = TypeVar("C", bound=RunConfig)
 
