@@ -16,6 +16,7 @@ from resnet_backbone.config.run_schema import (
     Fraction,
     JudgingConfig,
     NonNegative,
+    NonNegativeFloat,
     PathText,
     PixelConfig,
     Positive,
@@ -131,7 +132,7 @@ class BackboneConfig(Section):
         "and MSRA's weights); false: in the 3x3 (torchvision's); null: as the weights were trained",
         examples=[True],
     )
-    norm_eps: PositiveFloat | None = Field(
+    norm_eps: NonNegativeFloat | None = Field(
         None,
         description="epsilon of the norms; null: as the weights were trained, or 1e-5",
         examples=[1e-3],
@@ -257,7 +258,7 @@ class ModelConfig(Section):
         None,
         description="weights of a whole detector or of a backbone to start from; used instead of "
         "backbone.weights",
-        examples=["model_final.pth"],
+        examples=["model_final.pth", "torchvision/maskrcnn_resnet50_fpn"],
     )
     settings: Literal["config", "from_weights"] = Field(
         "config",

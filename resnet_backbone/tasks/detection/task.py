@@ -183,7 +183,7 @@ class DetectionTask(Task[Config]):
             channel_order=pixels.channel_order,
             mean=pixels.mean,
             std=pixels.std,
-            norm_eps=backbone.norm_eps or NORM_EPS,
+            norm_eps=NORM_EPS if backbone.norm_eps is None else backbone.norm_eps,
             source=f"resnet_backbone, {self.cfg.name}",
         )
 
