@@ -155,7 +155,7 @@ def torchvision_weights(arch: str | None, tag: str) -> Any:  # noqa: ANN401
     from torchvision.models import get_model_weights
 
     if is_torchvisions_detector(tag):
-        return get_model_weights(tag).COCO_V1  # type: ignore[attr-defined]
+        return get_model_weights(tag).COCO_V1
     spec = f"{_TORCHVISION}{tag}"
     try:
         known = get_model_weights(arch or "")

@@ -65,8 +65,8 @@ def test_all_files_are_accounted_for():
     assert sorted(path.stem for path in detectors if path.parent.name == "base") == [
         "c4", "coco", "dc5", "fpn",
     ]  # fmt: skip
-    assert DETECTORS == sorted([*COCO, "coco_overfit8", "quickstart"])
-    assert len(detectors) == 30
+    assert DETECTORS == sorted([*COCO, "coco_overfit8", "finetune", "finetune_frcnn", "quickstart"])
+    assert len(detectors) == 32
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

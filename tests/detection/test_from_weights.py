@@ -1,15 +1,22 @@
 """A run that goes on from another one: what is taken from it, and what is not."""
 
+import json
 import logging
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from resnet_backbone.config.load import load_config
 from resnet_backbone.config.schema import Config
+from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.from_weights import with_settings_of
-from resnet_backbone.detection.settle import settle_detector
+from resnet_backbone.detection.settle import read_initial_weights, settle_detector
 from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.presets import IMAGENET
 from resnet_backbone.weights.stored import Stored
+from tests.helpers.tiny_rcnn import CLASS_NAMES, tiny_config, tiny_detector
 
 MODEL = {
     "mask": True,
@@ -129,3 +136,52 @@ def test_automatic_without_a_recipe_is_the_configurations():
     assert settle_detector(cfg).solver == cfg.solver
     with pytest.raises(ConfigError, match="there are no weights"):
         settle_detector(config(solver={"recipe": "from_weights"}, weights=None))
+
+
+@pytest.fixture(scope="module")
+def detector_files(tmp_path_factory):
+    """A Mask R-CNN and a Faster R-CNN of three classes, as runs of ours leave them."""
+    folder = tmp_path_factory.mktemp("detectors")
+    files = {}
+    for mask in (True, False):
+        cfg = settle_detector(tiny_config(mask=mask))
+        cfg = cfg.model_copy(update={"solver": cfg.solver.model_copy(update={"batch_size": 16})})
+        card = {"config": cfg.model_dump_json(), "class_names": json.dumps(CLASS_NAMES)}
+        files[mask] = folder / f"mask_{mask}.safetensors"
+        save_weights(tiny_detector(cfg), files[mask], card)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "from_mask"),
+    [
+        ("finetune", True, True),
+        ("finetune", True, False),
+        ("finetune_frcnn", False, True),
+        ("finetune_frcnn", False, False),
+    ],
+)
+def test_the_shipped_files_go_on_from_either_kind_of_detector(
+    name, mask, from_mask, detector_files, caplog
+):
+    """The network is the file's; only layers of the classes, and a missing mask head, are drawn."""
+    caplog.set_level(logging.INFO)
+    cfg = load_config(f"{name}.yaml", [f"model.weights={detector_files[from_mask]}"])
+    weights = read_initial_weights(cfg.model)
+    cfg = settle_detector(with_settings_of(cfg, weights), weights)
+    model = build_detector(cfg, 2, class_names=("nut", "bolt"), weights=weights)
+    assert cfg.model.mask == mask
+    assert (cfg.solver.optimizer, cfg.solver.lr) == ("sgd", pytest.approx(0.02 * 4 / 16))
+    before, after = load_file(detector_files[from_mask]), model.state_dict()
+    kept = {
+        key for key, tensor in before.items() if torch.equal(tensor, after.get(key, tensor[:0]))
+    }
+    anew = {key for key in after if key not in kept}
+    assert {key for key in anew if not key.startswith("roi_heads.mask_head.")} == {
+        f"roi_heads.predictor.{layer}.{kind}"
+        for layer in ("classifier", "regressor")
+        for kind in ("weight", "bias")
+    }
+    of_masks = {key for key in anew if key.startswith("roi_heads.mask_head.")}
+    assert len(of_masks) == {(True, True): 2, (True, False): 6}.get((mask, from_mask), 0)
+    assert "roi_heads.predictor.classifier" in caplog.text
