@@ -32,7 +32,7 @@ TIMED_STEPS = 5  # after these, the log says when training will end
 logger = logging.getLogger(__name__)
 
 
-def train(
+def train_task(
     task_type: type[Task[C]], cfg: C, *, resume: bool = False, overwrite: bool = False
 ) -> Path:
     """Trains and evaluates the model that `cfg` describes; every rank must call it.
@@ -65,15 +65,16 @@ def train(
     import_modules(cfg.imports)
     task_type.check_files(cfg)
     # The error to log is what `joined` makes of one about the connection between ranks.
-    with log.final_error() as begun, distributed.joined(device), ExitStack() as stack:
+    with ExitStack() as stack:
+        # An earlier run and its log are kept until nothing can prevent this run from starting.
+        begun = stack.enter_context(log.log_of_run(output / run_layout.LOG, distributed.rank()))
+        stack.enter_context(distributed.joined(device))
         stop = stack.enter_context(stop_flag())
         restarted = distributed.on_main(lambda: attempts.is_restart(output))
         resume, overwrite = resume or restarted, overwrite and not restarted
         distributed.on_main(
             lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
         )
-        # An earlier run and its log are kept until nothing can prevent this run from starting.
-        log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
         settled = task_type.settle(cfg)  # reads the initial weights, or downloads them
         for warning in settled.warnings:
             logger.warning(warning)

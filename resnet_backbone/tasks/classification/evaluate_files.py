@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_backbone.classification.testing import Testing, make_testing
@@ -79,7 +80,7 @@ def evaluate_classifier_files(
         )
         if distributed.is_main():
             _write(result, cfg, weights, output)
-    return result
+    return replace(result, output=output)
 
 
 def _read_as_trained(cfg: ClassificationConfig, weights: Sequence[Path]) -> ClassificationConfig:
@@ -116,7 +117,7 @@ def _write(
         "testing": cfg.evaluation.testing,
         "dataset": validation_images(cfg.data),
         "date": now(),
-        **result.to_json(),
+        **result.to_dict(),
     }
     OwnFiles(output, "evaluation").claim([RESULTS])
     storage.write_json(output / RESULTS, content)

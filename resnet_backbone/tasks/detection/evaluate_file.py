@@ -78,14 +78,14 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         if distributed.is_main():
             own.claim([RESULTS])
             about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
-            storage.write_json(output / RESULTS, {**about, **result.to_json()})
+            storage.write_json(output / RESULTS, {**about, **result.to_dict()})
             loader = build_test_loader(
                 cfg.data, dataset, batch_size=1, size_divisor=model.size_divisor
             )
             batches = loader if dataset.annotated else (replace(b, targets=None) for b in loader)
             count = cfg.evaluation.pictures
             write_pictures(model, batches, dataset.class_names, own, device, count=count)
-    return result
+    return replace(result, output=output)
 
 
 def _results_writer(cfg: Config, dataset: CocoDataset, own: OwnFiles) -> ResultsWriter:
