@@ -53,7 +53,7 @@ ALLOWED = {
         *("backbone", "classification", "config", "data", "engine", "evaluation"),
         *("paper.measure", "report", "utils", "weights"),
     ),
-    "tasks": ("config", "engine", "report", "utils", "weights"),
+    "tasks": ("config", "data.loading", "engine", "report", "utils", "weights"),
     # Outermost.
     "plugins": ("",),
     "cli": ("",),

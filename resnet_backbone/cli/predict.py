@@ -57,12 +57,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("name an image, or a folder of images")
     with late_imports():
         from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
-        from resnet_backbone.tasks.detection.predictor import Predictor
+        from resnet_backbone.tasks.detection.predictor import DetectionPredictor
         from resnet_backbone.tasks.detection.trained import config_to_predict_with
         from resnet_backbone.utils import logging
 
     logging.setup()
-    predictor = Predictor(
+    predictor = DetectionPredictor(
         arguments.weights,
         config_to_predict_with(arguments.weights, arguments.config, overrides),
         device=arguments.device,

@@ -63,7 +63,7 @@ def draw_detections(
         color_by: "class": a class has the same colour in all images; "instance": neighbours have
             different ones, best score first.
     """
-    picture, factor = _enlarge(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
+    picture, factor = enlarged(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
     shown = _visible(detections.cpu(), threshold)
     style = _Style.of(picture)
     kinds = shown.classes.tolist() if color_by == "class" else range(len(shown))
@@ -142,7 +142,8 @@ def _visible(detections: Detections, threshold: float) -> Detections:
     return detections.select(order)
 
 
-def _enlarge(picture: Image.Image) -> tuple[Image.Image, int]:
+def enlarged(picture: Image.Image) -> tuple[Image.Image, int]:
+    """Returns a picture that is large enough to write on, and by how much it was enlarged."""
     wanted, most = math.ceil(MIN_SIDE / min(picture.size)), MAX_ENLARGED_SIDE // max(picture.size)
     factor = max(1, min(wanted, most))
     if factor == 1:

@@ -16,6 +16,17 @@ from resnet_backbone.weights.files import read_metadata
 from resnet_backbone.weights.metadata import task_in
 
 
+def is_classifier(weights: str | Path) -> bool:
+    """Returns whether a weight file, or a finished run, says that it is for a classifier.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    path = weights_in(weights)
+    text = read_metadata(path) if path.suffix == ".safetensors" else {}
+    return task_in(text, str(path)) == ClassificationConfig.model_fields["task"].default
+
+
 def config_inside(weights: str | Path, overrides: Sequence[str]) -> Config | ClassificationConfig:
     """Returns the configuration of the run that wrote a weight file.
 
@@ -28,8 +39,7 @@ def config_inside(weights: str | Path, overrides: Sequence[str]) -> Config | Cla
         WeightsError: the file cannot be read.
     """
     path = weights_in(weights)
-    text = read_metadata(path) if path.suffix == ".safetensors" else {}
-    if task_in(text, str(path)) == ClassificationConfig.model_fields["task"].default:
+    if is_classifier(path):
         classifier = stored_classifier_config(path)
         if classifier is not None:
             return override_config(classifier, overrides, f"inside {path}")

@@ -10,7 +10,7 @@ from typing import Any
 from resnet_backbone.engine.scores import ByTask, Table, json_table, table_of_json
 from resnet_backbone.errors import StorageError
 from resnet_backbone.report.tables import metrics_table
-from resnet_backbone.tasks.detection.predictor import Predictor
+from resnet_backbone.tasks.predictor import Predictor
 from resnet_backbone.utils.run_layout import METRICS, RESULTS, WEIGHTS
 from resnet_backbone.utils.text import count_of
 

@@ -17,7 +17,7 @@ from resnet_backbone.structures import Detections
 from resnet_backbone.tasks.detection.image_inputs import find_images
 from resnet_backbone.tasks.detection.pictures import save_picture
 from resnet_backbone.tasks.detection.prediction import Prediction
-from resnet_backbone.tasks.detection.predictor import Predictor
+from resnet_backbone.tasks.detection.predictor import DetectionPredictor
 from resnet_backbone.utils import storage
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
@@ -44,7 +44,11 @@ class Outcome:
 
 
 def predict_files(
-    predictor: Predictor, inputs: Sequence[Path], output: Path, *, color_by: ColorBy = "class"
+    predictor: DetectionPredictor,
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    color_by: ColorBy = "class",
 ) -> Outcome:
     """Draws the detections of each image, and lists all of them in predictions.json.
 
@@ -112,7 +116,7 @@ class _Predictions:
         color_by: What the pictures' colours tell apart.
     """
 
-    def __init__(self, predictor: Predictor, file: Path, color_by: ColorBy) -> None:
+    def __init__(self, predictor: DetectionPredictor, file: Path, color_by: ColorBy) -> None:
         self._predictor = predictor
         self._file = file
         self._color_by: ColorBy = color_by
