@@ -12,9 +12,12 @@ from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.loading.any_image import ImageLike, ImageList
 from resnet_backbone.errors import ConfigError
+from resnet_backbone.report.draw import ColorBy
 from resnet_backbone.tasks.classification.classification import Classification
+from resnet_backbone.tasks.classification.predictions import ClassPredictions
 from resnet_backbone.tasks.classification.predictor import ClassificationPredictor
 from resnet_backbone.tasks.detection.prediction import Prediction
+from resnet_backbone.tasks.detection.predictions import CocoPredictions
 from resnet_backbone.tasks.detection.predictor import DetectionPredictor
 from resnet_backbone.tasks.stored_config import is_classifier
 from resnet_backbone.utils.text import count_of, listing
@@ -59,11 +62,11 @@ class Predictor:
     ) -> None:
         self.own: DetectionPredictor | ClassificationPredictor
         if isinstance(cfg, ClassificationConfig) or (cfg is None and is_classifier(weights)):
-            _refuse(score_threshold, "score_threshold", "a detector", "a classifier")
+            _refuse("score_threshold", score_threshold, "detectors")
             top = TOP if top is None else top
             self.own = ClassificationPredictor(weights, cfg, device=device, top=top)
         elif cfg is None or isinstance(cfg, Config):
-            _refuse(top, "top", "a classifier", "a detector")
+            _refuse("top", top, "classifiers")
             self.own = DetectionPredictor(
                 weights, cfg, device=device, score_threshold=score_threshold
             )
@@ -100,6 +103,23 @@ class Predictor:
         found = self.own(images, image_id=image_id)
         return found
 
+    def form(self, color_by: ColorBy | None = None) -> CocoPredictions | ClassPredictions:
+        """Returns how predictions for files are drawn and listed, see `predict_files`.
+
+        Args:
+            color_by: For detectors: "class", or "instance" to tell neighbours of one class apart in
+                the pictures; None means "class".
+
+        Raises:
+            ConfigError: `color_by` is given for a classifier.
+        """
+        if isinstance(self.own, DetectionPredictor):
+            return CocoPredictions(
+                self.class_names, self.own.category_ids, "class" if color_by is None else color_by
+            )
+        _refuse("color_by", color_by, "detectors")
+        return ClassPredictions(self.class_names)
+
     def __repr__(self) -> str:
         """Returns for example "Predictor of a detector: 3 classes, square, disc, bar"."""
         kind = "detector" if isinstance(self.own, DetectionPredictor) else "classifier"
@@ -107,8 +127,7 @@ class Predictor:
         return f"Predictor of a {kind}: {count}, {listing(self.class_names)}"
 
 
-def _refuse(value: object, name: str, of: str, weights_of: str) -> None:
+def _refuse(name: str, value: object, owners: str) -> None:
     if value is not None:
-        raise ConfigError(
-            f"{name}: an argument for {of}, but these are the weights of {weights_of}"
-        )
+        other = "classifier" if owners == "detectors" else "detector"
+        raise ConfigError(f"{name} is for {owners}, but these are the weights of a {other}")

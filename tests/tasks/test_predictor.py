@@ -47,10 +47,13 @@ def test_the_configuration_says_it_where_the_file_does_not(classifier, tmp_path)
 
 
 def test_arguments_of_the_other_task_are_refused(detector, classifier):
-    with pytest.raises(ConfigError, match="top: .* for a classifier, .* weights of a detector"):
+    with pytest.raises(ConfigError, match="top is for classifiers, .* weights of a detector"):
         rb.Predictor(detector, top=3)
-    with pytest.raises(ConfigError, match="score_threshold: .* detector, .* of a classifier"):
+    with pytest.raises(ConfigError, match="score_threshold is for detectors, .* of a classifier"):
         rb.Predictor(classifier, score_threshold=0.5)
+    assert rb.Predictor(detector).form("instance")
+    with pytest.raises(ConfigError, match="color_by is for detectors, .* of a classifier"):
+        rb.Predictor(classifier).form("class")
     with pytest.raises(ConfigError, match="RunConfig is neither"):
         rb.Predictor(detector, RunConfig(task="other"))
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import overload
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from resnet_backbone.classification.testing import ensemble
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.loading.any_image import ImageLike, ImageList, in_batches, read_pixels
+from resnet_backbone.data.loading.headers import ImageHeader, header_of, read_image_header
 from resnet_backbone.data.loading.jpeg import EncodedImage
 from resnet_backbone.engine.trained_reading import read_as_trained
 from resnet_backbone.errors import ConfigError, DataError, WeightsError
@@ -25,12 +30,14 @@ from resnet_backbone.utils.device import pick_device
 
 MAX_VIEWS = 64  # of images, in one batch
 
+logger = logging.getLogger(__name__)
+
 
 class ClassificationPredictor:
     """A trained classifier for images, which are preprocessed as in evaluation.
 
-    As there, the EXIF orientation of files is ignored, and `evaluation.testing` says how many views
-    of an image are averaged.
+    As there, the EXIF orientation of images is ignored, which the log says once, and
+    `evaluation.testing` says how many views of an image are averaged.
 
     Args:
         weights: A weight file written by training, or the folder of a finished run.
@@ -70,6 +77,7 @@ class ClassificationPredictor:
         count = self.model.network.fc.out_features
         self.class_names = trained.class_names or tuple(f"class {i}" for i in range(count))
         self.top = min(top, count)
+        self._said = False
 
     @overload
     def __call__(self, images: ImageLike, *, image_id: int = 0) -> Classification: ...
@@ -113,6 +121,8 @@ class ClassificationPredictor:
         """
         limit, depth = self.cfg.data.max_pixels, self.cfg.data.bit_depth
         if not isinstance(image, str | Path):
+            if isinstance(image, Image.Image):
+                self._say_if_turned(header_of(image), getattr(image, "filename", "an image"))
             return read_pixels(image, exif="ignore", max_pixels=limit, bit_depth=depth)
         try:
             content = Path(image).expanduser().read_bytes()
@@ -120,7 +130,22 @@ class ClassificationPredictor:
             raise DataError(f"{image}: no such image") from None
         except OSError as error:
             raise DataError(f"{image}: cannot be read: {error.strerror}") from error
-        return EncodedImage(content, str(image), max_pixels=limit, bit_depth=depth).pixels()
+        name = str(image)
+        pixels = EncodedImage(content, name, max_pixels=limit, bit_depth=depth).pixels()
+        with suppress(DataError):  # about the end of a file whose pixels are complete
+            header = read_image_header(io.BytesIO(content), name, max_pixels=limit)
+            self._say_if_turned(header, name)
+        return pixels
+
+    def _say_if_turned(self, header: ImageHeader, name: str) -> None:
+        """Warns of the first image that people see turned, and the network does not."""
+        if header.turns and not self._said:
+            self._said = True
+            logger.warning(
+                "%s: its EXIF orientation is ignored, as in training and evaluation; turn the "
+                "pixels of such images first (PIL.ImageOps.exif_transpose)",
+                name,
+            )
 
     def _probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Returns float32[K] for each image, on the CPU."""

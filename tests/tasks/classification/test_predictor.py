@@ -125,7 +125,7 @@ def test_another_configuration_reads_images_as_in_training(untrained, files, cap
     assert torch.equal(found.probabilities, ClassificationPredictor(own)(files[0]).probabilities)
 
 
-def test_the_orientation_in_a_file_is_ignored_as_in_evaluation(untrained, tmp_path):
+def test_the_orientation_in_a_file_is_ignored_as_in_evaluation(untrained, tmp_path, caplog):
     predictor = ClassificationPredictor(untrained[1])
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 19, 3), np.uint8))
     exif = Image.Exif()
@@ -134,6 +134,8 @@ def test_the_orientation_in_a_file_is_ignored_as_in_evaluation(untrained, tmp_pa
     expected = predictor(image).probabilities
     assert torch.equal(predictor(path).probabilities, expected)
     assert torch.equal(predictor(Image.open(path)).probabilities, expected)
+    assert caplog.text.count("its EXIF orientation is ignored") == 1
+    assert f"{path}: its EXIF" in caplog.text
 
 
 def test_what_is_no_image(untrained, tmp_path):
