@@ -184,6 +184,14 @@ class CocoDataset:
         sample = resize_sample(self._read(index), *self._test_size)
         return self._finish(sample, index, key=self._records[index].id & (2**62 - 1))
 
+    def original_sample(self, index: int) -> Sample:
+        """Returns image `index` as large as it is in its file, with instances in its pixels.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        return self._finish(self._read(index), index, key=self._records[index].id & (2**62 - 1))
+
     def _read(self, index: int) -> Annotated:
         record = self._records[index]
         image = read_image(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import (
     build_dataset,
-    build_test_loader,
     check_coco_files,
     draw_shapes_dataset,
 )
@@ -23,7 +21,7 @@ from resnet_backbone.evaluation import Evaluator
 from resnet_backbone.evaluation.results_file import ResultsWriter
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
-from resnet_backbone.tasks.detection.pictures import write_pictures
+from resnet_backbone.tasks.detection.pictures import make_painter, write_pictures
 from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
@@ -79,12 +77,8 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
             own.claim([RESULTS])
             about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
             storage.write_json(output / RESULTS, {**about, **result.to_json()})
-            loader = build_test_loader(
-                cfg.data, dataset, batch_size=1, size_divisor=model.size_divisor
-            )
-            batches = loader if dataset.annotated else (replace(b, targets=None) for b in loader)
-            count = cfg.evaluation.pictures
-            write_pictures(model, batches, dataset.class_names, own, device, count=count)
+            painter = make_painter(cfg, model, dataset, device)
+            write_pictures(painter, own, count=cfg.evaluation.pictures)
     return result
 
 

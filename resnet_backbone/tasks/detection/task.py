@@ -14,7 +14,6 @@ from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import (
     build_dataset,
-    build_test_loader,
     build_train_loader,
     check_coco_files,
     draw_shapes_dataset,
@@ -33,7 +32,7 @@ from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.structures import Batch
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
-from resnet_backbone.tasks.detection.pictures import write_pictures
+from resnet_backbone.tasks.detection.pictures import make_painter, write_pictures
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.weights.card import WeightsCard
@@ -168,10 +167,8 @@ class DetectionTask(Task[Config]):
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
         """Draws the first validation images: detections side by side with ground truth."""
-        divisor = self.model.size_divisor
-        loader = build_test_loader(self.cfg.data, self._val, batch_size=1, size_divisor=divisor)
-        count, own = self.cfg.evaluation.pictures, OwnFiles(folder, "run")
-        write_pictures(self.model, loader, self.class_names, own, self.device, count=count)
+        painter = make_painter(self.cfg, self.model, self._val, self.device)
+        write_pictures(painter, OwnFiles(folder, "run"), count=self.cfg.evaluation.pictures)
 
     def _weights_card(self) -> WeightsCard:
         """Returns the card for using the backbone elsewhere."""
