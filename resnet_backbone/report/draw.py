@@ -109,10 +109,10 @@ def draw_comparison(
             image, truth, class_names, threshold=-math.inf, show_scores=False, color_by=color_by
         )
         panels.append(titled(right, f"Ground truth: {count_of(len(truth), 'object')}"))
-    return beside(panels)
+    return in_a_row(panels)
 
 
-def beside(panels: Sequence[Image.Image]) -> Image.Image:
+def in_a_row(panels: Sequence[Image.Image]) -> Image.Image:
     """Returns pictures of one size side by side, with a white gap between them."""
     width, height = panels[0].size
     gap = max(2, width // 100)

@@ -19,6 +19,11 @@ BEST = "best"
 TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
 SKIPPED = "skipped_samples.json"
+# Only written for detectors.
+PRECISION_RECALL = "precision_recall.png"
+PRECISION_RECALL_DATA = "precision_recall.json"
+CONFUSION = "confusion.png"
+CONFUSION_DATA = "confusion.json"
 
 
 def weights_of_run(folder: Path) -> Path | None:

@@ -125,6 +125,7 @@ def evaluate(
         explanation,
         evaluator.per_class,
         evaluator.errors,
+        details=evaluator.details,
         images=total.images,
         seconds=time.perf_counter() - start,
     )

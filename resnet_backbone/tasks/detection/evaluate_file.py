@@ -21,6 +21,7 @@ from resnet_backbone.evaluation import Evaluator
 from resnet_backbone.evaluation.results_file import ResultsWriter
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
+from resnet_backbone.tasks.detection.figures import FIGURES, write_figures
 from resnet_backbone.tasks.detection.pictures import make_painter, write_pictures
 from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
 from resnet_backbone.utils import distributed, storage
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
-    """Evaluates on `cfg.data.val`; the main rank writes results.json and pictures to `output`.
+    """Evaluates on `cfg.data.val`; the main rank writes results.json, figures and pictures.
 
     Every rank must call it. If there are no annotations, as in COCO's test files, the detections
     are written to detections.json in COCO's results format, for an evaluation server.
@@ -52,7 +53,7 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())
         # Checked first, since an evaluation may take an hour.
-        written = [RESULTS, f"{PICTURES}/"]
+        written = [RESULTS, *FIGURES, f"{PICTURES}/"]
         distributed.on_main(
             lambda: stack.enter_context(output_folder(output, "evaluation", written))
         )
@@ -77,6 +78,8 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
             own.claim([RESULTS])
             about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
             storage.write_json(output / RESULTS, {**about, **result.to_json()})
+            if result.details is not None:
+                write_figures(result.details, own)
             painter = make_painter(cfg, model, dataset, device)
             write_pictures(painter, own, count=cfg.evaluation.pictures)
     return result

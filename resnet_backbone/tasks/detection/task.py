@@ -32,6 +32,7 @@ from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.structures import Batch
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
+from resnet_backbone.tasks.detection.figures import write_figures
 from resnet_backbone.tasks.detection.pictures import make_painter, write_pictures
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.own_files import OwnFiles
@@ -166,9 +167,12 @@ class DetectionTask(Task[Config]):
         }
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
-        """Draws the first validation images: detections side by side with ground truth."""
+        """Draws figures about the evaluation, and the first validation images."""
+        own = OwnFiles(folder, "run")
+        if result is not None and result.details is not None:
+            write_figures(result.details, own)
         painter = make_painter(self.cfg, self.model, self._val, self.device)
-        write_pictures(painter, OwnFiles(folder, "run"), count=self.cfg.evaluation.pictures)
+        write_pictures(painter, own, count=self.cfg.evaluation.pictures)
 
     def _weights_card(self) -> WeightsCard:
         """Returns the card for using the backbone elsewhere."""
