@@ -307,6 +307,9 @@ class EvaluationConfig(JudgingConfig):
 
     loss: bool = Field(True, description="also compute the loss on the validation split")
     pictures: NonNegative = Field(8, description="number of images to draw with detections")
+    worst_pictures: NonNegative = Field(
+        8, description="number of images with the most errors to draw, with what is wrong in them"
+    )
     color_by: Literal["class", "instance"] = Field(
         "class",
         description="colours in pictures; instance: neighbours of one class have different ones",

@@ -18,6 +18,7 @@ ENVIRONMENT = "environment.json"
 BEST = "best"
 TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
+WORST = "pictures/worst"
 SKIPPED = "skipped_samples.json"
 # Only written for detectors.
 PRECISION_RECALL = "precision_recall.png"

@@ -22,13 +22,17 @@ from resnet_backbone.evaluation.results_file import ResultsWriter
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.figures import FIGURES, write_figures
-from resnet_backbone.tasks.detection.pictures import make_painter, write_pictures
+from resnet_backbone.tasks.detection.pictures import (
+    make_painter,
+    write_pictures,
+    write_worst_pictures,
+)
 from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
-from resnet_backbone.utils.run_layout import PICTURES, RESULTS
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS, WORST
 
 DETECTIONS = "detections.json"  # in COCO's results format
 
@@ -53,7 +57,7 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())
         # Checked first, since an evaluation may take an hour.
-        written = [RESULTS, *FIGURES, f"{PICTURES}/"]
+        written = [RESULTS, *FIGURES, f"{PICTURES}/", f"{WORST}/"]
         distributed.on_main(
             lambda: stack.enter_context(output_folder(output, "evaluation", written))
         )
@@ -78,10 +82,12 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
             own.claim([RESULTS])
             about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
             storage.write_json(output / RESULTS, {**about, **result.to_json()})
-            if result.details is not None:
-                write_figures(result.details, own)
             painter = make_painter(cfg, model, dataset, device)
             write_pictures(painter, own, count=cfg.evaluation.pictures)
+            if result.details is not None:
+                write_figures(result.details, own)
+                count = cfg.evaluation.worst_pictures
+                write_worst_pictures(painter, own, result.details, count=count)
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -18,10 +18,12 @@ from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.errors import DataError, StorageError
-from resnet_backbone.report.draw import ColorBy, draw_comparison
+from resnet_backbone.evaluation.details import Details
+from resnet_backbone.evaluation.worst import worst_images
+from resnet_backbone.report.draw import ColorBy, draw_comparison, titled
 from resnet_backbone.structures import Detections, InstanceMask, Sample
 from resnet_backbone.utils.own_files import OwnFiles
-from resnet_backbone.utils.run_layout import PICTURES
+from resnet_backbone.utils.run_layout import PICTURES, WORST
 
 MAX_JPEG_SIDE = 65_500  # of libjpeg, in pixels
 
@@ -46,8 +48,10 @@ class Painter:
     threshold: float = 0.5
     color_by: ColorBy = "class"
 
-    def draw(self, index: int) -> Image.Image:
-        """Returns the picture of an image; the model must be in evaluation mode.
+    def draw(self, index: int, caption: str = "") -> Image.Image:
+        """Returns the picture of an image, below a caption if there is one.
+
+        The model must be in evaluation mode.
 
         Raises:
             DataError: the image cannot be read.
@@ -59,7 +63,7 @@ class Painter:
             (found,) = self.model.detect(seen.to(self.device))
         original = self.dataset.original_sample(index)
         truth = true_detections(original) if self.dataset.annotated else None
-        return draw_comparison(
+        picture = draw_comparison(
             original.image,
             found.cpu(),
             truth,
@@ -67,6 +71,7 @@ class Painter:
             threshold=self.threshold,
             color_by=self.color_by,
         )
+        return titled(picture, caption) if caption else picture
 
 
 def make_painter(cfg: Config, model: RCNN, dataset: CocoDataset, device: torch.device) -> Painter:
@@ -79,7 +84,7 @@ def write_pictures(
     own: OwnFiles,
     *,
     count: int,
-    indices: Iterable[int] | None = None,
+    captions: Mapping[int, str] | None = None,
     folder: str = PICTURES,
 ) -> list[Path]:
     """Draws images into a folder, and returns the files; call it on one rank only.
@@ -92,7 +97,8 @@ def write_pictures(
             `street.png`, with a number if that name is taken.
         count: Number of images to draw; no more are read. Images that cannot be read, which the
             evaluation has reported, do not count.
-        indices: The images of the dataset, by default all in their order.
+        captions: By index, the images to draw with a caption each; None draws the first images of
+            the dataset without any.
         folder: The folder of the pictures, in the output folder.
 
     Raises:
@@ -100,10 +106,11 @@ def write_pictures(
     """
     was_training = painter.model.training
     painter.model.eval()
-    chosen = range(len(painter.dataset)) if indices is None else indices
+    if captions is None:
+        captions = dict.fromkeys(range(len(painter.dataset)), "")
     names: list[str] = []
     try:
-        for index, picture in islice(_readable(painter, chosen), count):
+        for index, picture in islice(_readable(painter, captions), count):
             name = _picture_name(painter.dataset, index, own, folder, names)
             own.claim([name])
             save_picture(picture, own.folder / name)
@@ -113,10 +120,38 @@ def write_pictures(
     return [own.folder / name for name in names]
 
 
-def _readable(painter: Painter, indices: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-    for index in indices:
+def write_worst_pictures(
+    painter: Painter, own: OwnFiles, details: Details, *, count: int
+) -> list[Path]:
+    """Draws the images with the most errors into pictures/worst, worst first, and says why.
+
+    Those of an earlier evaluation in the same output folder are removed.
+
+    Args:
+        painter: What draws an image.
+        own: The output folder.
+        details: The evaluation of the painter's dataset.
+        count: Maximum number of images; images without errors are not drawn.
+
+    Raises:
+        StorageError: the folder or a file cannot be written.
+    """
+    own.remove(below=WORST)
+    if details.matches is None:
+        return []
+    places = {image_id: place for place, image_id in enumerate(painter.dataset.image_ids)}
+    worst = worst_images(details.matches, details.class_names, count)
+    captions = {
+        places[details.image_ids[errors.image]]: f"Worst {rank}: {errors.remark}"
+        for rank, errors in enumerate(worst, start=1)
+    }
+    return write_pictures(painter, own, count=count, captions=captions, folder=WORST)
+
+
+def _readable(painter: Painter, captions: Mapping[int, str]) -> Iterator[tuple[int, Image.Image]]:
+    for index, caption in captions.items():
         try:
-            yield index, painter.draw(index)
+            yield index, painter.draw(index, caption)
         except DataError as error:
             logger.warning("not drawn: %s", error)
 

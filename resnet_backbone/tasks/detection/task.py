@@ -33,7 +33,11 @@ from resnet_backbone.structures import Batch
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.figures import write_figures
-from resnet_backbone.tasks.detection.pictures import make_painter, write_pictures
+from resnet_backbone.tasks.detection.pictures import (
+    make_painter,
+    write_pictures,
+    write_worst_pictures,
+)
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.weights.card import WeightsCard
@@ -167,12 +171,14 @@ class DetectionTask(Task[Config]):
         }
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
-        """Draws figures about the evaluation, and the first validation images."""
+        """Draws the first and the worst validation images, and figures about the evaluation."""
         own = OwnFiles(folder, "run")
-        if result is not None and result.details is not None:
-            write_figures(result.details, own)
         painter = make_painter(self.cfg, self.model, self._val, self.device)
         write_pictures(painter, own, count=self.cfg.evaluation.pictures)
+        if result is not None and result.details is not None:
+            write_figures(result.details, own)
+            count = self.cfg.evaluation.worst_pictures
+            write_worst_pictures(painter, own, result.details, count=count)
 
     def _weights_card(self) -> WeightsCard:
         """Returns the card for using the backbone elsewhere."""

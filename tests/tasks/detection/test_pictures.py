@@ -10,6 +10,8 @@ from tiny_rcnn import SIDE, Seer, tiny_config, tiny_detector, write_tiny_dataset
 from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.data.coco.build import build_dataset
 from resnet_backbone.errors import StorageError
+from resnet_backbone.evaluation.confusion import ObjectMatches
+from resnet_backbone.evaluation.details import Details
 from resnet_backbone.report.colors import class_color
 from resnet_backbone.structures import Sample
 from resnet_backbone.tasks.detection.pictures import (
@@ -18,6 +20,7 @@ from resnet_backbone.tasks.detection.pictures import (
     save_picture,
     true_detections,
     write_pictures,
+    write_worst_pictures,
 )
 from resnet_backbone.utils.own_files import OwnFiles
 
@@ -104,8 +107,30 @@ def test_a_real_detector(tmp_path, dataset):
     )
     painter = make_painter(cfg, tiny_detector(), dataset, CPU)
     assert painter.color_by == "instance"
-    assert len(write_pictures(painter, run(tmp_path), count=1, indices=[2])) == 1
+    assert len(write_pictures(painter, run(tmp_path), count=1, captions={2: ""})) == 1
     assert (tmp_path / "pictures" / "3.jpg").exists()
+
+
+def details(dataset, images):
+    """An evaluation in which these images (by index) have one missed object more each."""
+    wrong = np.repeat(images, np.arange(len(images), 0, -1))
+    matches = ObjectMatches(
+        images=wrong, true=wrong * 0, predicted=wrong * 0 + 3, scores=wrong * 0.0, class_count=3
+    )
+    return Details(dataset.class_names, dataset.image_ids, {}, matches)
+
+
+def test_the_worst_images_are_drawn_below_what_is_wrong_and_replace_former_ones(tmp_path, dataset):
+    painter, own = Painter(Seer(), dataset, CPU), run(tmp_path)
+    (plain,) = write_pictures(painter, own, count=1)
+    for images in ([2, 0, 3], [1, 2]):
+        files = write_worst_pictures(painter, own, details(dataset, images), count=2)
+        assert [file.stem for file in files] == [f"{image + 1}" for image in images[:2]]
+        folder = tmp_path / "pictures" / "worst"
+        assert sorted(folder.iterdir()) == sorted(files)
+    with Image.open(files[0]) as worst, Image.open(plain) as picture:
+        assert worst.width == picture.width and worst.height > picture.height
+    assert plain.exists()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, dataset):
