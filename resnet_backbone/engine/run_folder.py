@@ -34,12 +34,13 @@ from resnet_backbone.utils.run_layout import (
     RESULTS,
     SKIPPED,
     TENSORBOARD,
+    TRAIN_BATCHES,
     WEIGHTS,
 )
 from resnet_backbone.utils.text import listing
 
 # Files in the order in which a run writes them.
-AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS)
+AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS, TRAIN_BATCHES)
 AT_THE_END = (
     *(WEIGHTS, RESULTS, SKIPPED, CURVES, BACKBONE),
     *(PRECISION_RECALL, PRECISION_RECALL_DATA, CONFUSION, CONFUSION_DATA),

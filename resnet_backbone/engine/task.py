@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from resnet_backbone.config.run_schema import RunConfig
@@ -85,6 +86,10 @@ class Task(ABC, Generic[C]):
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""
+
+    def draw_samples(self, batch: Batch | ImageBatch, count: int) -> list[Image.Image]:
+        """Returns pictures of the first `count` samples of a training batch with their labels."""
+        return []
 
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:

@@ -19,6 +19,7 @@ BEST = "best"
 TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
 WORST = "pictures/worst"
+TRAIN_BATCHES = "train_batches.png"
 SKIPPED = "skipped_samples.json"
 # Only written for detectors.
 PRECISION_RECALL = "precision_recall.png"

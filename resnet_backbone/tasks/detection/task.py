@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.config.schema import Config
@@ -29,7 +30,7 @@ from resnet_backbone.detection.settle import (
 )
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
-from resnet_backbone.structures import Batch
+from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.figures import write_figures
@@ -38,6 +39,7 @@ from resnet_backbone.tasks.detection.pictures import (
     write_pictures,
     write_worst_pictures,
 )
+from resnet_backbone.tasks.detection.samples import draw_targets
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.weights.card import WeightsCard
@@ -134,6 +136,10 @@ class DetectionTask(Task[Config]):
             size_divisor=self.model.size_divisor,
         )
         return iter(loader)
+
+    def draw_samples(self, batch: Batch | ImageBatch, count: int) -> list[Image.Image]:
+        """Returns training images at the size that the network sees, with boxes and masks."""
+        return draw_targets(batch, self.class_names, count) if isinstance(batch, Batch) else []
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model with its current weights; every rank must call it."""
