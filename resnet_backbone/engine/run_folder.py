@@ -26,6 +26,7 @@ from resnet_backbone.utils.run_layout import (
     CONFUSION_DATA,
     CURVES,
     ENVIRONMENT,
+    LABELS,
     LOG,
     METRICS,
     PICTURES,
@@ -40,7 +41,7 @@ from resnet_backbone.utils.run_layout import (
 from resnet_backbone.utils.text import listing
 
 # Files in the order in which a run writes them.
-AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS, TRAIN_BATCHES)
+AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS, LABELS, TRAIN_BATCHES)
 AT_THE_END = (
     *(WEIGHTS, RESULTS, SKIPPED, CURVES, BACKBONE),
     *(PRECISION_RECALL, PRECISION_RECALL_DATA, CONFUSION, CONFUSION_DATA),

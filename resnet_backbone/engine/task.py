@@ -83,6 +83,9 @@ class Task(ABC, Generic[C]):
         """Returns how many labels of each class there are to train on; empty if not known."""
         return {}
 
+    def draw_labels(self, file: Path) -> None:
+        """Draws what there is to train on into a PNG file, if there is much to see."""
+
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""

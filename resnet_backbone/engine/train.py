@@ -88,6 +88,7 @@ def train(
         stack.enter_context(run)
         begun()
         announce(run.task, run.cfg)
+        distributed.on_main(lambda: run.task.draw_labels(output / run_layout.LABELS))
         try:
             _loop(run, stop)
         except Interrupted as interrupted:

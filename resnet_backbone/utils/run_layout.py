@@ -20,6 +20,7 @@ TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
 WORST = "pictures/worst"
 TRAIN_BATCHES = "train_batches.png"
+LABELS = "labels.png"  # only written for detectors
 SKIPPED = "skipped_samples.json"
 # Only written for detectors.
 PRECISION_RECALL = "precision_recall.png"

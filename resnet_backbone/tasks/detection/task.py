@@ -30,10 +30,12 @@ from resnet_backbone.detection.settle import (
 )
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
+from resnet_backbone.report.label_statistics import draw_label_statistics
 from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
 from resnet_backbone.tasks.detection.figures import write_figures
+from resnet_backbone.tasks.detection.label_statistics import label_statistics
 from resnet_backbone.tasks.detection.pictures import (
     make_painter,
     write_pictures,
@@ -118,6 +120,10 @@ class DetectionTask(Task[Config]):
         """Returns the number of boxes to train on, by class."""
         counts = self._train.class_counts.tolist()
         return dict(zip(self.class_names, counts, strict=True))
+
+    def draw_labels(self, file: Path) -> None:
+        """Draws classes, sizes, shapes and places of the boxes to train on."""
+        draw_label_statistics(label_statistics(self.cfg, self._train), file)
 
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""

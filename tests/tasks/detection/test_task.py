@@ -92,7 +92,13 @@ def test_the_results_are_all_there(whole):
     assert set(results["errors"]) == {"bbox", "segm"}
     assert "bbox: AP50 they cost" in (whole / "log.txt").read_text()
     assert len(list((whole / "pictures").glob("*.jpg"))) == 2
-    for name in ("curves.png", "precision_recall.png", "confusion.png", "train_batches.png"):
+    for name in (
+        "curves.png",
+        "precision_recall.png",
+        "confusion.png",
+        "labels.png",
+        "train_batches.png",
+    ):
         assert (whole / name).stat().st_size > 1000
 
 
