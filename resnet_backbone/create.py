@@ -100,7 +100,7 @@ def create_backbone(
     """
     chosen = Options(
         norm=norm,
-        norm_eps=norm_eps or NORM_EPS,
+        norm_eps=NORM_EPS if norm_eps is None else norm_eps,
         stride_in_1x1=bool(stride_in_1x1),
         in_channels=in_channels,
         output_stride=output_stride,

@@ -82,8 +82,14 @@ def make_norm(kind: str, channels: int, eps: float = NORM_EPS) -> nn.Module:
         eps: Epsilon added to the variance.
 
     Raises:
-        ConfigError: `kind` is not in `NORMS`, or is "GN" and 32 does not divide `channels`.
+        ConfigError: `kind` is not in `NORMS`, or is "GN" and 32 does not divide `channels`, or has
+            statistics of its own and `eps` 0, which torch takes for constants only.
     """
+    if eps == 0 and kind != "FrozenBN":
+        raise ConfigError(
+            f"norm: {kind} needs a norm_eps above 0, got 0, as weights of torchvision's detectors"
+            " have it; keep norm FrozenBN with them"
+        )
     if kind == "BN":
         return nn.BatchNorm2d(channels, eps)
     if kind == "FrozenBN":

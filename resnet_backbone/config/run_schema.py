@@ -11,6 +11,7 @@ Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # A path. "~" is the home folder, which shells do not expand in every key=value.
 PathText = Annotated[str, AfterValidator(os.path.expanduser)]
 

@@ -16,6 +16,7 @@ from resnet_backbone.config.run_schema import (
     Fraction,
     JudgingConfig,
     NonNegative,
+    NonNegativeFloat,
     PathText,
     PixelConfig,
     Positive,
@@ -131,7 +132,7 @@ class BackboneConfig(Section):
         "and MSRA's weights); false: in the 3x3 (torchvision's); null: as the weights were trained",
         examples=[True],
     )
-    norm_eps: PositiveFloat | None = Field(
+    norm_eps: NonNegativeFloat | None = Field(
         None,
         description="epsilon of the norms; null: as the weights were trained, or 1e-5",
         examples=[1e-3],
@@ -257,7 +258,7 @@ class ModelConfig(Section):
         None,
         description="weights of a whole detector or of a backbone to start from; used instead of "
         "backbone.weights",
-        examples=["model_final.pth"],
+        examples=["model_final.pth", "torchvision/maskrcnn_resnet50_fpn"],
     )
     settings: Literal["config", "from_weights"] = Field(
         "config",
@@ -306,6 +307,14 @@ class EvaluationConfig(JudgingConfig):
 
     loss: bool = Field(True, description="also compute the loss on the validation split")
     pictures: NonNegative = Field(8, description="number of images to draw with detections")
+    worst_pictures: NonNegative = Field(
+        8, description="number of images with the most errors to draw, with what is wrong in them"
+    )
+    color_by: Literal["class", "instance"] = Field(
+        "class",
+        description="colours in pictures; instance: neighbours of one class have different ones",
+        examples=["instance"],
+    )
     max_detections: Annotated[int, Field(ge=100)] = Field(
         100,
         description="number of best detections per image and class that AP counts; COCO: 100",

@@ -39,6 +39,7 @@ class EvaluationResult(ByTask):
         per_class: AP by task and class name; NaN for classes without instances.
         errors: {task: {kind: {"count": their number, other names: their cost}}}; empty for tasks
             without an error breakdown.
+        details: On the main rank, what the task draws figures from; None if it draws none.
         images: How many images were evaluated, over all ranks.
         seconds: How long that took, reading the images included.
         output: The folder with results.json and pictures; None during training.
@@ -49,6 +50,7 @@ class EvaluationResult(ByTask):
     explanation: str | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    details: Any = field(default=None, compare=False, repr=False)
     images: int = 0
     seconds: float = field(default=0.0, compare=False)
     output: Path | None = field(default=None, compare=False)

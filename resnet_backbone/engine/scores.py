@@ -9,7 +9,7 @@ Table = dict[str, dict[str, float]]
 JsonTable = dict[str, dict[str, float | None]]
 
 
-class Scores(dict[str, float]):
+class TaskScores(dict[str, float]):
     """The metrics of one task by name, each also an attribute: `scores["AP50"]`, `scores.AP50`."""
 
     def __getattr__(self, name: str) -> float:
@@ -29,10 +29,10 @@ class ByTask:
 
     metrics: Mapping[str, Mapping[str, float]]
 
-    def __getattr__(self, task: str) -> Scores:
+    def __getattr__(self, task: str) -> TaskScores:
         metrics = self.__dict__.get("metrics", {})  # not yet there while an object is unpickled
         if task in metrics:
-            return Scores(metrics[task])
+            return TaskScores(metrics[task])
         raise AttributeError(
             f"{type(self).__name__} has no attribute {task}; there are metrics of "
             f"{', '.join(metrics)}"

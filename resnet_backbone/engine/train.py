@@ -13,6 +13,7 @@ import torch
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine import attempts, run_folder
 from resnet_backbone.engine.finish import finish
+from resnet_backbone.engine.first_batches import FirstBatches
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
 from resnet_backbone.engine.outlook import announce, expected_end
@@ -88,6 +89,7 @@ def train_task(
         stack.enter_context(run)
         begun()
         announce(run.task, run.cfg)
+        distributed.on_main(lambda: run.task.draw_labels(output / run_layout.LABELS))
         try:
             _loop(run, stop)
         except Interrupted as interrupted:
@@ -102,6 +104,8 @@ def _loop(run: Run, stop: StopFlag) -> None:
     if progress.evaluation_pending:
         run.evaluate(stop)
     batches, first = run.task.training_batches(progress.step), progress.step
+    fresh = distributed.is_main() and first == 0
+    pictures = FirstBatches(run.task, run.output / run_layout.TRAIN_BATCHES, enabled=fresh)
     with ProgressBar(progress.step, solver.max_iter, enabled=distributed.is_main()) as bar:
         while not run.is_over:
             run.clock.start()
@@ -112,6 +116,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
             )
             result = run.stepper.step(share, rate, stop=bool(stop))
             run.clock.computed()
+            pictures.show(share, last=progress.step + 1 >= solver.max_iter or result.stop)
             run.count(result, rate)
             bar.advance(result.loss)
             if progress.step - first == TIMED_STEPS and not run.is_over:

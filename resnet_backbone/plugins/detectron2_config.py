@@ -36,6 +36,8 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
 OURS_ALONE = (
     "evaluation.loss",
     "evaluation.pictures",
+    "evaluation.worst_pictures",
+    "evaluation.color_by",
     "evaluation.batch_size",
 )
 

@@ -65,7 +65,7 @@ class WeightsCard(BaseModel):
     pixel_scale: Literal[1, 255] = 255
     mean: Triple | None = None
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    norm_eps: float = Field(NORM_EPS, gt=0)
+    norm_eps: float = Field(NORM_EPS, ge=0)
     interpolation: str | None = None
     source: str | None = None
     licence: str | None = None

@@ -69,6 +69,9 @@ _MMPRETRAIN_FILE = re.compile(
 _CIFAR_FILE = re.compile(r"resnet\d+-[0-9a-f]{8}\.th")
 _TORCHVISION = "torchvision/"
 _TIMM = "timm/"
+# torchvision's detectors that are ours in every layer; it computes the norms of the first weights
+# without an epsilon (torchvision/models/detection/mask_rcnn.py, `overwrite_eps`).
+_TORCHVISION_DETECTORS = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")
 
 
 def known_card(
@@ -99,12 +102,18 @@ def without_weights(channel_order: str | None) -> WeightsCard:
 
 
 def torchvision_card(arch: str, tag: str) -> WeightsCard:
-    """Returns the card of torchvision's weights called `tag` ("IMAGENET1K_V1").
+    """Returns the card of torchvision's weights called `tag`.
+
+    Args:
+        arch: The backbone's name.
+        tag: One of its weights ("IMAGENET1K_V1"), or a detector ("maskrcnn_resnet50_fpn").
 
     Raises:
         WeightsError: torchvision has no such network or weights.
     """
     weights = torchvision_weights(arch, tag)
+    if is_torchvisions_detector(tag):
+        return _torchvision_detector_card(weights.url)
     transforms: Any = weights.transforms()
     return WeightsCard(
         arch=arch,
@@ -123,18 +132,37 @@ def torchvision_card(arch: str, tag: str) -> WeightsCard:
     ).at_255()
 
 
+def is_torchvisions_detector(tag: str) -> bool:
+    """Returns whether "torchvision/TAG" is a detector, and not a backbone."""
+    return tag in _TORCHVISION_DETECTORS
+
+
+def _torchvision_detector_card(url: str) -> WeightsCard:
+    return WeightsCard(
+        **IMAGENET,
+        arch="resnet50",
+        layout="torchvision",
+        norm_eps=0.0,
+        source=url,
+        licence="BSD-3-Clause",
+        recipe=CLASSIC,
+    )
+
+
 def torchvision_weights(arch: str | None, tag: str) -> Any:  # noqa: ANN401
     """Returns torchvision's entry for weights; raises the errors of `torchvision_card`."""
     # torchvision takes seconds to import and is of no use to whoever loads a file of ours.
     from torchvision.models import get_model_weights
 
+    if is_torchvisions_detector(tag):
+        return get_model_weights(tag).COCO_V1  # type: ignore[attr-defined]
     spec = f"{_TORCHVISION}{tag}"
     try:
         known = get_model_weights(arch or "")
     except ValueError:
         raise WeightsError(f"{spec}: torchvision has no architecture {arch!r}") from None
     if tag not in known.__members__:
-        names = list(known.__members__)
+        names = [*known.__members__, *_TORCHVISION_DETECTORS]
         raise WeightsError(f"{spec}: no such weights for {arch}, expected one of {names}")
     return known[tag]
 
@@ -144,6 +172,9 @@ def _torchvision(
 ) -> WeightsCard | None:
     """Recognises the name under which torch.hub stores a file, which ends in its hash."""
     name = PurePath(source).name
+    if layout == "torchvision" and kind == "detector":
+        urls = (torchvision_weights(arch, tag).url for tag in _TORCHVISION_DETECTORS)
+        return next((_torchvision_detector_card(u) for u in urls if u.endswith(f"/{name}")), None)
     if arch is None or kind != "backbone" or not _HUB_FILE.fullmatch(name):
         return None
     from torchvision.models import get_model_weights

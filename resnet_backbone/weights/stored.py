@@ -17,6 +17,7 @@ from resnet_backbone.weights.files import read_metadata, read_weight_file, state
 from resnet_backbone.weights.hub_config import refuse_other_resnets
 from resnet_backbone.weights.layouts import DETECTORS, Converted, Kind, to_ours
 from resnet_backbone.weights.presets import (
+    is_torchvisions_detector,
     known_card,
     timm_file_card,
     torchvision_card,
@@ -69,8 +70,8 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
 
     Args:
         source: A file for `read_state_dict`, the folder of a finished run, or "torchvision/NAME"
-            with NAME one of torchvision's weights for the architecture ("IMAGENET1K_V1"),
-            downloaded once.
+            with NAME one of torchvision's weights for the architecture ("IMAGENET1K_V1"), or a
+            detector ("maskrcnn_resnet50_fpn"), downloaded once.
         arch: torchvision's name of the network; required for torchvision's weights.
 
     Raises:
@@ -81,8 +82,12 @@ def read_weights(source: str | Path, arch: str | None = None) -> Stored:
     source = _file_of_run(source)
     if source.startswith(TORCHVISION):
         tensors = _download(source, arch)
-        card = torchvision_card(arch or "", source.removeprefix(TORCHVISION))
-        return Stored(source, tensors, "torchvision", "backbone", card)
+        tag = source.removeprefix(TORCHVISION)
+        card = torchvision_card(arch or "", tag)
+        if not is_torchvisions_detector(tag):
+            return Stored(source, tensors, "torchvision", "backbone", card)
+        found = to_ours(tensors, source)
+        return Stored(source, found.tensors, found.layout, found.kind, card, ignored=found.ignored)
     _refuse_names_of_others(source)
     file = read_weight_file(source)
     converted = to_ours(file.tensors, source)
@@ -205,6 +210,6 @@ def _download(spec: str, arch: str | None) -> dict[str, Tensor]:
         # Offline, a wrong hash, or a damaged file in the cache: each has its own exceptions.
         raise WeightsError(
             f"{spec}: cannot get {url} ({type(error).__name__}: {error}); give a file that you"
-            " have, or set model.backbone.weights=null to start from random weights"
+            " have, or set model.backbone.weights=null, and model.weights, to start from random weights"
         ) from error
     return state_dict_in(content, spec)

@@ -77,6 +77,13 @@ def test_kinds(kind, type_):
     assert norm(torch.randn(2, 64, 3, 3)).shape == (2, 64, 3, 3)
 
 
+@pytest.mark.parametrize("kind", ["BN", "SyncBN", "GN"])
+def test_only_constants_work_without_an_epsilon(kind):
+    assert make_norm("FrozenBN", 64, 0.0).eps == 0
+    with pytest.raises(ConfigError, match=f"norm: {kind} needs a norm_eps above 0"):
+        make_norm(kind, 64, 0.0)
+
+
 def test_group_norm_has_32_groups():
     assert make_norm("GN", 64).num_groups == 32
 

@@ -27,7 +27,7 @@ from resnet_backbone.config.schema import (
         (BackboneConfig, "stochastic_depth", (0, 0.9), (1, -0.1)),
         (BackboneConfig, "deformable", ((), ("res3", "res5")), (("res1",), ("stem",))),
         (BackboneConfig, "norm", ("BN", "FrozenBN", "SyncBN", "GN"), ("LN", None)),
-        (BackboneConfig, "norm_eps", (None, 1e-3), (0,)),
+        (BackboneConfig, "norm_eps", (None, 0, 1e-3), (-1e-3,)),
         (BackboneConfig, "stride_in_1x1", (None, True, False), ("yes please",)),
         (AnchorConfig, "sizes", (((8.0, 16.0),),), ((), ((),), ((0.0,),))),
         (AnchorConfig, "aspect_ratios", ((2.0,),), ((), (0.0,))),

@@ -13,6 +13,7 @@ from resnet_backbone.errors import WeightsError
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
 from resnet_backbone.weights.load import load_weights
+from resnet_backbone.weights.stored import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,27 @@ def test_torchvisions_weights_by_name(torchvision_states, monkeypatch):
     expected = {"map_location": "cpu", "check_hash": True, "weights_only": True}
     url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
     assert calls == [(url, expected)] * 2
+
+
+def test_torchvisions_detector_by_name(monkeypatch):
+    """`model.weights=torchvision/maskrcnn_resnet50_fpn` is the detector, with its pixels."""
+    name = "maskrcnn_resnet50_fpn"
+    theirs = torchvision.models.get_model(name, weights=None, weights_backbone=None).state_dict()
+    calls = []
+
+    def download(url, **_arguments):
+        calls.append(url)
+        return theirs
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    stored = read_weights(f"torchvision/{name}", "resnet50")
+    assert calls == [torchvision.models.get_model_weights(name).COCO_V1.url]
+    assert (stored.kind, stored.layout, stored.card.norm_eps) == ("detector", "torchvision", 0)
+    assert torch.equal(
+        stored.tensors["backbone.conv1.weight"], theirs["backbone.body.conv1.weight"]
+    )
+    net = create_backbone("resnet50", norm="FrozenBN", weights=f"torchvision/{name}")
+    assert net.layer4[2].bn3.eps == 0
 
 
 def test_torchvisions_weights_offline(monkeypatch, tmp_path):

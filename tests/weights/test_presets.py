@@ -195,6 +195,27 @@ def test_every_card_of_torchvisions_says_what_its_transforms_do(arch):
         assert card.recipe == (LONG if transforms.resize_size == [232] else CLASSIC)
 
 
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"])
+def test_torchvisions_detectors_say_what_torchvision_builds(name):
+    """Its own builder, with the download replaced, has the norms' epsilon that the card says."""
+    entry = torchvision.models.get_model_weights(name).COCO_V1
+    card = torchvision_card("resnet50", name)
+    assert (card.source, card.recipe, card.missing_facts()) == (entry.url, CLASSIC, ())
+    path = f"/somewhere/{entry.url.rpartition('/')[2]}"
+    assert known_card(path, "torchvision", "detector", "resnet50", BN) == card
+    assert known_card("/somewhere/mine.pth", "torchvision", "detector", "resnet50", BN) is None
+
+    state = torchvision.models.get_model(name, weights=None, weights_backbone=None).state_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: state)
+        patch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: state)
+        theirs = torchvision.models.get_model(name, weights=entry)
+    frozen = [m for m in theirs.modules() if hasattr(m, "running_var")]
+    assert {norm.eps for norm in frozen} == {card.norm_eps} and len(frozen) == 53
+    assert card.mean == pytest.approx([255 * mean for mean in theirs.transform.image_mean])
+    assert card.std == pytest.approx([255 * std for std in theirs.transform.image_std])
+
+
 def test_names_that_torchvision_has_not():
     with pytest.raises(WeightsError, match="torchvision/V1: torchvision has no architecture 'resn"):
         torchvision_card("resnet18d", "V1")

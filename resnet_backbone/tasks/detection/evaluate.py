@@ -127,6 +127,7 @@ def evaluate_detector(
         explanation,
         evaluator.per_class,
         evaluator.errors,
+        details=evaluator.details,
         images=total.images,
         seconds=time.perf_counter() - start,
     )

@@ -92,7 +92,14 @@ def test_the_results_are_all_there(whole):
     assert set(results["errors"]) == {"bbox", "segm"}
     assert "bbox: AP50 they cost" in (whole / "log.txt").read_text()
     assert len(list((whole / "pictures").glob("*.jpg"))) == 2
-    assert (whole / "curves.png").stat().st_size > 1000
+    for name in (
+        "curves.png",
+        "precision_recall.png",
+        "confusion.png",
+        "labels.png",
+        "train_batches.png",
+    ):
+        assert (whole / name).stat().st_size > 1000
 
 
 def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole, data, tmp_path, monkeypatch):
