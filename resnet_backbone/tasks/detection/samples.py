@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from resnet_backbone.report.draw import draw_detections
-from resnet_backbone.structures import Batch, Sample
+from resnet_backbone.structures import Batch, InstanceMask, Sample
 from resnet_backbone.tasks.detection.pictures import true_detections
 
 
@@ -34,6 +35,7 @@ def _sample(batch: Batch, index: int) -> Sample:
     if targets is None:
         raise ValueError("training images need targets")
     valid = targets.valid[index]
+    height, width = batch.images.shape[2:]
     return Sample(
         image=batch.images[index],
         image_id=batch.image_ids[index],
@@ -41,5 +43,12 @@ def _sample(batch: Batch, index: int) -> Sample:
         key=int(targets.keys[index]),
         boxes=targets.boxes[index][valid],
         classes=targets.classes[index][valid],
-        masks=targets.masks[index] if targets.masks else (),
+        masks=[_padded(m, height, width) for m in targets.masks[index]] if targets.masks else (),
     )
+
+
+def _padded(mask: InstanceMask, height: int, width: int) -> InstanceMask:
+    """Returns a mask of the size of the batch; bitmaps have that of their image."""
+    if not isinstance(mask, np.ndarray):
+        return mask
+    return np.pad(mask, ((0, height - mask.shape[0]), (0, width - mask.shape[1])))
