@@ -18,7 +18,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "outputs.md"
 ELSEWHERE = {
     "checkpoints/step_STEP/average.safetensors",  # tests/engine/test_state.py
     ".resnet_backbone.lock",  # removed at the end on some systems
-    "detections.json",  # tests/tasks/detection/test_evaluate.py
+    "detections.json",  # tests/cli/test_evaluate.py
     "top5_error",  # tests/evaluation/test_classification.py
     "card.licence",  # of others' weights
 }
