@@ -307,6 +307,9 @@ class EvaluationConfig(JudgingConfig):
 
     loss: bool = Field(True, description="also compute the loss on the validation split")
     pictures: NonNegative = Field(8, description="number of images to draw with detections")
+    progress_pictures: NonNegative = Field(
+        4, description="number of images to draw at evaluations during a run, ten at most; 0: none"
+    )
     worst_pictures: NonNegative = Field(
         8, description="number of images with the most errors to draw, with what is wrong in them"
     )

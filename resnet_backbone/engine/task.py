@@ -98,6 +98,9 @@ class Task(ABC, Generic[C]):
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model with its current weights; every rank must call it."""
 
+    def draw_progress(self, folder: Path, name: str) -> None:
+        """Draws what the model finds during the run into a folder `name` of the run's pictures."""
+
     def evaluated_on(self) -> str:
         """Returns what the validation images are called in results; empty if not known."""
         return ""

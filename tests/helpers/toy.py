@@ -99,6 +99,7 @@ class ToyEvaluator:
     per_class: dict = {}
     errors: dict = {}
     explanation = None
+    details = None
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -199,6 +200,12 @@ class ToyTask(DetectionTask):
 
     def skipped(self) -> dict[str, list[str]]:
         return {"train": list(OPTIONS.get("skipped", ())), "val": []}
+
+    def draw_labels(self, file) -> None:
+        """There are none in files."""
+
+    def draw_progress(self, folder, name) -> None:
+        (folder / "pictures" / name).mkdir(parents=True, exist_ok=True)
 
     def export(self, folder, result) -> None:
         (folder / "pictures").mkdir(exist_ok=True)

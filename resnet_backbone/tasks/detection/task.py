@@ -44,6 +44,7 @@ from resnet_backbone.tasks.detection.pictures import (
 from resnet_backbone.tasks.detection.samples import draw_targets
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.own_files import OwnFiles
+from resnet_backbone.utils.run_layout import PICTURES
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.stored import Stored
 
@@ -152,6 +153,12 @@ class DetectionTask(Task[Config]):
         return evaluate_split(
             self.cfg, self.model, self._val, self._evaluator, self.device, should_stop
         )
+
+    def draw_progress(self, folder: Path, name: str) -> None:
+        """Draws the first validation images: always the same, to be compared over the run."""
+        count, own = self.cfg.evaluation.progress_pictures, OwnFiles(folder, "run")
+        painter = make_painter(self.cfg, self.model, self._val, self.device)
+        write_pictures(painter, own, count=count, folder=f"{PICTURES}/{name}")
 
     def evaluated_on(self) -> str:
         """Returns the path of the validation annotations."""

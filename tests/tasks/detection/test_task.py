@@ -102,6 +102,14 @@ def test_the_results_are_all_there(whole):
         assert (whole / name).stat().st_size > 1000
 
 
+def test_evaluations_during_a_run_draw_pictures(data, tmp_path):
+    evaluation = {"period": 0, "times": 2, "batch_size": 1, "pictures": 1, "progress_pictures": 2}
+    train(DetectionTask, config(tmp_path, data, evaluation=evaluation))
+    folders = {path.name for path in (tmp_path / "pictures").iterdir() if path.is_dir()}
+    assert folders - {"worst"} == {"step_00000002"}
+    assert len([*(tmp_path / "pictures" / "step_00000002").iterdir()]) == 2
+
+
 def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole, data, tmp_path, monkeypatch):
     original = DetectionTask.training_batches
 
