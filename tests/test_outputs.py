@@ -27,6 +27,7 @@ NAMES = {
     "IMAGE": r"[^/]+",
     "EVENTS": r"events\.out\.[^/]+",
     "TASK": "(bbox|segm|classification)",
+    "IOU": r"0\.\d+",
     "CLASS": r".+",
     "METRIC": r"\w+",
     "MISTAKE": r"[a-z]+",
@@ -104,6 +105,11 @@ def test_files(runs, kind):
 def test_results(runs):
     places = [run / kind / "results.json" for run in runs for kind in ("run", "evaluation")]
     check("results.json", json_keys(*places))
+
+
+@pytest.mark.parametrize("name", ["precision_recall.json", "confusion.json"])
+def test_figures(runs, name):
+    check(name, json_keys(*(runs[0] / kind / name for kind in ("run", "evaluation"))))
 
 
 def test_metrics(runs):

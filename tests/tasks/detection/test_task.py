@@ -104,7 +104,7 @@ def test_the_results_are_all_there(whole):
 
 def test_evaluations_during_a_run_draw_pictures(data, tmp_path):
     evaluation = {"period": 0, "times": 2, "batch_size": 1, "pictures": 1, "progress_pictures": 2}
-    train(DetectionTask, config(tmp_path, data, evaluation=evaluation))
+    train_task(DetectionTask, config(tmp_path, data, evaluation=evaluation))
     folders = {path.name for path in (tmp_path / "pictures").iterdir() if path.is_dir()}
     assert folders - {"worst"} == {"step_00000002"}
     assert len([*(tmp_path / "pictures" / "step_00000002").iterdir()]) == 2
