@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from resnet_backbone.evaluation.average_precision import average_precision
 from resnet_backbone.evaluation.compact import CompactDetections, join
+from resnet_backbone.evaluation.confusion import match_objects
 from resnet_backbone.evaluation.ground_truth import Truth
 from resnet_backbone.evaluation.mistakes import break_down
 
@@ -106,15 +107,17 @@ def _encode(boxes: np.ndarray) -> list[Record]:
 
 def by_us(data: Data, task: str) -> np.ndarray:
     """What `CocoEvaluator` does with what it has collected."""
-    metrics, _ = average_precision(data.truth, join(data.found, MOST), task)
+    metrics = average_precision(data.truth, join(data.found, MOST), task).metrics
     return np.array(list(metrics.values()))
 
 
 def by_us_with_errors(data: Data, task: str) -> np.ndarray:
-    """Likewise, with the kinds of errors, as it does for users."""
+    """Likewise, with the kinds of errors and the confusion of classes, as it does for users."""
     joined = join(data.found, MOST)
-    metrics, _ = average_precision(data.truth, joined, task)
+    metrics = average_precision(data.truth, joined, task).metrics
     break_down(data.truth, joined, task)
+    if task == "bbox":
+        match_objects(data.truth, joined)
     return np.array(list(metrics.values()))
 
 

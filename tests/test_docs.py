@@ -8,7 +8,7 @@ import pytest
 
 import resnet_backbone
 from resnet_backbone.cli.runner import SCRIPTS
-from resnet_backbone.config.load import list_configs
+from resnet_backbone.config.load import list_configs, load_any_config
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -79,6 +79,30 @@ def test_every_command_and_every_shipped_file_that_it_names_exist(path):
             config = arguments[arguments.index("--config") + 1]
             if "/" not in config and "NAME" not in config and not config.startswith("mine"):
                 assert config.removesuffix(".yaml") in list_configs(), config
+
+
+@pytest.mark.parametrize("path", [*TEXTS, *CONFIGS], ids=name_of)
+def test_every_key_and_value_in_a_command_is_valid(path):
+    for config, overrides in configurations(path):
+        load_any_config(config, overrides)
+
+
+def configurations(path: Path) -> list[tuple[str, list[str]]]:
+    """The shipped configurations that commands name, and the keys that they replace."""
+    calls = [call for words in commands(path) if (call := call_of(words)) and "--config" in call[1]]
+    found = []
+    for _, arguments in calls:
+        config = arguments[arguments.index("--config") + 1]
+        if config.removesuffix(".yaml") in list_configs():
+            found.append((config, [word for word in arguments if re.match(r"[a-z_.0-9]+=", word)]))
+    return found
+
+
+def test_every_recipe_has_a_command_and_commands_have_keys():
+    recipes = (ROOT / "docs" / "recipes.md").read_text().split("\n## ")[1:]
+    assert len(recipes) >= 9
+    assert all("\n    " in recipe for recipe in recipes)
+    assert sum(len(keys) for _, keys in configurations(ROOT / "docs" / "recipes.md")) > 30
 
 
 def test_commands_were_found():

@@ -53,8 +53,7 @@ ALLOWED = {
         *("backbone", "classification", "config", "data", "engine", "evaluation"),
         *("paper.measure", "report", "utils", "weights"),
     ),
-    "tasks.stored_config": ("config", "utils", "weights"),
-    "tasks": (),
+    "tasks": ("config", "data.loading", "engine", "report", "utils", "weights"),
     # Outermost.
     "plugins": ("",),
     "cli": ("",),

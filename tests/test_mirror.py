@@ -15,6 +15,7 @@ REASONS = {
     "backbone/spec.py": "two numbers; what networks declare by them is measured in test_resnet.py",
     "cli/conversion.py": "called by a command alone: tests/cli/test_convert.py",
     "engine/task.py": "an interface; both tasks, and the toy in tests/helpers, are of it",
+    "evaluation/details.py": "only data; tests/tasks/detection/test_figures.py draws it",
     "evaluation/evaluator.py": "an interface; CocoEvaluator and the toy in tests/helpers are of it",
     "tasks/detection/evaluate_file.py": "called by a command alone: tests/cli/test_evaluate.py",
 }

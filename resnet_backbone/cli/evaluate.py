@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from resnet_backbone.cli.options import add_config_options, files_and_overrides, named_path
 from resnet_backbone.cli.runner import late_imports, make_parser
-from resnet_backbone.errors import ConfigError
-from resnet_backbone.utils.run_layout import PICTURES, RESULTS, weights_in
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS
 
 EPILOG = """\
 examples:
@@ -48,40 +45,16 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parser.parse_intermixed_args(argv)
     with late_imports():
-        from resnet_backbone.config.load import load_any_config
-        from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
-        from resnet_backbone.tasks.detection.evaluate_file import evaluate_detector_file
-        from resnet_backbone.tasks.stored_config import config_inside
+        from resnet_backbone.tasks.evaluate import evaluate
         from resnet_backbone.utils import distributed, logging
-        from resnet_backbone.utils.device import pick_device
 
     weights, more = files_and_overrides(arguments.weights)
     overrides = [*more, *arguments.overrides]
     if arguments.testing is not None:
         overrides.append(f"evaluation.testing={arguments.testing}")
-    if arguments.config is None:
-        cfg = config_inside(weights[0], overrides)
-        beside = weights_in(weights[0]).parent
-    else:
-        cfg = load_any_config(arguments.config, overrides)
-        beside = Path(cfg.output)
     logging.setup(rank=distributed.rank())
-    with distributed.joined(pick_device(cfg.device)):
-        output = arguments.output or beside / "evaluation"
-        if cfg.task == "classification":
-            result = evaluate_classifier_files(cfg, weights, output)
-            left = str(output / RESULTS)
-        else:
-            result = evaluate_detector_file(cfg, _only(weights), output)
-            left = f"{output / RESULTS}, pictures: {output / PICTURES}"
-        if distributed.is_main():
-            print(f"\n{result}\n\nresults: {left}")
-
-
-def _only(weights: list[Path]) -> Path:
-    if len(weights) > 1:
-        raise ConfigError(
-            f"--weights: {len(weights)} files, but detectors are evaluated one at a time; "
-            "only several classifiers make an ensemble"
-        )
-    return weights[0]
+    result = evaluate(weights, arguments.config, overrides, output=arguments.output)
+    if distributed.is_main() and result.output is not None:
+        pictures = result.output / PICTURES
+        drawn = f", pictures: {pictures}" if "bbox" in result.metrics else ""
+        print(f"\n{result}\n\nresults: {result.output / RESULTS}{drawn}")

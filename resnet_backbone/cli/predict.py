@@ -1,4 +1,4 @@
-"""Detects objects in images, draws the detections and lists them."""
+"""Detects objects in images, or classifies images; draws what is found, and lists it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ EPILOG = """\
 examples:
   {predict} --weights output/coco_mrcnn_r50/model.safetensors street.jpg photos/ \\
       --output pictures/
+  {predict} --weights output/imagenet_r50/model.safetensors --top 3 photos/ --output named/
   {predict} --config coco_mrcnn_r50.yaml --weights model_final_a54504.pkl street.jpg \\
       --output pictures/ model.roi.detections_per_image=20
 
@@ -22,6 +23,8 @@ Files in the output folder that no earlier prediction wrote are never replaced.
 exit codes: 0 done; 2 configuration or weights; 3 some images could not be used, the others are
 done; 4 storage; 70 a bug; 75 interrupted, what was done until then is listed
 """
+
+SCORE_THRESHOLD = 0.5  # of the detections that are drawn and listed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,12 +40,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--output", required=True, type=named_path, help="folder for pictures and list"
     )
-    parser.add_argument("--score-threshold", type=_score, default=0.5, help="default: 0.5")
+    parser.add_argument(
+        "--score-threshold", type=_score, help=f"detectors: default {SCORE_THRESHOLD}"
+    )
     parser.add_argument(
         "--color-by",
-        default="class",
         choices=("class", "instance"),
-        help="instance: tell neighbours of one class apart",
+        help="detectors: default class; instance: tell neighbours of one class apart",
+    )
+    parser.add_argument(
+        "--top",
+        type=_count,
+        metavar="N",
+        help="classifiers: how many of the most probable classes; default 5",
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
@@ -56,19 +66,21 @@ def main(argv: list[str] | None = None) -> int:
     if not images:
         parser.error("name an image, or a folder of images")
     with late_imports():
-        from resnet_backbone.tasks.detection.predict_files import PREDICTIONS, predict_files
-        from resnet_backbone.tasks.detection.predictor import Predictor
-        from resnet_backbone.tasks.detection.trained import config_to_predict_with
+        from resnet_backbone.tasks.predict_files import PREDICTIONS, predict_files
+        from resnet_backbone.tasks.predictor import Predictor
+        from resnet_backbone.tasks.stored_config import config_to_predict_with, is_classifier
         from resnet_backbone.utils import logging
 
     logging.setup()
+    weights, threshold = arguments.weights, arguments.score_threshold
+    cfg = config_to_predict_with(weights, arguments.config, overrides)
+    if threshold is None and not is_classifier(weights, cfg):
+        threshold = SCORE_THRESHOLD
     predictor = Predictor(
-        arguments.weights,
-        config_to_predict_with(arguments.weights, arguments.config, overrides),
-        device=arguments.device,
-        score_threshold=arguments.score_threshold,
+        weights, cfg, device=arguments.device, score_threshold=threshold, top=arguments.top
     )
-    outcome = predict_files(predictor, images, arguments.output, color_by=arguments.color_by)
+    form = predictor.form(arguments.color_by)
+    outcome = predict_files(predictor, form, images, arguments.output)
     for failure in outcome.failures:
         print(f"failed: {failure}")
     results = arguments.output / PREDICTIONS if outcome.drawn else "none"
@@ -85,3 +97,9 @@ def _score(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"got {text}, expected a number from 0 to 1")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from 1")
+    return int(text)

@@ -34,8 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_intermixed_args(argv)
     with late_imports():
         from resnet_backbone.config.load import load_classification_config
-        from resnet_backbone.engine.train import train
-        from resnet_backbone.tasks.classification.task import ClassificationTask
+        from resnet_backbone.tasks.train import train
         from resnet_backbone.utils import distributed, logging
 
     logging.setup(rank=distributed.rank())
@@ -43,4 +42,4 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.print_config:
         print_config(arguments.config, arguments.overrides)
         return
-    train(ClassificationTask, cfg, resume=arguments.resume, overwrite=arguments.overwrite)
+    train(cfg, resume=arguments.resume, overwrite=arguments.overwrite)

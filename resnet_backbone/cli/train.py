@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from typing import Any
 
 from resnet_backbone.cli.options import (
     add_config_options,
@@ -42,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_intermixed_args(argv)
     with late_imports():
         from resnet_backbone.config.load import load_config
-        from resnet_backbone.engine.train import train
-        from resnet_backbone.tasks.detection.task import DetectionTask
+        from resnet_backbone.tasks.train import train
         from resnet_backbone.utils import distributed, logging
 
     logging.setup(rank=distributed.rank())
@@ -51,11 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.print_config:
         print_config(arguments.config, arguments.overrides)
         return
-    engine = partial(train, DetectionTask) if arguments.engine == "ours" else _detectron2_engine()
+    engine = train if arguments.engine == "ours" else _detectron2_engine()
     engine(cfg, resume=arguments.resume, overwrite=arguments.overwrite)
 
 
-def _detectron2_engine() -> Callable[..., Path]:
+def _detectron2_engine() -> Callable[..., Any]:
     try:
         import detectron2  # noqa: F401
     except ImportError:

@@ -134,7 +134,7 @@ class Draft:
 
     def draw_nothing_for_own_paths(self) -> None:
         """Sets `data.shapes` to None if a later layer names the files of another dataset."""
-        drawn, data = self.layers.get(("data", "shapes")), self.tree["data"]
+        drawn, data = self.layers.get(("data", "shapes")), self.tree.get("data")
         if drawn is None or not isinstance(data, dict) or data.get("shapes") is None:
             return
         names = [("data", split, key) for split in SPLITS for key in ("images", "annotations")]

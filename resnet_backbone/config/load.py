@@ -120,6 +120,7 @@ def override_config(config: C, overrides: Sequence[str], source: str) -> C:
     draft.merge(tree, lambda _: source)
     for override in overrides:
         draft.override(override)
+    draft.draw_nothing_for_own_paths()
     changed = draft.validate()
     recorded = (*config.overrides, *overrides)
     return changed.model_copy(update={"overrides": recorded})  # type: ignore[return-value]

@@ -307,6 +307,17 @@ class EvaluationConfig(JudgingConfig):
 
     loss: bool = Field(True, description="also compute the loss on the validation split")
     pictures: NonNegative = Field(8, description="number of images to draw with detections")
+    progress_pictures: NonNegative = Field(
+        4, description="number of images to draw at evaluations during a run, ten at most; 0: none"
+    )
+    worst_pictures: NonNegative = Field(
+        8, description="number of images with the most errors to draw, with what is wrong in them"
+    )
+    color_by: Literal["class", "instance"] = Field(
+        "class",
+        description="colours in pictures; instance: neighbours of one class have different ones",
+        examples=["instance"],
+    )
     max_detections: Annotated[int, Field(ge=100)] = Field(
         100,
         description="number of best detections per image and class that AP counts; COCO: 100",

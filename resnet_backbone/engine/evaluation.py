@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from resnet_backbone.engine.scores import ByTask, json_number, json_table
 from resnet_backbone.errors import Interrupted
 from resnet_backbone.report.tables import errors_table, metrics_table, per_class_table
 from resnet_backbone.utils import distributed
@@ -25,8 +26,11 @@ class Loader(Protocol[B]):
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(ByTask):
     """The result of an evaluation over all ranks; `str` gives tables for people to read.
+
+    The metrics of each task are attributes too: `result.bbox.AP50`, `result.segm.AP`,
+    `result.classification.top1_error`.
 
     Attributes:
         metrics: {task: {metric: value}}; NaN where there is no ground truth.
@@ -35,8 +39,10 @@ class EvaluationResult:
         per_class: AP by task and class name; NaN for classes without instances.
         errors: {task: {kind: {"count": their number, other names: their cost}}}; empty for tasks
             without an error breakdown.
+        details: On the main rank, what the task draws figures from; None if it draws none.
         images: How many images were evaluated, over all ranks.
         seconds: How long that took, reading the images included.
+        output: The folder with results.json and pictures; None during training.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -44,8 +50,10 @@ class EvaluationResult:
     explanation: str | None = None
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    details: Any = field(default=None, compare=False, repr=False)
     images: int = 0
     seconds: float = field(default=0.0, compare=False)
+    output: Path | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         parts = [per_class_table(self.per_class)]
@@ -67,21 +75,21 @@ class EvaluationResult:
             f"{task}/{name}": v for task, row in self.metrics.items() for name, v in row.items()
         }
         line |= {f"val_{name}": value for name, value in (self.loss or {}).items()}
-        return {name: _json_number(value) for name, value in line.items()}
+        return {name: json_number(value) for name, value in line.items()}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Returns all values as JSON types; undefined numbers become None."""
         content: dict[str, Any] = {
-            "metrics": _json_table(self.metrics),
-            "per_class": _json_table(self.per_class),
-            "loss": self.loss and {key: _json_number(value) for key, value in self.loss.items()},
+            "metrics": json_table(self.metrics),
+            "per_class": json_table(self.per_class),
+            "loss": self.loss and {key: json_number(value) for key, value in self.loss.items()},
             "explanation": self.explanation,
             "images": self.images,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images / self.seconds, 3) if self.seconds else None,
         }
         if self.errors:
-            content["errors"] = {task: _json_table(kinds) for task, kinds in self.errors.items()}
+            content["errors"] = {task: json_table(kinds) for task, kinds in self.errors.items()}
         return content
 
 
@@ -100,14 +108,3 @@ def checked_batches(loader: Loader[B], should_stop: Callable[[], bool]) -> Itera
         batch = next(iterator, None)
         if batch is not None:
             yield batch
-
-
-def _json_number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _json_table(table: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {
-        row: {name: _json_number(value) for name, value in columns.items()}
-        for row, columns in table.items()
-    }

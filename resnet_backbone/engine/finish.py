@@ -45,7 +45,7 @@ def _write_everything(run: Run, skipped: dict[str, list[str]]) -> None:
 
 def _write_results(run: Run, result: EvaluationResult) -> None:
     progress = run.state.progress
-    results = result.to_json() | {
+    results = result.to_dict() | {
         "dataset": run.task.evaluated_on(),
         "date": now(),
         "step": progress.step,

@@ -53,6 +53,9 @@ MAY_CHANGE: Mapping[str, str] = {
     "evaluation.batch_size": "the machine",
     "evaluation.loss": "what is reported",
     "evaluation.pictures": "what is reported",
+    "evaluation.progress_pictures": "what is reported",
+    "evaluation.worst_pictures": "what is reported",
+    "evaluation.color_by": "what is reported",
     "checkpoint.period": "how often",
     "checkpoint.keep": "how many",
 }

@@ -38,6 +38,7 @@ _SYNC_BUFFERS = (
     if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
 )
+SHOWN = 10  # evaluations of a run, evenly spaced, that draw pictures
 ERROR = "error"  # the models' name for the fraction of misclassified training images
 
 logger = logging.getLogger(__name__)
@@ -183,6 +184,9 @@ class Run:
             self.result = self.task.evaluate(stop.on_any_rank)
             line = self.result.flat()
             score = line[self.task.score]
+            if self._shows_progress:
+                folder = step_name(progress.step)
+                distributed.on_main(lambda: self.task.draw_progress(self.output, folder))
             if progress.judge(score, lower_is_better=self.task.lower_is_better):
                 distributed.on_main(self._save_best)
             progress.evaluation_pending = False
@@ -215,6 +219,13 @@ class Run:
         step = self.state.progress.step
         folder = self.checkpoints.folder / step_name(step)
         return f"step {step} is saved in {folder}; continue with the same command and --resume"
+
+    @property
+    def _shows_progress(self) -> bool:
+        """Whether to draw pictures at this evaluation: `SHOWN` times at most, not at the end."""
+        step, steps = self.state.progress.step, self.cfg.solver.max_iter
+        before = step - self.cfg.evaluation.period
+        return step < steps and step * SHOWN // steps > before * SHOWN // steps
 
     def _best(self) -> str:
         best, step = self.state.progress.best, self.state.progress.best_step

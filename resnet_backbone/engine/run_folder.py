@@ -22,21 +22,30 @@ from resnet_backbone.utils.run_layout import (
     BACKBONE,
     BEST,
     CONFIG,
+    CONFUSION,
+    CONFUSION_DATA,
     CURVES,
     ENVIRONMENT,
+    LABELS,
     LOG,
     METRICS,
     PICTURES,
+    PRECISION_RECALL,
+    PRECISION_RECALL_DATA,
     RESULTS,
     SKIPPED,
     TENSORBOARD,
+    TRAIN_BATCHES,
     WEIGHTS,
 )
 from resnet_backbone.utils.text import listing
 
 # Files in the order in which a run writes them.
-AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS)
-AT_THE_END = (WEIGHTS, RESULTS, SKIPPED, CURVES, BACKBONE)
+AT_THE_START = (LOG, CONFIG, ENVIRONMENT, METRICS, LABELS, TRAIN_BATCHES)
+AT_THE_END = (
+    *(WEIGHTS, RESULTS, SKIPPED, CURVES, BACKBONE),
+    *(PRECISION_RECALL, PRECISION_RECALL_DATA, CONFUSION, CONFUSION_DATA),
+)
 _FOLDERS = ("checkpoints", BEST, TENSORBOARD, PICTURES)
 
 DETECTRON2 = "last_checkpoint"  # a file that detectron2's trainer writes, and this engine never

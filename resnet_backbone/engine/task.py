@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from resnet_backbone.config.run_schema import RunConfig
@@ -82,13 +83,23 @@ class Task(ABC, Generic[C]):
         """Returns how many labels of each class there are to train on; empty if not known."""
         return {}
 
+    def draw_labels(self, file: Path) -> None:
+        """Draws what there is to train on into a PNG file, if there is much to see."""
+
     @abstractmethod
     def training_batches(self, start_step: int) -> Iterator[Batch | ImageBatch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""
 
+    def draw_samples(self, batch: Batch | ImageBatch, count: int) -> list[Image.Image]:
+        """Returns pictures of the first `count` samples of a training batch with their labels."""
+        return []
+
     @abstractmethod
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model with its current weights; every rank must call it."""
+
+    def draw_progress(self, folder: Path, name: str) -> None:
+        """Draws what the model finds during the run into a folder `name` of the run's pictures."""
 
     def evaluated_on(self) -> str:
         """Returns what the validation images are called in results; empty if not known."""

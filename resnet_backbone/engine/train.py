@@ -13,6 +13,7 @@ import torch
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine import attempts, run_folder
 from resnet_backbone.engine.finish import finish
+from resnet_backbone.engine.first_batches import FirstBatches
 from resnet_backbone.engine.interrupt import StopFlag, stop_flag
 from resnet_backbone.engine.metrics import ProgressBar
 from resnet_backbone.engine.outlook import announce, expected_end
@@ -32,7 +33,7 @@ TIMED_STEPS = 5  # after these, the log says when training will end
 logger = logging.getLogger(__name__)
 
 
-def train(
+def train_task(
     task_type: type[Task[C]], cfg: C, *, resume: bool = False, overwrite: bool = False
 ) -> Path:
     """Trains and evaluates the model that `cfg` describes; every rank must call it.
@@ -65,15 +66,16 @@ def train(
     import_modules(cfg.imports)
     task_type.check_files(cfg)
     # The error to log is what `joined` makes of one about the connection between ranks.
-    with log.final_error() as begun, distributed.joined(device), ExitStack() as stack:
+    with ExitStack() as stack:
+        # An earlier run and its log are kept until nothing can prevent this run from starting.
+        begun = stack.enter_context(log.log_of_run(output / run_layout.LOG, distributed.rank()))
+        stack.enter_context(distributed.joined(device))
         stop = stack.enter_context(stop_flag())
         restarted = distributed.on_main(lambda: attempts.is_restart(output))
         resume, overwrite = resume or restarted, overwrite and not restarted
         distributed.on_main(
             lambda: run_folder.open_folder(stack, output, resume=resume, overwrite=overwrite)
         )
-        # An earlier run and its log are kept until nothing can prevent this run from starting.
-        log.setup(output / run_layout.LOG, distributed.rank(), hold_back=True)
         settled = task_type.settle(cfg)  # reads the initial weights, or downloads them
         for warning in settled.warnings:
             logger.warning(warning)
@@ -87,6 +89,7 @@ def train(
         stack.enter_context(run)
         begun()
         announce(run.task, run.cfg)
+        distributed.on_main(lambda: run.task.draw_labels(output / run_layout.LABELS))
         try:
             _loop(run, stop)
         except Interrupted as interrupted:
@@ -101,6 +104,8 @@ def _loop(run: Run, stop: StopFlag) -> None:
     if progress.evaluation_pending:
         run.evaluate(stop)
     batches, first = run.task.training_batches(progress.step), progress.step
+    fresh = distributed.is_main() and first == 0
+    pictures = FirstBatches(run.task, run.output / run_layout.TRAIN_BATCHES, enabled=fresh)
     with ProgressBar(progress.step, solver.max_iter, enabled=distributed.is_main()) as bar:
         while not run.is_over:
             run.clock.start()
@@ -111,6 +116,7 @@ def _loop(run: Run, stop: StopFlag) -> None:
             )
             result = run.stepper.step(share, rate, stop=bool(stop))
             run.clock.computed()
+            pictures.show(share, last=progress.step + 1 >= solver.max_iter or result.stop)
             run.count(result, rate)
             bar.advance(result.loss)
             if progress.step - first == TIMED_STEPS and not run.is_over:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import hotcoco
 import numpy as np
 
@@ -25,10 +27,26 @@ def metric_names(max_detections: int = MAX_DETECTIONS) -> tuple[str, ...]:
 METRICS = metric_names()
 
 
+class Scores(NamedTuple):
+    """What COCO's code computes of one task.
+
+    Attributes:
+        metrics: The twelve numbers by name; NaN without ground truth.
+        per_class: float64[K], AP of each class; NaN without ground truth.
+        precision: float64[2, K, 101], precision at IoU 0.50 and 0.75, of all sizes, at the recalls
+            0.00, 0.01, ... 1.00: the highest at that recall or a higher one, 0 where no recall is
+            as high; NaN for a class without ground truth.
+    """
+
+    metrics: dict[str, float]
+    per_class: np.ndarray
+    precision: np.ndarray
+
+
 def average_precision(
     truth: Truth, found: JoinedDetections, task: str, max_detections: int = MAX_DETECTIONS
-) -> tuple[dict[str, float], np.ndarray]:
-    """Returns COCO's metrics, and the AP of each class as float64[K]; NaN without ground truth.
+) -> Scores:
+    """Returns COCO's metrics, the AP of each class, and its precision over recall.
 
     Args:
         truth: The objects of the task, see `Truth.for_task`.
@@ -47,9 +65,11 @@ def average_precision(
     values = map(_mean_of_defined, _twelve(precision, recall))
     per_class = precision[:, :, :, ALL, -1].transpose(2, 0, 1)
     names = metric_names(max_detections)
-    return (
+    curves = precision[[IOU_50, IOU_75], :, :, ALL, -1].transpose(0, 2, 1)  # [2, K, R]
+    return Scores(
         dict(zip(names, values, strict=True)),
         np.array([_mean_of_defined(of_class) for of_class in per_class]),
+        np.where(curves < 0, np.nan, curves),
     )
 
 

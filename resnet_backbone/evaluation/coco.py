@@ -14,6 +14,8 @@ import numpy as np
 from resnet_backbone.errors import DataError
 from resnet_backbone.evaluation.average_precision import MAX_DETECTIONS, average_precision
 from resnet_backbone.evaluation.compact import CompactDetections, compact, join, take
+from resnet_backbone.evaluation.confusion import match_objects
+from resnet_backbone.evaluation.details import Details
 from resnet_backbone.evaluation.ground_truth import (
     Record,
     Truth,
@@ -66,6 +68,7 @@ class CocoEvaluator:
     per_class: dict[str, dict[str, float]]
     errors: dict[str, dict[str, dict[str, float]]]
     explanation: str | None
+    details: Details | None
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class CocoEvaluator:
         self.per_class = {}
         self.errors = {}
         self.explanation = None
+        self.details = None
 
     def process(self, detections: Sequence[Detections]) -> None:
         """Stores detections, masks as RLEs; an image that is passed twice counts once.
@@ -122,7 +126,7 @@ class CocoEvaluator:
         """Returns {"bbox": {"AP": ..}, "segm": {..}}, named by `metric_names`; a collective call.
 
         The main rank computes the result, which is the same on every rank. Also sets `per_class`,
-        `errors` and `explanation`.
+        `errors` and `explanation`, and on the main rank `details`.
 
         Raises:
             DataError: masks and annotations have different image sizes.
@@ -141,12 +145,15 @@ class CocoEvaluator:
         truth = self._load_truth()
         numbered = self._numbered(found, truth)
         joined = join(numbered, self.max_detections)
-        metrics, per_class, errors = {}, {}, {}
+        metrics, per_class, errors, precision = {}, {}, {}, {}
         for task in self.tasks:
             own = truth.for_task(task)
-            metrics[task], by_class = average_precision(own, joined, task, self.max_detections)
-            per_class[task] = dict(zip(self.class_names, by_class.tolist(), strict=True))
+            scores = average_precision(own, joined, task, self.max_detections)
+            metrics[task], precision[task] = scores.metrics, scores.precision
+            per_class[task] = dict(zip(self.class_names, scores.per_class.tolist(), strict=True))
             errors[task] = break_down(own, joined, task)
+        matches = match_objects(truth, joined) if "bbox" in self.tasks else None
+        self.details = Details(self.class_names, truth.image_ids, precision, matches)
         return _Outcome(metrics, per_class, errors, self._explain(metrics, numbered, truth))
 
     def _load_truth(self) -> Truth:

@@ -7,13 +7,12 @@ code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import hotcoco
 import numpy as np
 
 from resnet_backbone.evaluation.compact import JoinedDetections
 from resnet_backbone.evaluation.ground_truth import Truth
+from resnet_backbone.evaluation.overlaps import ImageOverlaps, image_overlaps
 
 CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, RIGHT, IGNORED = range(7)
 KINDS = ("classification", "localisation", "both", "duplicate", "background")
@@ -41,7 +40,7 @@ def break_down(truth: Truth, found: JoinedDetections, task: str) -> dict[str, di
         found: The detections, with masks if `task` is "segm".
         task: "bbox" or "segm".
     """
-    parts = zip(*_classify_images(truth, found, task), strict=True)
+    parts = zip(*map(_classify, image_overlaps(truth, found, task)), strict=True)
     classes, scores, kinds, repaired, missed = map(np.concatenate, parts)
     wanted = np.bincount(truth.classes[~truth.crowd], minlength=truth.class_count)
     judged = np.flatnonzero(wanted)
@@ -62,38 +61,15 @@ def break_down(truth: Truth, found: JoinedDetections, task: str) -> dict[str, di
     return table
 
 
-def _classify_images(
-    truth: Truth, found: JoinedDetections, task: str
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields the result of `_classify` for each image."""
-    numbers = np.arange(len(truth.sizes) + 1)
-    ours, theirs = np.searchsorted(found.images, numbers), np.searchsorted(truth.images, numbers)
-    outlines = truth.outlines
-    for number in numbers[:-1]:
-        rows, objects = (slice(*ends[number : number + 2]) for ends in (ours, theirs))
-        crowd = truth.crowd[objects]
-        if task == "segm":
-            iou = hotcoco.primitives.mask_iou(found.masks[rows], outlines[objects], crowd)
-        else:
-            iou = hotcoco.primitives.bbox_iou(found.boxes[rows], truth.boxes[objects], crowd)
-        best_first = np.argsort(-found.scores[rows], kind="stable")
-        classes, scores = found.classes[rows][best_first], found.scores[rows][best_first]
-        yield _classify(classes, scores, truth.classes[objects], crowd, iou[best_first])
-
-
-def _classify(
-    classes: np.ndarray,
-    scores: np.ndarray,
-    object_classes: np.ndarray,
-    crowd: np.ndarray,
-    iou: np.ndarray,
-) -> tuple[np.ndarray, ...]:
-    """Classifies the detections of an image, which are sorted by descending score.
+def _classify(image: ImageOverlaps) -> tuple[np.ndarray, ...]:
+    """Classifies the detections of an image.
 
     Returns:
         For each detection that is not ignored its class, score and kind, and the class with which
         it is right after correction (int64, -1 for none); then the classes of the missed objects.
     """
+    classes, scores, iou, crowd = image.classes, image.scores, image.iou, image.crowd
+    object_classes = image.object_classes
     own = classes[:, None] == object_classes
     match, ignored = _match(iou, own, crowd)
     same, other = (np.where(fits & ~crowd, iou, 0.0) for fits in (own, ~own))

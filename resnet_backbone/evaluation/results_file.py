@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_backbone.evaluation.compact import CompactDetections, compact
+from resnet_backbone.evaluation.details import Details
 from resnet_backbone.structures import Detections
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.text import count_of
@@ -40,6 +41,7 @@ class ResultsWriter:
         self.with_masks = with_masks
         self.per_class: dict[str, dict[str, float]] = {}
         self.errors: dict[str, dict[str, dict[str, float]]] = {}
+        self.details: Details | None = None
         self.reset()
 
     def reset(self) -> None:

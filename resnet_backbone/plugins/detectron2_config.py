@@ -36,6 +36,9 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
 OURS_ALONE = (
     "evaluation.loss",
     "evaluation.pictures",
+    "evaluation.progress_pictures",
+    "evaluation.worst_pictures",
+    "evaluation.color_by",
     "evaluation.batch_size",
 )
 

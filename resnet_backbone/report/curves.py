@@ -20,6 +20,9 @@ Curves = Mapping[str, tuple[list[int], list[float]]]
 # Curves with at least this many points are noisy, so they get a running mean.
 SMOOTH_FROM = 60
 PANEL = (6.4, 4.2)  # inches
+Dashes = str | tuple[float, tuple[float, ...]]
+# By place in a panel. Where two lines coincide, the upper one leaves gaps for the lower one.
+DASHES: tuple[Dashes, ...] = ("-", (0, (6, 3)), (0, (3, 3)), (3, (6, 3)), (0, (1, 2)), (0, (9, 3)))
 TASKS = {"bbox": "boxes", "segm": "masks"}
 
 
@@ -117,27 +120,42 @@ PANELS: Sequence[tuple[str, Selector, str]] = (
 
 def _draw_panel(axes: Axes, title: str, curves: Curves, label: str) -> None:
     for index, (name, (steps, values)) in enumerate(curves.items()):
-        _draw_curve(axes, name, steps, values, f"C{index}")
+        _draw_curve(axes, name, steps, values, f"C{index}", DASHES[index % len(DASHES)])
     axes.set_title(title)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
-    if label in ("AP", "error"):
-        axes.set_ylim(top=1.02)  # so that dots at 1 are not cut in half
+    axes.set_ylim(*axis_limits(curves, at_most_1=label in ("AP", "error")))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if len(curves) > 1:
         axes.legend(fontsize="small", framealpha=0.8)
 
 
-def _draw_curve(axes: Axes, name: str, steps: list[int], values: list[float], color: str) -> None:
+def axis_limits(curves: Curves, *, at_most_1: bool) -> tuple[float, float]:
+    """Returns the ends of the vertical axis: from 0 to a little above the highest value.
+
+    Args:
+        curves: What is drawn.
+        at_most_1: Whether 1 is the highest value there can be.
+    """
+    highest = max(max(values) for _, values in curves.values())
+    top = 1.1 * highest if highest > 0 else 1.0
+    return 0.0, min(top, 1.02) if at_most_1 else top  # a dot at 1 is not cut in half
+
+
+def _draw_curve(
+    axes: Axes, name: str, steps: list[int], values: list[float], color: str, dashes: Dashes
+) -> None:
     """Draws a line; with dots if there are few points, with a running mean if there are many."""
     smooth = len(values) >= SMOOTH_FROM and name != "lr"
     marker = "o" if len(values) < 20 else ""
     if smooth:
         axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
         values = running_mean(values, len(values) // 20)
-    axes.plot(steps, values, color=color, label=name, marker=marker, markersize=3.5)
+    size = 7.0 if len(values) == 1 else 3.5
+    axes.plot(
+        steps, values, color=color, label=name, marker=marker, markersize=size, linestyle=dashes
+    )
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:

@@ -63,7 +63,7 @@ def draw_detections(
         color_by: "class": a class has the same colour in all images; "instance": neighbours have
             different ones, best score first.
     """
-    picture, factor = _enlarge(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
+    picture, factor = enlarged(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()))
     shown = _visible(detections.cpu(), threshold)
     style = _Style.of(picture)
     kinds = shown.classes.tolist() if color_by == "class" else range(len(shown))
@@ -84,33 +84,42 @@ def draw_detections(
 def draw_comparison(
     image: Tensor,
     detections: Detections,
-    truth: Detections,
+    truth: Detections | None,
     class_names: Sequence[str],
     *,
     threshold: float = 0.5,
+    color_by: ColorBy = "class",
 ) -> Image.Image:
     """Returns two panels with titles, side by side: detections and ground truth.
 
     Args:
         image: uint8[3, H, W], RGB.
         detections: Detections in pixels of `image`.
-        truth: Ground truth in pixels of `image`; its scores are ignored.
+        truth: Ground truth in pixels of `image`; its scores are ignored. None leaves out its panel.
         class_names: The name of each class.
         threshold: Detections with a lower score are not drawn, but for the best few if there are
             no others.
+        color_by: See `draw_detections`.
     """
     shown, title = most_likely(detections, threshold)
-    left = draw_detections(image, shown, class_names, threshold=-math.inf)
-    right = draw_detections(image, truth, class_names, threshold=-math.inf, show_scores=False)
-    panels = [
-        _titled(left, title),
-        _titled(right, f"Ground truth: {len(truth)}"),
-    ]
-    gap = max(2, left.width // 100)
-    both = Image.new("RGB", (2 * left.width + gap, panels[0].height), WHITE)
-    both.paste(panels[0], (0, 0))
-    both.paste(panels[1], (left.width + gap, 0))
-    return both
+    left = draw_detections(image, shown, class_names, threshold=-math.inf, color_by=color_by)
+    panels = [titled(left, title)]
+    if truth is not None:
+        right = draw_detections(
+            image, truth, class_names, threshold=-math.inf, show_scores=False, color_by=color_by
+        )
+        panels.append(titled(right, f"Ground truth: {count_of(len(truth), 'object')}"))
+    return in_a_row(panels)
+
+
+def in_a_row(panels: Sequence[Image.Image]) -> Image.Image:
+    """Returns pictures of one size side by side, with a white gap between them."""
+    width, height = panels[0].size
+    gap = max(2, width // 100)
+    row = Image.new("RGB", (len(panels) * (width + gap) - gap, height), WHITE)
+    for place, panel in enumerate(panels):
+        row.paste(panel, (place * (width + gap), 0))
+    return row
 
 
 def most_likely(detections: Detections, threshold: float) -> tuple[Detections, str]:
@@ -118,18 +127,12 @@ def most_likely(detections: Detections, threshold: float) -> tuple[Detections, s
 
     They are those that score at least `threshold`; where none does, the best three.
     """
-    count = len(detections)
+    of_all = f"of {count_of(len(detections), 'detection')}"
     likely = detections.select(detections.scores >= threshold)
-    if len(likely) or not count:
-        return (
-            likely,
-            f"{len(likely)} of {count_of(count, 'detection')} with score >= {threshold:.2f}",
-        )
+    if len(likely) or not len(detections):
+        return likely, f"{len(likely)} {of_all} with a score of at least {threshold:.2f}"
     best = detections.select(detections.scores.argsort(descending=True)[:SHOWN_AT_LEAST])
-    return (
-        best,
-        f"The best {len(best)} of {count_of(count, 'detection')}, none scores {threshold:.2f}",
-    )
+    return best, f"The best {len(best)} {of_all}: none scores {threshold:.2f} or more"
 
 
 def _visible(detections: Detections, threshold: float) -> Detections:
@@ -142,7 +145,8 @@ def _visible(detections: Detections, threshold: float) -> Detections:
     return detections.select(order)
 
 
-def _enlarge(picture: Image.Image) -> tuple[Image.Image, int]:
+def enlarged(picture: Image.Image) -> tuple[Image.Image, int]:
+    """Returns a picture that is large enough to write on, and by how much it was enlarged."""
     wanted, most = math.ceil(MIN_SIDE / min(picture.size)), MAX_ENLARGED_SIDE // max(picture.size)
     factor = max(1, min(wanted, most))
     if factor == 1:
@@ -245,7 +249,7 @@ def _draw_labels(
         canvas.text(start, label, fill=text_color(color), font=font, anchor="ls")
 
 
-def _titled(picture: Image.Image, title: str) -> Image.Image:
+def titled(picture: Image.Image, title: str) -> Image.Image:
     """Adds a white strip with a title above the image; the font shrinks to fit its width."""
     size = max(12, round(min(picture.size) / 26))
     width = ImageDraw.Draw(picture).textlength(title, font=font_for(title, size))

@@ -19,12 +19,19 @@ def font_for(text: str, size: int) -> Font:
     Pillow's own for English; for other letters the installed font that has most of them. What no
     font has is drawn as boxes, and the log says once which scripts that is.
     """
-    if text.isascii():
-        return ImageFont.load_default(size)
+    file = None if text.isascii() else font_file(text)
+    return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+
+
+def font_file(text: str) -> str | None:
+    """Returns the file of the font that has most letters of `text`; None if none has any.
+
+    The log says once which scripts no font has.
+    """
     file, missing = _best_font(frozenset(_letters(text)))
     for script in sorted({_script(letter) for letter in missing}):
         _say_missing(script)
-    return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+    return file
 
 
 @lru_cache(maxsize=1024)

@@ -15,32 +15,98 @@ from resnet_backbone.errors import Interrupted, ResnetBackboneError
 PACKAGE = "resnet_backbone"
 
 
-def setup(log_file: Path | None = None, rank: int = 0, *, hold_back: bool = False) -> None:
-    """Sends the package's log to standard error and, on the main rank, also to a file.
+def setup(rank: int = 0) -> None:
+    """Sends the package's log to standard error, for commands, which own their process.
 
-    A second call replaces the settings of the first. Ranks other than 0 log warnings only.
+    A second call replaces the handlers of the first. Ranks other than 0 log warnings only.
 
     Args:
-        log_file: The file to append to; its folder must exist.
         rank: This process's rank.
-        hold_back: Do not open the file until `release` is called; lines logged before that are
-            written then.
     """
     logger = logging.getLogger(PACKAGE)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    main = rank == 0
-    logger.setLevel(logging.INFO if main else logging.WARNING)
-    origin = "" if main else f"[rank {rank}] "
-    formatter = logging.Formatter(f"%(asctime)s {origin}%(levelname)s %(message)s", "%H:%M:%S")
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(formatter)
-    logger.addHandler(terminal)
-    if log_file is not None and main:
-        file = _LogFile(log_file, encoding="utf-8", delay=True)
-        file.setFormatter(formatter)
-        logger.addHandler(_HeldBack(file) if hold_back else file)
+    logger.setLevel(_level(rank))
+    logger.addHandler(_terminal(rank))
+
+
+@contextmanager
+def shown(rank: int = 0) -> Iterator[None]:
+    """Shows the package's log inside the block, for calls from Python.
+
+    What the program has set up is left as it is: lines go to standard error only where no handler
+    of the package's logger or of one above it takes them, so that none is shown twice; and the
+    level is set only where the program has set none for the package.
+
+    Args:
+        rank: This process's rank.
+    """
+    logger = logging.getLogger(PACKAGE)
+    former = logger.level
+    terminal = None if logger.hasHandlers() else _terminal(rank)
+    if terminal is not None:
+        logger.addHandler(terminal)
+    if former == logging.NOTSET:
+        logger.setLevel(_level(rank))
+    try:
+        yield
+    finally:
+        logger.setLevel(former)
+        if terminal is not None:
+            logger.removeHandler(terminal)
+
+
+@contextmanager
+def log_of_run(file: Path, rank: int = 0) -> Iterator[Callable[[], None]]:
+    """Shows the package's log inside the block, and writes it to a file on the main rank.
+
+    Lines are held back until `release` is called, and only then is the file opened. The error that
+    ends the block is logged too, see `log_final_error`, if the function that is yielded was called:
+    by it the run says that the file is now its own.
+
+    Args:
+        file: The file to append to.
+        rank: This process's rank.
+    """
+    logger = logging.getLogger(PACKAGE)
+    log_file = _LogFile(file, encoding="utf-8", delay=True)
+    log_file.setFormatter(_formatter(rank))
+    held_back = _HeldBack(log_file)
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+
+    try:
+        with shown(rank):  # first, since it asks whether there are handlers
+            if rank == 0:
+                logger.addHandler(held_back)
+            yield begin
+    except BaseException as error:
+        if begun:
+            log_final_error(error)
+        raise
+    finally:
+        for handler in (held_back, log_file):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def _level(rank: int) -> int:
+    return logging.INFO if rank == 0 else logging.WARNING
+
+
+def _terminal(rank: int) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(rank))
+    return handler
+
+
+def _formatter(rank: int) -> logging.Formatter:
+    origin = "" if rank == 0 else f"[rank {rank}] "
+    return logging.Formatter(f"%(asctime)s {origin}%(levelname)s %(message)s", "%H:%M:%S")
 
 
 def release() -> None:
@@ -73,26 +139,6 @@ def deferred(logger: logging.Logger) -> Iterator[Callable[[], None]]:
         yield emit
     finally:
         logger.removeFilter(keep)
-
-
-@contextmanager
-def final_error() -> Iterator[Callable[[], None]]:
-    """Logs the error that ends the block, see `log_final_error`.
-
-    Yields a function to be called once the log file is that of this run.
-    """
-    begun = False
-
-    def begin() -> None:
-        nonlocal begun
-        begun = True
-
-    try:
-        yield begin
-    except BaseException as error:
-        if begun:
-            log_final_error(error)
-        raise
 
 
 def log_final_error(error: BaseException) -> None:

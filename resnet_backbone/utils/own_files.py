@@ -103,13 +103,17 @@ class OwnFiles:
         """Takes names off the list whose files were not written."""
         _write(self.folder, _read(self.folder) | {self.writer: set(self.present())})
 
-    def remove(self) -> None:
+    def remove(self, below: str = "") -> None:
         """Removes our files, and folders that are empty then; everything else is kept.
+
+        Args:
+            below: A folder, to remove only files in it.
 
         Raises:
             StorageError: a file cannot be removed.
         """
-        names = self.listed()
+        listed = self.listed()
+        names = {name for name in listed if not below or name.startswith(f"{below}/")}
         try:
             for name in sorted(names):
                 path = self.folder / name
@@ -117,7 +121,8 @@ class OwnFiles:
                     path.unlink(missing_ok=True)
             for parent in sorted({p for name in names for p in PurePosixPath(name).parents})[::-1]:
                 self._remove_empty(self.folder / parent)
-            _write(self.folder, _read(self.folder) | {self.writer: set()})
+            if names:
+                _write(self.folder, _read(self.folder) | {self.writer: listed - names})
         except OSError as error:
             raise StorageError(
                 f"{self.folder}: cannot remove the {self.writer}: {error}"

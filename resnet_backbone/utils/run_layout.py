@@ -18,7 +18,15 @@ ENVIRONMENT = "environment.json"
 BEST = "best"
 TENSORBOARD = "tensorboard"
 PICTURES = "pictures"
+WORST = "pictures/worst"
+TRAIN_BATCHES = "train_batches.png"
+LABELS = "labels.png"  # only written for detectors
 SKIPPED = "skipped_samples.json"
+# Only written for detectors.
+PRECISION_RECALL = "precision_recall.png"
+PRECISION_RECALL_DATA = "precision_recall.json"
+CONFUSION = "confusion.png"
+CONFUSION_DATA = "confusion.json"
 
 
 def weights_of_run(folder: Path) -> Path | None:

@@ -209,7 +209,7 @@ def _download(spec: str, arch: str | None) -> dict[str, Tensor]:
     except Exception as error:
         # Offline, a wrong hash, or a damaged file in the cache: each has its own exceptions.
         raise WeightsError(
-            f"{spec}: cannot get {url} ({type(error).__name__}: {error}); give a file that you have,"
+            f"{spec}: cannot get {url} ({type(error).__name__}: {error}); give a file you have,"
             " or set model.backbone.weights=null, and model.weights, to start from random weights"
         ) from error
     return state_dict_in(content, spec)

@@ -4,12 +4,16 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+import tiny_classifier
+import torch
 from PIL import Image
 from pycocotools import mask as mask_api
 from tiny_rcnn import CATEGORY_IDS, save_tiny_weights
 
 from resnet_backbone.cli import predict as predict_command
-from resnet_backbone.errors import WeightsError
+from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.tasks.classification.task import ClassificationTask
+from resnet_backbone.weights.files import save_weights
 
 
 def call(*arguments):
@@ -63,6 +67,45 @@ def test_files_and_folders(tmp_path, photos):
     assert ids == list(range(1, len(ids) + 1))
 
 
+@pytest.fixture
+def classifier(tmp_path):
+    cfg = tiny_classifier.config(tiny_classifier.write_images(tmp_path / "images"), tmp_path / "r")
+    task = ClassificationTask(ClassificationTask.settle(cfg).cfg, torch.device("cpu"))
+    save_weights(task.weights(), tmp_path / "classifier.safetensors", task.card(None))
+    return tmp_path / "classifier.safetensors"
+
+
+def test_a_classifier_names_the_most_probable_classes(tmp_path, photos, classifier):
+    output = tmp_path / "named"
+    done = call("--weights", classifier, photos, "--output", output, "--top", 1, "seed=3")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((output / "predictions.json").read_text())
+    assert found["class_names"] == ["dark", "light"]
+    assert [image["picture"] for image in found["images"]] == ["a.jpg", "b.jpg", "a_2.jpg"]
+    for image in found["images"]:
+        (best,) = image["classes"]
+        assert best["name"] == found["class_names"][best["class_index"]]
+        assert 0.5 <= best["score"] <= 1
+        with Image.open(output / image["picture"]) as picture:
+            assert picture.height > picture.width * 80 / 120  # a strip below
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--score-threshold", "0.5"], "score_threshold is for detectors"),
+        (["--color-by", "class"], "color_by is for detectors"),
+    ],
+)
+def test_options_of_detectors_are_refused_for_classifiers(
+    tmp_path, photos, classifier, option, message
+):
+    arguments = ["--weights", classifier, photos, "--output", tmp_path / "out", *option]
+    with pytest.raises(ConfigError, match=f"{message}, but these are the weights of a classifier"):
+        predict_command.main(list(map(str, arguments)))
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_images_are_all_reported_and_the_others_done(tmp_path, photos):
     weights = save_tiny_weights(tmp_path / "model.safetensors")
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
@@ -92,8 +135,13 @@ def test_missing_weights(tmp_path, photos):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--score-threshold", "1.5"], ["--score-threshold", "abc"], ["--thresh", "0.5"]],
-    ids=["range", "text", "abbreviation"],
+    [
+        ["--score-threshold", "1.5"],
+        ["--score-threshold", "abc"],
+        ["--thresh", "0.5"],
+        ["--top", "0"],
+    ],
+    ids=["range", "text", "abbreviation", "count"],
 )
 def test_command_line_errors(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
@@ -103,6 +151,8 @@ def test_command_line_errors(tmp_path, capsys, arguments):
     assert "usage:" in shown
     if arguments[0] == "--score-threshold":
         assert f"got {arguments[1]}, expected a number from 0 to 1" in shown
+    if arguments[0] == "--top":
+        assert "got 0, expected a whole number from 1" in shown
 
 
 def test_help_has_an_example(capsys):

@@ -6,7 +6,6 @@ from commands import TOOLS
 
 from resnet_backbone.cli import train as train_command
 from resnet_backbone.errors import ConfigError
-from resnet_backbone.tasks.detection.task import DetectionTask
 
 
 @pytest.fixture
@@ -14,15 +13,14 @@ def tool(monkeypatch):
     tool = train_command
     calls = []
     record = lambda *run, **flags: calls.append((*run, flags))  # noqa: E731
-    monkeypatch.setattr("resnet_backbone.engine.train.train", record)
+    monkeypatch.setattr("resnet_backbone.tasks.train.train", record)
     tool.calls = calls
     return tool
 
 
 def test_the_command_line_reaches_training(tool):
     tool.main(["--config", "quickstart.yaml", "--resume", "solver.lr=1e-4", "seed=3"])
-    ((task, cfg, flags),) = tool.calls
-    assert task is DetectionTask
+    ((cfg, flags),) = tool.calls
     assert flags == {"resume": True, "overwrite": False}
     assert (cfg.name, cfg.solver.lr, cfg.seed) == ("quickstart", 1e-4, 3)
     assert cfg.overrides == ("solver.lr=1e-4", "seed=3")
@@ -30,7 +28,7 @@ def test_the_command_line_reaches_training(tool):
 
 def test_flags_and_overrides_come_in_any_order(tool):
     tool.main(["seed=3", "--overwrite", "--config", "quickstart.yaml", "log_period=1"])
-    ((_, cfg, flags),) = tool.calls
+    ((cfg, flags),) = tool.calls
     assert flags == {"resume": False, "overwrite": True}
     assert (cfg.seed, cfg.log_period) == (3, 1)
 

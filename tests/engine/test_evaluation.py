@@ -39,7 +39,7 @@ def test_a_line_of_metrics_is_flat_and_undefined_numbers_are_none():
 
 
 def test_json_holds_everything_and_no_number_that_json_has_not():
-    found = json.loads(json.dumps(result(explanation="why").to_json(), allow_nan=False))
+    found = json.loads(json.dumps(result(explanation="why").to_dict(), allow_nan=False))
     assert found == {
         "metrics": {"bbox": {"AP": 0.5, "APs": None}, "segm": {"AP": 0.25}},
         "per_class": {"bbox": {"cat": 0.5, "dog": None}},
@@ -49,8 +49,8 @@ def test_json_holds_everything_and_no_number_that_json_has_not():
         "seconds": 0.25,
         "images_per_second": 20.0,
     }
-    assert result(seconds=0.0).to_json()["images_per_second"] is None
-    assert result(loss=None).to_json()["loss"] is None
+    assert result(seconds=0.0).to_dict()["images_per_second"] is None
+    assert result(loss=None).to_dict()["loss"] is None
 
 
 def test_as_text_it_is_tables_losses_and_the_explanation():

@@ -34,6 +34,8 @@ FREE = {
         *("data.train.images", "data.train.annotations", "data.val.images"),
         *("data.val.annotations", "model.allow_partial", "model.backbone.weights"),
         *("model.backbone.activation_checkpointing", "evaluation.loss", "evaluation.pictures"),
+        *("evaluation.color_by", "evaluation.worst_pictures"),
+        "evaluation.progress_pictures",
     },
     ClassificationConfig: BOTH - {"evaluation.period", "evaluation.times"}  # by default, a plateau
     | {

@@ -161,6 +161,25 @@ def test_the_best_weights_are_kept_and_each_result_is_a_line(tmp_path):
     assert run.result.flat()["bbox/AP"] is None
 
 
+@pytest.mark.parametrize(
+    ("steps", "period", "drawn"),
+    [
+        (25, 1, [3, 5, 8, 10, 13, 15, 18, 20, 23]),  # the first after each tenth of the run
+        (12, 5, [5, 10]),
+        (12, 0, []),
+    ],
+)
+def test_pictures_during_a_run_are_spread_over_it(tmp_path, steps, period, drawn):
+    sections = {"solver": {"max_iter": steps}, "evaluation": {"period": period}}
+    with begin(tmp_path, **sections) as run:
+        for _ in range(steps):
+            step(run)
+            if run.state.progress.evaluation_pending:
+                run.evaluate(StopFlag())
+    folders = sorted(path.name for path in tmp_path.glob("pictures/*"))
+    assert folders == [f"step_{number:08d}" for number in drawn]
+
+
 def test_averaged_weights_are_judged_and_put_back(tmp_path):
     run = begin(tmp_path, solver={"ema_decay": 0.9})
     average = {name: tensor.clone() for name, tensor in run.state.average.tensors.items()}

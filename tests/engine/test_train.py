@@ -13,7 +13,7 @@ import torch
 import toy
 
 from resnet_backbone.config.load import load_config
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import (
     ConfigError,
     DataError,
@@ -23,7 +23,7 @@ from resnet_backbone.errors import (
     WeightsError,
 )
 
-train_toy = partial(train, toy.ToyTask)
+train_toy = partial(train_task, toy.ToyTask)
 
 TIMES = ("time_data", "time_compute", "eta_s")
 
@@ -313,7 +313,7 @@ def test_an_earlier_run_is_there_until_the_new_one_can_begin(tmp_path):
         train_toy(toy.config(tmp_path))
         before = contents(tmp_path)
         with pytest.raises(DataError, match="no images"):
-            train(Absent, toy.config(tmp_path, seed=3), overwrite=True)
+            train_task(Absent, toy.config(tmp_path, seed=3), overwrite=True)
         assert before == contents(tmp_path)
         train_toy(toy.config(tmp_path, seed=3, solver={"max_iter": 4}), overwrite=True)
     assert [line["step"] for line in metrics(tmp_path)][-1] == 4
@@ -328,7 +328,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path, resume):
             raise DataError("no images")
 
     with pytest.raises(DataError, match="no images"):
-        train(Absent, toy.config(tmp_path / "a" / "run"), resume=resume)
+        train_task(Absent, toy.config(tmp_path / "a" / "run"), resume=resume)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -417,12 +417,12 @@ def test_settings_that_need_a_gpu_are_refused_without_one(tmp_path):
 
 def test_frozen_random_weights_are_warned_about(tmp_path, caplog):
     with toy.toy_task():
-        train(
+        train_task(
             toy.ToyTask,
             toy.config(tmp_path / "a", model={"backbone": {"norm": "GN", "freeze_at": 0}}),
         )
         assert "backbone.weights is not set" not in caplog.text
-        train(
+        train_task(
             toy.ToyTask,
             toy.config(tmp_path / "b", model={"backbone": {"norm": "GN", "freeze_at": 2}}),
         )
@@ -456,12 +456,12 @@ class Reading(toy.ToyTask):
 def test_weights_are_read_only_when_images_and_output_are_there(tmp_path):
     """They may have to be downloaded."""
     with pytest.raises(DataError, match="no images"):
-        train(Reading, toy.config(tmp_path / "a"))
+        train_task(Reading, toy.config(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
     there = {"data": {"root": "there"}}
     train_toy(toy.config(tmp_path / "b", solver={"max_iter": 1}))
     with pytest.raises(StorageError, match="holds another run"):
-        train(Reading, toy.config(tmp_path / "b", **there))
+        train_task(Reading, toy.config(tmp_path / "b", **there))
     with pytest.raises(WeightsError, match="weights were read"):
-        train(Reading, toy.config(tmp_path / "c", **there))
+        train_task(Reading, toy.config(tmp_path / "c", **there))
     assert not (tmp_path / "c").exists()

@@ -7,7 +7,7 @@ import torch
 from tiny_rcnn import CATEGORY_IDS, CLASS_NAMES, Seer, tiny_annotations, tiny_batch
 
 from resnet_backbone.evaluation import CocoEvaluator
-from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.evaluate import evaluate_detector
 from resnet_backbone.utils import distributed
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def evaluate_share(rank, port, folder, queue):
         # 7 images make shares of 5 and 3: the first rank's last image is also the second's, as
         # where padding evens shares.
         share = [*IMAGE_IDS[rank::2], *IMAGE_IDS[1:2]][: 5 - 2 * rank]
-        result = evaluate(
+        result = evaluate_detector(
             Seer(),
             batches(share),
             coco_evaluator(folder / str(rank)),
@@ -44,4 +44,4 @@ def evaluate_share(rank, port, folder, queue):
             with_loss=True,
             should_stop=lambda: polls.append(1) or False,
         )
-        queue.put((rank, result.to_json(), len(polls)))
+        queue.put((rank, result.to_dict(), len(polls)))

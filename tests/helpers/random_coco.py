@@ -153,7 +153,9 @@ def records(content, found, task):
 
 
 def pycocotools_numbers(content, found, task, max_detections=100):
-    """Returns the twelve numbers and AP by class, -1 where undefined.
+    """Returns the twelve numbers, AP by class, and precision [2, K, R] at IoU 0.5 and 0.75.
+
+    -1 where undefined.
 
     They are read from the arrays, because pycocotools' own summary is right for 100 alone.
     """
@@ -181,7 +183,8 @@ def pycocotools_numbers(content, found, task, max_detections=100):
     numbers += [_mean(recall[..., size, 2]) for size in (1, 2, 3)]
     if max_detections == 100:
         np.testing.assert_allclose(numbers, judged.stats, rtol=0, atol=1e-12)
-    return numbers, [_mean(precision[:, :, k, 0, 2]) for k in range(precision.shape[2])]
+    by_class = [_mean(precision[:, :, k, 0, 2]) for k in range(precision.shape[2])]
+    return numbers, by_class, precision[[0, 5], :, :, 0, 2].transpose(0, 2, 1)
 
 
 def _mean(values):
@@ -190,7 +193,7 @@ def _mean(values):
 
 
 def our_numbers(folder, content, found, max_detections=100):
-    """Returns {task: (twelve numbers, AP by class)}, -1 where undefined, and the evaluator."""
+    """Returns {task: what `pycocotools_numbers` returns}, and the evaluator."""
     path = folder / "instances.json"
     path.write_text(json.dumps(content))
     evaluator = CocoEvaluator(
@@ -203,9 +206,10 @@ def our_numbers(folder, content, found, max_detections=100):
     evaluator.process(found)
     metrics = evaluator.evaluate()
     numbers = {
-        task: tuple(
-            np.nan_to_num(list(table.values()), nan=-1)
-            for table in (metrics[task], evaluator.per_class[task])
+        task: (
+            np.nan_to_num(list(metrics[task].values()), nan=-1),
+            np.nan_to_num(list(evaluator.per_class[task].values()), nan=-1),
+            np.nan_to_num(evaluator.details.precision[task], nan=-1),
         )
         for task in metrics
     }

@@ -101,6 +101,8 @@ def tiny_annotations(image_ids):
 class Seer(torch.nn.Module):
     """Stands in for a detector: finds the square of each `tiny_batch`, a little off."""
 
+    size_divisor = 1
+
     def losses(self, batch):
         keys = batch.targets.keys.float()
         return {"loss_cls": keys.mean(), "loss_mask": (keys**2).mean()}

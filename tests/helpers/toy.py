@@ -23,10 +23,10 @@ from resnet_backbone.cli.runner import exit_code
 from resnet_backbone.config.schema import Config
 from resnet_backbone.engine import state as state_module
 from resnet_backbone.engine.evaluation import EvaluationResult
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import DataError
 from resnet_backbone.structures import Batch, Detections, Targets
-from resnet_backbone.tasks.detection.evaluate import evaluate
+from resnet_backbone.tasks.detection.evaluate import evaluate_detector
 from resnet_backbone.tasks.detection.task import DetectionTask
 from resnet_backbone.utils import distributed, seed
 
@@ -99,6 +99,7 @@ class ToyEvaluator:
     per_class: dict = {}
     errors: dict = {}
     explanation = None
+    details = None
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -188,7 +189,7 @@ class ToyTask(DetectionTask):
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         keys = list(range(VAL_IMAGES))[distributed.rank() :: distributed.world_size()]
-        return evaluate(
+        return evaluate_detector(
             self.model,
             ToyLoader(keys),
             self.evaluator,
@@ -199,6 +200,12 @@ class ToyTask(DetectionTask):
 
     def skipped(self) -> dict[str, list[str]]:
         return {"train": list(OPTIONS.get("skipped", ())), "val": []}
+
+    def draw_labels(self, file) -> None:
+        """There are none in files."""
+
+    def draw_progress(self, folder, name) -> None:
+        (folder / "pictures" / name).mkdir(parents=True, exist_ok=True)
 
     def export(self, folder, result) -> None:
         (folder / "pictures").mkdir(exist_ok=True)
@@ -289,7 +296,7 @@ def one_run(job: dict) -> int:
     with toy_task(**job.get("options", {})):
         cfg = config(job["output"], **job.get("sections", {}))
         flags = {name: job.get(name, False) for name in ("resume", "overwrite")}
-        return exit_code(lambda _: train(task, cfg, **flags) and None)
+        return exit_code(lambda _: train_task(task, cfg, **flags) and None)
 
 
 def serve() -> None:

@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
-from resnet_backbone.report.curves import draw_curves, read_curves, running_mean
+from resnet_backbone.report.curves import axis_limits, draw_curves, read_curves, running_mean
 
 
 def write(path, records):
@@ -29,6 +30,25 @@ def test_a_picture_whatever_there_is(tmp_path, records):
         picture.load()
         assert picture.format == "PNG"
         assert min(picture.size) > 300
+
+
+def test_axes_fit_the_values():
+    assert axis_limits({"a": ([1], [0.2]), "b": ([1, 2], [0.1, 0.3])}, at_most_1=True) == (
+        0,
+        pytest.approx(0.33),
+    )
+    assert axis_limits({"a": ([1], [0.99])}, at_most_1=True) == (0, 1.02)
+    assert axis_limits({"a": ([1], [2.0])}, at_most_1=False) == (0, pytest.approx(2.2))
+    assert axis_limits({"a": ([1], [0.0])}, at_most_1=True) == (0, 1)
+
+
+def test_lines_that_coincide_are_both_seen(tmp_path):
+    records = [{"step": s, "loss": 1.0, "loss_cls": 1.0} for s in range(1, 40)]
+    draw_curves(write(tmp_path / "metrics.jsonl", records), tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        colors = {color for _, color in picture.convert("RGB").getcolors(1 << 24)}
+    for name in ("C0", "C1"):
+        assert tuple(round(255 * part) for part in to_rgb(name)) in colors
 
 
 def test_more_panels_make_a_larger_picture(tmp_path):

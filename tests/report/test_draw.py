@@ -132,10 +132,10 @@ def test_comparison_has_two_titled_panels():
 @pytest.mark.parametrize(
     ("scores", "rows", "heading"),
     [
-        ([0.7, 0.5, 0.2], [0, 1], "2 of 3 detections with score >= 0.50"),
-        ([0.1, 0.4, 0.3, 0.2], [1, 2, 3], "The best 3 of 4 detections, none scores 0.50"),
-        ([0.25], [0], "The best 1 of 1 detection, none scores 0.50"),
-        ([], [], "0 of 0 detections with score >= 0.50"),
+        ([0.7, 0.5, 0.2], [0, 1], "2 of 3 detections with a score of at least 0.50"),
+        ([0.1, 0.4, 0.3, 0.2], [1, 2, 3], "The best 3 of 4 detections: none scores 0.50 or more"),
+        ([0.25], [0], "The best 1 of 1 detection: none scores 0.50 or more"),
+        ([], [], "0 of 0 detections with a score of at least 0.50"),
     ],
 )
 def test_where_nothing_is_likely_the_best_are_shown(scores, rows, heading):
@@ -143,6 +143,15 @@ def test_where_nothing_is_likely_the_best_are_shown(scores, rows, heading):
     shown, title = most_likely(found, 0.5)
     assert title == heading
     assert shown.boxes.tolist() == found.boxes[rows].tolist()
+
+
+def test_a_comparison_without_ground_truth_is_one_panel_with_the_colours_of_instances():
+    found = detections([[100, 200, 200, 400], [300, 200, 400, 400]], [0.9, 0.8], [1, 1])
+    picture = draw_comparison(gray(), found, None, NAMES, color_by="instance")
+    assert picture.width == 640 and picture.height > 480
+    pixels = np.asarray(picture)[-480:]
+    assert tuple(pixels[300, 100]) == class_color(0)
+    assert tuple(pixels[300, 300]) == class_color(1)
 
 
 def test_neighbours_of_a_class_can_have_different_colours():

@@ -6,7 +6,11 @@ import torch
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.config.schema import Config
 from resnet_backbone.errors import ConfigError, WeightsError
-from resnet_backbone.tasks.stored_config import config_inside
+from resnet_backbone.tasks.stored_config import (
+    config_inside,
+    config_to_predict_with,
+    is_classifier,
+)
 from resnet_backbone.weights.files import save_weights
 
 TENSORS = {"conv1.weight": torch.zeros(2, 3, 3, 3)}
@@ -43,3 +47,21 @@ def test_damaged_ones_are_refused(tmp_path):
         config_inside(saved(tmp_path, {"config": "{"}), [])
     with pytest.raises(WeightsError, match="for the task 'poetry'"):
         config_inside(saved(tmp_path, {"config": '{"task": "poetry"}'}), [])
+
+
+def test_a_configuration_says_the_task_before_the_file_does(tmp_path):
+    path = saved(tmp_path, {"config": ClassificationConfig().model_dump_json()})
+    assert is_classifier(path) and is_classifier(tmp_path)
+    assert not is_classifier(path, Config())
+    bare = saved(tmp_path, {})
+    assert not is_classifier(bare)
+    assert is_classifier(bare, ClassificationConfig())
+
+
+@pytest.mark.parametrize("kind", [Config, ClassificationConfig])
+def test_a_configuration_to_predict_with(tmp_path, kind):
+    path = saved(tmp_path, {"config": kind(name="mine").model_dump_json()})
+    assert config_to_predict_with(path, None, []) is None
+    assert config_to_predict_with(path, None, ["seed=5"]).seed == 5
+    named = "quickstart.yaml" if kind is Config else "cifar10_r20.yaml"
+    assert type(config_to_predict_with(path, named, ["seed=6"])) is kind

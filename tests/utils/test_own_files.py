@@ -108,3 +108,12 @@ def test_a_damaged_list_is_a_storage_error_or_lists_nothing_of_ours(tmp_path, co
     except StorageError as error:
         assert LIST in str(error)
     assert isinstance(listed_files(tmp_path), set)
+
+
+def test_files_of_one_folder_alone_can_be_removed(tmp_path):
+    own = OwnFiles(tmp_path, "run")
+    own.claim(["a", "b/c", "b/d/e", "bc"])
+    write(tmp_path, "a", "b/c", "b/d/e", "b/d/mine", "bc")
+    own.remove(below="b")
+    assert own.listed() == {"a", "bc"}
+    assert files_in(tmp_path) == {LIST, "a", "b/d/mine", "bc"}

@@ -125,6 +125,17 @@ class CocoDataset:
         classes = np.concatenate([np.empty(0, dtype=np.int64), *found])
         return np.bincount(classes, minlength=len(self.class_names))
 
+    def training_boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the boxes to train on in pixels of their files, and the image of each.
+
+        They are float64[N, 4], xyxy with an area, and int64[N], indices into `images`.
+        """
+        annotations = self._annotations
+        found = [annotations.instances(number) for number in self._numbers]
+        rows = np.concatenate([np.empty(0, dtype=np.int64), *found])
+        images = np.repeat(np.arange(len(found)), [len(instances) for instances in found])
+        return annotations.boxes[rows].astype(np.float64), images
+
     @property
     def used_classes(self) -> np.ndarray:
         """bool[K], true for classes with an annotation (crowds too) in any image of the file."""
@@ -183,6 +194,14 @@ class CocoDataset:
         """
         sample = resize_sample(self._read(index), *self._test_size)
         return self._finish(sample, index, key=self._records[index].id & (2**62 - 1))
+
+    def original_sample(self, index: int) -> Sample:
+        """Returns image `index` as large as it is in its file, with instances in its pixels.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        return self._finish(self._read(index), index, key=self._records[index].id & (2**62 - 1))
 
     def _read(self, index: int) -> Annotated:
         record = self._records[index]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from resnet_backbone.classification.testing import Testing, make_testing
 from resnet_backbone.config.classification_schema import ClassificationConfig
 from resnet_backbone.data.labelled.build import (
     build_images,
@@ -25,14 +25,12 @@ from resnet_backbone.tasks.classification.trained import (
     load_trained_classifier,
     stored_classifier_config,
 )
+from resnet_backbone.tasks.classification.views import READING, testing_of
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.run_layout import RESULTS
-
-# Keys of `data` that belong to the weights.
-READING = ("test_resize", "test_size", "interpolation", "bit_depth")
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +65,7 @@ def evaluate_classifier_files(
         images = build_images(cfg.data, batch_size=1, seed=cfg.seed, fill=(0, 0, 0), to_train=False)
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
         class_names = in_classes_of_images(members, images.class_names, weights)
-        testing = _testing(cfg)
+        testing = testing_of(cfg)
         batch_size = cfg.evaluation.batch_size
         result = evaluate_classifier(
             [member.model for member in members],
@@ -79,7 +77,7 @@ def evaluate_classifier_files(
         )
         if distributed.is_main():
             _write(result, cfg, weights, output)
-    return result
+    return replace(result, output=output)
 
 
 def _read_as_trained(cfg: ClassificationConfig, weights: Sequence[Path]) -> ClassificationConfig:
@@ -95,19 +93,6 @@ def _read_as_trained(cfg: ClassificationConfig, weights: Sequence[Path]) -> Clas
     return cfg if first is None or len(ways) > 1 else read_as_trained(cfg, first, READING)
 
 
-def _testing(cfg: ClassificationConfig) -> Testing | None:
-    """Returns the test method; None for a single crop, which the loader has already cut."""
-    if cfg.evaluation.testing == "single":
-        return None
-    return make_testing(
-        cfg.evaluation.testing,
-        resize=cfg.data.test_resize,
-        size=cfg.data.test_size,
-        scales=cfg.evaluation.scales,
-        interpolation=cfg.data.interpolation,
-    )
-
-
 def _write(
     result: EvaluationResult, cfg: ClassificationConfig, weights: Sequence[Path], output: Path
 ) -> None:
@@ -116,7 +101,7 @@ def _write(
         "testing": cfg.evaluation.testing,
         "dataset": validation_images(cfg.data),
         "date": now(),
-        **result.to_json(),
+        **result.to_dict(),
     }
     OwnFiles(output, "evaluation").claim([RESULTS])
     storage.write_json(output / RESULTS, content)

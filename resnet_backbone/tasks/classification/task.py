@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from resnet_backbone.classification.build import build_image_classifier
@@ -26,10 +27,11 @@ from resnet_backbone.data.labelled.mean_image import read_mean_image
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
-from resnet_backbone.structures import ImageBatch
+from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
 from resnet_backbone.tasks.classification.export import backbone_weights, classifier_card
 from resnet_backbone.tasks.classification.mixing import Mixing
+from resnet_backbone.tasks.classification.samples import draw_labels
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.run_layout import BACKBONE
 from resnet_backbone.weights.card import WeightsCard
@@ -120,6 +122,10 @@ class ClassificationTask(Task[ClassificationConfig]):
             else:
                 place = start_step * solver.accumulate + number
                 yield self._mixing(batch, place, distributed.rank())
+
+    def draw_samples(self, batch: Batch | ImageBatch, count: int) -> list[Image.Image]:
+        """Returns training images as the network sees them, with their classes or shares of two."""
+        return draw_labels(batch, self.class_names, count) if isinstance(batch, ImageBatch) else []
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model on one crop per image; every rank must call it."""

@@ -71,10 +71,12 @@ def evaluate_split(
         size_divisor=model.size_divisor,
     )
     with_loss = cfg.evaluation.loss
-    return evaluate(model, loader, evaluator, device, with_loss=with_loss, should_stop=should_stop)
+    return evaluate_detector(
+        model, loader, evaluator, device, with_loss=with_loss, should_stop=should_stop
+    )
 
 
-def evaluate(
+def evaluate_detector(
     model: RCNN,
     loader: Loader[Batch],
     evaluator: Evaluator,
@@ -125,6 +127,7 @@ def evaluate(
         explanation,
         evaluator.per_class,
         evaluator.errors,
+        details=evaluator.details,
         images=total.images,
         seconds=time.perf_counter() - start,
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import (
     build_dataset,
-    build_test_loader,
     check_coco_files,
     draw_shapes_dataset,
 )
@@ -23,13 +22,18 @@ from resnet_backbone.evaluation import Evaluator
 from resnet_backbone.evaluation.results_file import ResultsWriter
 from resnet_backbone.tasks.detection.classes import in_classes_of_trained
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
-from resnet_backbone.tasks.detection.pictures import write_pictures
+from resnet_backbone.tasks.detection.figures import FIGURES, write_figures
+from resnet_backbone.tasks.detection.pictures import (
+    make_painter,
+    write_pictures,
+    write_worst_pictures,
+)
 from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
 from resnet_backbone.utils import distributed, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
-from resnet_backbone.utils.run_layout import PICTURES, RESULTS
+from resnet_backbone.utils.run_layout import PICTURES, RESULTS, WORST
 
 DETECTIONS = "detections.json"  # in COCO's results format
 
@@ -37,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> EvaluationResult:
-    """Evaluates on `cfg.data.val`; the main rank writes results.json and pictures to `output`.
+    """Evaluates on `cfg.data.val`; the main rank writes results.json, figures and pictures.
 
     Every rank must call it. If there are no annotations, as in COCO's test files, the detections
     are written to detections.json in COCO's results format, for an evaluation server.
@@ -54,7 +58,7 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
     with ExitStack() as stack:
         flag = stack.enter_context(stop_flag())
         # Checked first, since an evaluation may take an hour.
-        written = [RESULTS, f"{PICTURES}/"]
+        written = [RESULTS, *FIGURES, f"{PICTURES}/", f"{WORST}/"]
         distributed.on_main(
             lambda: stack.enter_context(output_folder(output, "evaluation", written))
         )
@@ -78,14 +82,14 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         if distributed.is_main():
             own.claim([RESULTS])
             about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
-            storage.write_json(output / RESULTS, {**about, **result.to_json()})
-            loader = build_test_loader(
-                cfg.data, dataset, batch_size=1, size_divisor=model.size_divisor
-            )
-            batches = loader if dataset.annotated else (replace(b, targets=None) for b in loader)
-            count = cfg.evaluation.pictures
-            write_pictures(model, batches, dataset.class_names, own, device, count=count)
-    return result
+            storage.write_json(output / RESULTS, {**about, **result.to_dict()})
+            painter = make_painter(cfg, model, dataset, device)
+            write_pictures(painter, own, count=cfg.evaluation.pictures)
+            if result.details is not None:
+                write_figures(result.details, own)
+                count = cfg.evaluation.worst_pictures
+                write_worst_pictures(painter, own, result.details, count=count)
+    return replace(result, output=output)
 
 
 def _results_writer(cfg: Config, dataset: CocoDataset, own: OwnFiles) -> ResultsWriter:

@@ -3,67 +3,166 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from resnet_backbone.config.schema import Config
+from resnet_backbone.data.coco.batch import collate_samples
+from resnet_backbone.data.coco.dataset import CocoDataset
 from resnet_backbone.detection.rcnn import RCNN
-from resnet_backbone.errors import StorageError
-from resnet_backbone.report.draw import draw_comparison, draw_detections
-from resnet_backbone.structures import Batch, Detections, InstanceMask
+from resnet_backbone.errors import DataError, StorageError
+from resnet_backbone.evaluation.details import Details
+from resnet_backbone.evaluation.worst import worst_images
+from resnet_backbone.report.draw import ColorBy, draw_comparison, titled
+from resnet_backbone.structures import Detections, InstanceMask, Sample
 from resnet_backbone.utils.own_files import OwnFiles
-from resnet_backbone.utils.run_layout import PICTURES
+from resnet_backbone.utils.run_layout import PICTURES, WORST
 
 MAX_JPEG_SIDE = 65_500  # of libjpeg, in pixels
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Painter:
+    """Draws the images of a dataset at their own size, whatever size the model looks at.
+
+    Attributes:
+        model: The detector, on `device`.
+        dataset: The images; their ground truth is drawn if they have annotations.
+        device: The device of the model.
+        threshold: Detections with a lower score are drawn only where no other is found.
+        color_by: What the colours tell apart, see `draw_detections`.
+    """
+
+    model: RCNN
+    dataset: CocoDataset
+    device: torch.device
+    threshold: float = 0.5
+    color_by: ColorBy = "class"
+
+    def draw(self, index: int, caption: str = "") -> Image.Image:
+        """Returns the picture of an image, below a caption if there is one.
+
+        The model must be in evaluation mode.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        seen = collate_samples(
+            [self.dataset.test_sample(index)], size_divisor=self.model.size_divisor
+        )
+        with torch.inference_mode():
+            (found,) = self.model.detect(seen.to(self.device))
+        original = self.dataset.original_sample(index)
+        truth = true_detections(original) if self.dataset.annotated else None
+        picture = draw_comparison(
+            original.image,
+            found.cpu(),
+            truth,
+            self.dataset.class_names,
+            threshold=self.threshold,
+            color_by=self.color_by,
+        )
+        return titled(picture, caption) if caption else picture
+
+
+def make_painter(cfg: Config, model: RCNN, dataset: CocoDataset, device: torch.device) -> Painter:
+    """Returns what draws the images of a split as `cfg.evaluation` says."""
+    return Painter(model, dataset, device, color_by=cfg.evaluation.color_by)
+
+
 def write_pictures(
-    model: RCNN,
-    batches: Iterable[Batch],
-    class_names: Sequence[str],
+    painter: Painter,
     own: OwnFiles,
-    device: torch.device,
     *,
     count: int,
-    threshold: float = 0.5,
+    captions: Mapping[int, str] | None = None,
+    folder: str = PICTURES,
 ) -> list[Path]:
-    """Draws the first `count` images of `batches`, at the model's input size; returns the files.
+    """Draws images into a folder, and returns the files; call it on one rank only.
 
-    The model's training or evaluation mode is restored afterwards. Call it on one rank only.
+    The model's training or evaluation mode is restored afterwards.
 
     Args:
-        model: The detector, on `device`.
-        batches: The images, with targets if there is ground truth.
-        class_names: The name of each class.
-        own: The output folder. Files in its folder `pictures` are named after the image ids, with a
-            number if others have a file of that name.
-        device: The device that batches are moved to.
-        count: Number of images to draw; no more are read.
-        threshold: Detections with a lower score are not drawn.
+        painter: What draws an image.
+        own: The output folder. A picture has the name of its image, `street.jpg` for
+            `street.png`, with a number if that name is taken.
+        count: Number of images to draw; no more are read. Images that cannot be read, which the
+            evaluation has reported, do not count.
+        captions: By index, the images to draw with a caption each; None draws the first images of
+            the dataset without any.
+        folder: The folder of the pictures, in the output folder.
 
     Raises:
         StorageError: the folder or a file cannot be written.
     """
-    was_training = model.training
-    model.eval()
-    files = []
+    was_training = painter.model.training
+    painter.model.eval()
+    if captions is None:
+        captions = dict.fromkeys(range(len(painter.dataset)), "")
+    names: list[str] = []
     try:
-        for found, picture in islice(_draw(model, batches, class_names, device, threshold), count):
-            (name,) = own.free_names([f"{PICTURES}/{found.image_id}.jpg"])
+        for index, picture in islice(_readable(painter, captions), count):
+            name = _picture_name(painter.dataset, index, own, folder, names)
             own.claim([name])
-            files.append(own.folder / name)
-            save_picture(picture, files[-1])
+            save_picture(picture, own.folder / name)
+            names.append(name)
     finally:
-        model.train(was_training)
-    return files
+        painter.model.train(was_training)
+    return [own.folder / name for name in names]
+
+
+def write_worst_pictures(
+    painter: Painter, own: OwnFiles, details: Details, *, count: int
+) -> list[Path]:
+    """Draws the images with the most errors into pictures/worst, worst first, and says why.
+
+    Those of an earlier evaluation in the same output folder are removed.
+
+    Args:
+        painter: What draws an image.
+        own: The output folder.
+        details: The evaluation of the painter's dataset.
+        count: Maximum number of images; images without errors are not drawn.
+
+    Raises:
+        StorageError: the folder or a file cannot be written.
+    """
+    own.remove(below=WORST)
+    if details.matches is None:
+        return []
+    places = {image_id: place for place, image_id in enumerate(painter.dataset.image_ids)}
+    worst = worst_images(details.matches, details.class_names, count)
+    captions = {
+        places[details.image_ids[errors.image]]: f"Worst {rank}: {errors.remark}"
+        for rank, errors in enumerate(worst, start=1)
+    }
+    return write_pictures(painter, own, count=count, captions=captions, folder=WORST)
+
+
+def _readable(painter: Painter, captions: Mapping[int, str]) -> Iterator[tuple[int, Image.Image]]:
+    for index, caption in captions.items():
+        try:
+            yield index, painter.draw(index, caption)
+        except DataError as error:
+            logger.warning("not drawn: %s", error)
+
+
+def _picture_name(
+    dataset: CocoDataset, index: int, own: OwnFiles, folder: str, taken: Collection[str]
+) -> str:
+    """Returns the name, below the output folder, of the picture of an image."""
+    stem = PurePosixPath(dataset.images[index].file_name).stem
+    (name,) = own.free_names([f"{folder}/{stem}.jpg"], reserved=taken)
+    return name
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
@@ -86,49 +185,19 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         raise StorageError(f"{path}: cannot write the picture: {error}") from error
 
 
-def _draw(
-    model: RCNN,
-    batches: Iterable[Batch],
-    class_names: Sequence[str],
-    device: torch.device,
-    threshold: float,
-) -> Iterator[tuple[Detections, Image.Image]]:
-    for batch in batches:
-        # With the resized images' sizes as original sizes, detections are in the drawn pixels.
-        sizes = [(int(height), int(width)) for height, width in batch.sizes]
-        resized = replace(batch, original_sizes=sizes)
-        with torch.inference_mode():
-            detections = model.detect(resized.to(device))
-        for index, found in enumerate(detections):
-            image = batch.images[index, :, : found.size[0], : found.size[1]]
-            if batch.targets is None:
-                picture = draw_detections(image, found, class_names, threshold=threshold)
-            else:
-                truth = true_detections(resized, index)
-                picture = draw_comparison(image, found, truth, class_names, threshold=threshold)
-            yield found, picture
-
-
-def true_detections(batch: Batch, index: int) -> Detections:
-    """Returns the ground truth of one image as detections with score 1.
-
-    Args:
-        batch: A batch with targets, whose `original_sizes` equal its `sizes`.
-        index: Index of the image in the batch.
-    """
-    if batch.targets is None:
-        raise ValueError("ground truth needs a batch with targets")
-    size = batch.original_sizes[index]
-    valid = batch.targets.valid[index]
-    masks = batch.targets.masks[index] if batch.targets.masks else ()
-    bitmaps = np.array([_bitmap(mask, size) for mask in masks], dtype=bool)
+def true_detections(sample: Sample) -> Detections:
+    """Returns the ground truth of an image as detections with score 1, in pixels of `sample`."""
+    height, width = sample.image.shape[1:]
+    masks = [_bitmap(mask, (height, width)) for mask in sample.masks]
+    # Without instances there is no mask that would tell whether the dataset has masks.
+    bitmaps = np.array(masks, dtype=bool).reshape(-1, height, width) if masks else None
     return Detections(
-        image_id=batch.image_ids[index],
-        size=size,
-        boxes=batch.targets.boxes[index][valid],
-        scores=torch.ones(int(valid.sum())),
-        classes=batch.targets.classes[index][valid],
-        masks=torch.from_numpy(bitmaps.reshape(-1, *size)) if batch.targets.masks else None,
+        image_id=sample.image_id,
+        size=(height, width),
+        boxes=sample.boxes,
+        scores=torch.ones(len(sample.boxes)),
+        classes=sample.classes,
+        masks=None if bitmaps is None else torch.from_numpy(bitmaps),
     )
 
 

@@ -7,42 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.batch import collate_samples
 from resnet_backbone.data.coco.transforms import resize_image, target_size
-from resnet_backbone.data.loading.decoding import (
-    FORMATS,
-    BitDepth,
-    pillow_errors,
-    refuse_too_large,
-    to_rgb,
+from resnet_backbone.data.loading.any_image import (
+    ImageLike,
+    ImageList,
+    in_batches,
+    read_pixels,
 )
-from resnet_backbone.data.loading.headers import ExifPolicy
 from resnet_backbone.data.loading.images import read_image
-from resnet_backbone.errors import DataError
+from resnet_backbone.engine.trained_reading import read_as_trained
 from resnet_backbone.structures import Sample
 from resnet_backbone.tasks.detection.prediction import Prediction
-from resnet_backbone.tasks.detection.trained import load_trained
+from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
 from resnet_backbone.utils.device import pick_device
 
-# A file, a PIL image, an RGB array uint8[H, W, 3], or an RGB tensor uint8[3, H, W].
-ImageLike = str | Path | Image.Image | np.ndarray | Tensor
-ImageList = list[ImageLike] | tuple[ImageLike, ...]
 MAX_BATCH = 8  # images of a list in one batch
 
 
-class Predictor:
+class DetectionPredictor:
     """A trained detector for images, which are preprocessed as in evaluation.
-
-        predictor = Predictor("output/mine/model.safetensors")
-        found = predictor("street.jpg")
-        for name, score, box, *_ in found[found.scores > 0.9]:
-            print(name, score, box)
 
     Args:
         weights: A weight file written by training, or the folder of a finished run.
@@ -69,6 +57,8 @@ class Predictor:
         score_threshold: float | None = None,
     ) -> None:
         self.device = pick_device(device)
+        if cfg is not None and (stored := stored_config(weights)) is not None:
+            cfg = read_as_trained(cfg, stored, READING)
         trained = load_trained(weights, cfg, device=self.device)
         self.cfg = trained.cfg
         self.model = trained.model
@@ -102,16 +92,11 @@ class Predictor:
         if not isinstance(images, list | tuple):
             return self._detect([self.read(images)], [image_id])[0]
         pixels = [self.read(image) for image in images]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, image in enumerate(pixels):
-            groups.setdefault(tuple(image.shape), []).append(index)
-        found: dict[int, Prediction] = {}
-        for group in groups.values():
-            for start in range(0, len(group), MAX_BATCH):
-                chosen = group[start : start + MAX_BATCH]
-                ids = [image_id + index for index in chosen]
-                found |= zip(chosen, self._detect([pixels[i] for i in chosen], ids), strict=True)
-        return [found[index] for index in range(len(pixels))]
+
+        def detect(chosen: list[int]) -> list[Prediction]:
+            return self._detect([pixels[i] for i in chosen], [image_id + i for i in chosen])
+
+        return in_batches(pixels, detect, MAX_BATCH)
 
     def read(self, image: ImageLike) -> Tensor:
         """Returns an image as uint8[3, H, W], RGB, rotated upright; arguments as for `__call__`.
@@ -123,17 +108,7 @@ class Predictor:
         exif, limit, depth = data.exif, data.max_pixels, data.bit_depth
         if isinstance(image, str | Path):
             return read_image(Path(image), exif=exif, max_pixels=limit, bit_depth=depth)
-        if isinstance(image, Image.Image):
-            return read_picture(image, exif=exif, max_pixels=limit, bit_depth=depth)
-        if isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype == np.uint8:
-            # Copied, since tensors support neither read-only arrays nor negative strides.
-            return _checked(torch.from_numpy(image.copy()).permute(2, 0, 1), image.shape)
-        if isinstance(image, np.ndarray | Tensor):
-            return _checked(image, tuple(image.shape))
-        raise DataError(
-            f"found a {type(image).__name__}, expected an image: a file, a PIL image, an array or a"
-            " tensor"
-        )
+        return read_pixels(image, exif=exif, max_pixels=limit, bit_depth=depth)
 
     def _detect(self, images: Sequence[Tensor], image_ids: Sequence[int]) -> list[Prediction]:
         """Returns the predictions for images of one size."""
@@ -164,35 +139,3 @@ class Predictor:
             boxes=torch.zeros(0, 4),
             classes=torch.zeros(0, dtype=torch.int64),
         )
-
-
-def read_picture(
-    image: Image.Image, *, exif: ExifPolicy, max_pixels: int, bit_depth: BitDepth
-) -> Tensor:
-    """Returns a PIL image as `read_image` would return its file.
-
-    Raises:
-        DataError: it is damaged, too large, or was opened from a format that is not read here.
-    """
-    name = str(getattr(image, "filename", "") or "the image")
-    if image.format not in (None, "MPO", *FORMATS):
-        raise DataError(f"{name}: not an image in one of the formats {', '.join(FORMATS)}")
-    refuse_too_large(image.width, image.height, max_pixels, name)
-    with pillow_errors(name):
-        upright = image if exif == "ignore" else ImageOps.exif_transpose(image)
-        return torch.from_numpy(to_rgb(upright, bit_depth)).permute(2, 0, 1)
-
-
-def _checked(image: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
-    if (
-        isinstance(image, Tensor)
-        and image.dtype == torch.uint8
-        and image.ndim == 3
-        and len(image) == 3
-        and image.numel()
-    ):
-        return image
-    raise DataError(
-        f"found an image of shape {shape} and type {image.dtype}, expected uint8 pixels in RGB: "
-        "[height, width, 3] for an array or [3, height, width] for a tensor"
-    )

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from resnet_backbone.backbone.norm import NORM_EPS
 from resnet_backbone.config.schema import Config
 from resnet_backbone.data.coco.build import (
     build_dataset,
-    build_test_loader,
     build_train_loader,
     check_coco_files,
     draw_shapes_dataset,
@@ -30,12 +30,21 @@ from resnet_backbone.detection.settle import (
 )
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.task import Settled, Task
-from resnet_backbone.structures import Batch
+from resnet_backbone.report.label_statistics import draw_label_statistics
+from resnet_backbone.structures import Batch, ImageBatch
 from resnet_backbone.tasks.detection.classes import Classes, in_classes_of
 from resnet_backbone.tasks.detection.evaluate import evaluate_split, make_evaluator
-from resnet_backbone.tasks.detection.pictures import write_pictures
+from resnet_backbone.tasks.detection.figures import write_figures
+from resnet_backbone.tasks.detection.label_statistics import label_statistics
+from resnet_backbone.tasks.detection.pictures import (
+    make_painter,
+    write_pictures,
+    write_worst_pictures,
+)
+from resnet_backbone.tasks.detection.samples import draw_targets
 from resnet_backbone.utils import distributed
 from resnet_backbone.utils.own_files import OwnFiles
+from resnet_backbone.utils.run_layout import PICTURES
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.stored import Stored
 
@@ -113,6 +122,10 @@ class DetectionTask(Task[Config]):
         counts = self._train.class_counts.tolist()
         return dict(zip(self.class_names, counts, strict=True))
 
+    def draw_labels(self, file: Path) -> None:
+        """Draws classes, sizes, shapes and places of the boxes to train on."""
+        draw_label_statistics(label_statistics(self.cfg, self._train), file)
+
     def training_batches(self, start_step: int) -> Iterator[Batch]:
         """Yields this rank's micro-batches from `start_step` on, without end."""
         solver = self.cfg.solver
@@ -131,11 +144,21 @@ class DetectionTask(Task[Config]):
         )
         return iter(loader)
 
+    def draw_samples(self, batch: Batch | ImageBatch, count: int) -> list[Image.Image]:
+        """Returns training images at the size that the network sees, with boxes and masks."""
+        return draw_targets(batch, self.class_names, count) if isinstance(batch, Batch) else []
+
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model with its current weights; every rank must call it."""
         return evaluate_split(
             self.cfg, self.model, self._val, self._evaluator, self.device, should_stop
         )
+
+    def draw_progress(self, folder: Path, name: str) -> None:
+        """Draws the first validation images: always the same, to be compared over the run."""
+        count, own = self.cfg.evaluation.progress_pictures, OwnFiles(folder, "run")
+        painter = make_painter(self.cfg, self.model, self._val, self.device)
+        write_pictures(painter, own, count=count, folder=f"{PICTURES}/{name}")
 
     def evaluated_on(self) -> str:
         """Returns the path of the validation annotations."""
@@ -167,11 +190,14 @@ class DetectionTask(Task[Config]):
         }
 
     def export(self, folder: Path, result: EvaluationResult | None) -> None:
-        """Draws the first validation images: detections side by side with ground truth."""
-        divisor = self.model.size_divisor
-        loader = build_test_loader(self.cfg.data, self._val, batch_size=1, size_divisor=divisor)
-        count, own = self.cfg.evaluation.pictures, OwnFiles(folder, "run")
-        write_pictures(self.model, loader, self.class_names, own, self.device, count=count)
+        """Draws the first and the worst validation images, and figures about the evaluation."""
+        own = OwnFiles(folder, "run")
+        painter = make_painter(self.cfg, self.model, self._val, self.device)
+        write_pictures(painter, own, count=self.cfg.evaluation.pictures)
+        if result is not None and result.details is not None:
+            write_figures(result.details, own)
+            count = self.cfg.evaluation.worst_pictures
+            write_worst_pictures(painter, own, result.details, count=count)
 
     def _weights_card(self) -> WeightsCard:
         """Returns the card for using the backbone elsewhere."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from resnet_backbone.config.load import load_config, override_config
 from resnet_backbone.config.schema import Config
 from resnet_backbone.detection.build import build_detector
 from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.detection.settle import settle_detector
-from resnet_backbone.engine.trained_reading import read_as_trained
-from resnet_backbone.errors import ConfigError, WeightsError
+from resnet_backbone.errors import WeightsError
 from resnet_backbone.tasks.detection.stored_sizes import refuse_other_sizes
 from resnet_backbone.utils.run_layout import weights_in
 from resnet_backbone.utils.text import count_of
@@ -146,31 +144,6 @@ def stored_config(weights: str | Path) -> Config | None:
     card = read_metadata(path) if path.suffix == ".safetensors" else {}
     stored = config_in(Config, card, str(path))
     return None if stored is None else _without_imports(stored, path)
-
-
-def config_to_predict_with(
-    weights: str | Path, name: str | None, overrides: Sequence[str]
-) -> Config | None:
-    """Returns a configuration for weights; None stands for the one inside them.
-
-    Args:
-        weights: As for `load_trained`.
-        name: A configuration for `load_config`; None takes the one inside the weights.
-        overrides: "key.path=value" arguments.
-
-    Raises:
-        ConfigError: there are errors in the configuration or the overrides, or no configuration.
-        WeightsError: the weights cannot be read.
-    """
-    if name is None and not overrides:
-        return None
-    stored = stored_config(weights)
-    if name is not None:
-        cfg = load_config(name, overrides)
-        return cfg if stored is None else read_as_trained(cfg, stored, READING)
-    if stored is None:
-        raise ConfigError(f"{weights}: contains no configuration; {overrides[0]} needs --config")
-    return override_config(stored, overrides, f"inside {weights}")
 
 
 def _without_imports(stored: Config, path: Path) -> Config:

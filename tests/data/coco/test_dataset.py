@@ -49,6 +49,15 @@ def test_a_test_sample_is_the_file_and_the_image(tmp_path):
     assert polygon.tolist() == [[5, 5], [15, 5], [15, 15], [5, 15]]
 
 
+def test_an_original_sample_is_as_large_as_its_file_with_boxes_to_match(tmp_path):
+    sample = dataset(tmp_path, test_size=(60, 70)).original_sample(1)
+    pixels = np.asarray(Image.open(tmp_path / "images" / "b.png"))
+    np.testing.assert_array_equal(sample.image.permute(1, 2, 0), pixels)
+    assert sample.boxes.tolist() == [[5, 5, 15, 15]]
+    ((polygon,),) = sample.masks
+    assert polygon.tolist() == [[5, 5], [15, 5], [15, 15], [5, 15]]
+
+
 def test_what_it_says_of_itself(tmp_path):
     content = good()
     content["images"][1] |= {"width": HEIGHT, "height": WIDTH}

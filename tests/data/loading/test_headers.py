@@ -81,7 +81,7 @@ WATCHED = """
     from resnet_backbone.data.loading.headers import read_file_header
     from resnet_backbone.data.loading.images import read_image
     from resnet_backbone.errors import DataError
-    from resnet_backbone.tasks.detection.predictor import read_picture
+    from resnet_backbone.data.loading.any_image import read_picture
 
     names = [f"a/{name}" for name in ("x.jpg", "x.png", "x.bmp", "x.tif", "x.webp", "x.gif")]
     (folder / "a").mkdir()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from resnet_backbone.classification.testing import make_testing
 from resnet_backbone.data.labelled.build import build_images
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import StorageError, WeightsError
 from resnet_backbone.tasks.classification import evaluate_files
 from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
@@ -35,7 +35,7 @@ def runs(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     first = tiny_classifier.config(images, folder / "first", model=MEAN_IMAGE)
     second = tiny_classifier.config(images, folder / "second", seed=1)
-    return train(ClassificationTask, first), train(ClassificationTask, second)
+    return train_task(ClassificationTask, first), train_task(ClassificationTask, second)
 
 
 def test_evaluating_a_runs_weights_repeats_its_last_evaluation(images, runs, tmp_path):

@@ -3,7 +3,7 @@ import tiny_classifier
 import torch
 
 from resnet_backbone.data.labelled.build import build_images
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.tasks.classification import measure as measuring
 from resnet_backbone.tasks.classification.measure import measure_classifier
 from resnet_backbone.tasks.classification.task import ClassificationTask
@@ -13,7 +13,7 @@ from resnet_backbone.tasks.classification.trained import load_trained_classifier
 def test_responses_and_gradients_are_those_of_the_runs_weights_on_its_images(tmp_path):
     root = tiny_classifier.write_images(tmp_path / "images")
     cfg = tiny_classifier.config(root, tmp_path / "run", model={"mean_image": "auto"})
-    found = measure_classifier(train(ClassificationTask, cfg))
+    found = measure_classifier(train_task(ClassificationTask, cfg))
     model = load_trained_classifier(tmp_path / "run" / "model.safetensors", cfg).model
     (batch,) = build_images(cfg.data, batch_size=1, seed=0, fill=None).test_batches(100)
     with torch.no_grad():
@@ -28,7 +28,7 @@ def test_responses_and_gradients_are_those_of_the_runs_weights_on_its_images(tmp
 def test_images_are_of_all_classes_and_mixed(tmp_path, monkeypatch):
     root = tiny_classifier.write_images(tmp_path / "images")
     cfg = tiny_classifier.config(root, tmp_path / "run", evaluation={"batch_size": 3})
-    train(ClassificationTask, cfg)
+    train_task(ClassificationTask, cfg)
     seen = []
     monkeypatch.setattr(
         measuring, "measure_run", lambda network, images, labels: seen.append((images, labels))

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from resnet_backbone.classification.create import create_classifier
 from resnet_backbone.create import create_backbone
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.weights.stored import read_card
 
 CPU = torch.device("cpu")
-train_classifier = partial(train, ClassificationTask)
+train_classifier = partial(train_task, ClassificationTask)
 # What makes steps depend on one another and on what a checkpoint has to carry.
 EVERYTHING = {
     "data": {"mixup": 0.2, "cutmix": 1.0},
@@ -76,7 +76,7 @@ def test_the_best_weights_are_those_of_the_lowest_error(images, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_same_bits(images, tmp_path, monkeypatch):
-    straight = train(
+    straight = train_task(
         ClassificationTask, tiny_classifier.config(images, tmp_path / "straight", **EVERYTHING)
     )
     broken = tiny_classifier.config(images, tmp_path / "broken", **EVERYTHING)
@@ -150,7 +150,7 @@ def test_evaluation_equals_a_plain_loop(images, tmp_path):
 def test_warm_up_ends_when_the_training_error_has_fallen(images, tmp_path):
     """The paper's rule for ResNet-110; here the classes are easy, so it ends within the run."""
     solver = {"warmup_until_error": 0.9, "warmup_factor": 0.1, "lr": 0.05, "milestones": ()}
-    output = train(
+    output = train_task(
         ClassificationTask, tiny_classifier.config(images, tmp_path / "run", solver=solver)
     )
     rates = metrics(output, "lr")

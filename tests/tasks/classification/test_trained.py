@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from resnet_backbone.classification.create import create_classifier
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import ConfigError, WeightsError
 from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.tasks.classification.trained import (
@@ -31,7 +31,7 @@ def runs(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     first = tiny_classifier.config(images, folder / "first", model=MEAN_IMAGE)
     second = tiny_classifier.config(images, folder / "second", seed=1)
-    return train(ClassificationTask, first), train(ClassificationTask, second)
+    return train_task(ClassificationTask, first), train_task(ClassificationTask, second)
 
 
 def test_a_file_of_ours_knows_its_network_and_its_pixels(images, runs):
@@ -138,7 +138,7 @@ def test_pixels_that_came_with_the_initial_weights_are_kept(images, tmp_path):
     save_weights(net, tmp_path / "initial.safetensors", card)
     model = {"weights": str(tmp_path / "initial.safetensors")}
     cfg = tiny_classifier.config(images, tmp_path / "run", model=model)
-    output = train(ClassificationTask, cfg)
+    output = train_task(ClassificationTask, cfg)
     for asked in (cfg, tiny_classifier.config(images, tmp_path / "run")):
         found = load_trained_classifier(output / "model.safetensors", asked).model
         assert found.channel_order == "BGR"

@@ -14,7 +14,7 @@ from resnet_backbone.config.schema import DataConfig
 from resnet_backbone.data.coco.build import build_dataset
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.errors import Interrupted
-from resnet_backbone.tasks.detection.evaluate import evaluate, make_evaluator
+from resnet_backbone.tasks.detection.evaluate import evaluate_detector, make_evaluator
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def model():
 def run(model, folder, loader=None, **options):
     loader = batches(IMAGE_IDS) if loader is None else loader
     options = {"with_loss": True, "should_stop": never} | options
-    return evaluate(model, loader, coco_evaluator(folder), CPU, **options)
+    return evaluate_detector(model, loader, coco_evaluator(folder), CPU, **options)
 
 
 def test_metrics_loss_and_table_of_classes(model, tmp_path):
@@ -97,7 +97,7 @@ def test_errors_are_told_apart_and_shown(model, tmp_path):
     assert set(result.errors) == {"bbox", "segm"}
     found = result.errors["bbox"]
     assert sum(row["count"] for row in found.values()) > 0
-    assert result.to_json()["errors"]["bbox"]["missed"]["count"] == found["missed"]["count"]
+    assert result.to_dict()["errors"]["bbox"]["missed"]["count"] == found["missed"]["count"]
     assert "localisation" in str(result) and "bbox: AP50 they cost" in str(result)
 
 
@@ -167,8 +167,8 @@ def test_undefined_numbers_are_null_in_json():
         {"bbox": {"AP": 0.5, "APs": math.nan}}, {"loss": 2.0}, None, {"bbox": {"cat": math.nan}}
     )
     assert result.flat() == {"bbox/AP": 0.5, "bbox/APs": None, "val_loss": 2.0}
-    assert "errors" not in result.to_json()
-    text = json.dumps(result.to_json(), allow_nan=False)
+    assert "errors" not in result.to_dict()
+    text = json.dumps(result.to_dict(), allow_nan=False)
     assert json.loads(text)["per_class"] == {"bbox": {"cat": None}}
 
 
@@ -191,7 +191,7 @@ def test_two_ranks_equal_one(tmp_path):
     assert first | dict.fromkeys(times) == second | dict.fromkeys(times)
     assert first["images"] == len(IMAGE_IDS) + 1
     assert polls == other_polls == 5
-    alone = run(Seer(), tmp_path).to_json()
+    alone = run(Seer(), tmp_path).to_dict()
     assert first["metrics"] == alone["metrics"]
     assert first["per_class"] == alone["per_class"]
     assert first["errors"] == alone["errors"]

@@ -6,12 +6,12 @@ from tiny_rcnn import CLASS_NAMES, SIDE, save_tiny_weights, tiny_config, write_t
 
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader
 from resnet_backbone.errors import DataError, WeightsError
-from resnet_backbone.tasks.detection.predictor import Predictor
+from resnet_backbone.tasks.detection.predictor import DetectionPredictor
 
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory):
-    return Predictor(save_tiny_weights(tmp_path_factory.mktemp("w") / "m.safetensors"))
+    return DetectionPredictor(save_tiny_weights(tmp_path_factory.mktemp("w") / "m.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
         update={"data": tiny_config().data.model_validate(section, strict=False)}
     )
     weights = save_tiny_weights(tmp_path / "model.safetensors", cfg)
-    predictor = Predictor(weights, device="cpu")
+    predictor = DetectionPredictor(weights, device="cpu")
     dataset = build_dataset(cfg.data, "val", with_masks=True, seed=0)
     divisor = predictor.model.size_divisor
     for batch in build_test_loader(cfg.data, dataset, batch_size=1, size_divisor=divisor):
@@ -62,7 +62,7 @@ def test_images_are_prepared_exactly_as_in_evaluation(tmp_path):
 def test_images_are_padded_as_the_architecture_requires(architecture, size, tmp_path):
     rpn = {} if architecture == "fpn" else {"rpn": {"anchors": {"sizes": ((8.0, 16.0, 32.0),)}}}
     cfg = tiny_config(architecture=architecture, **rpn)
-    predictor = Predictor(save_tiny_weights(tmp_path / "model.safetensors", cfg))
+    predictor = DetectionPredictor(save_tiny_weights(tmp_path / "model.safetensors", cfg))
     seen = []
     predictor.model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     predictor.cfg = cfg.model_copy(
@@ -74,16 +74,16 @@ def test_images_are_padded_as_the_architecture_requires(architecture, size, tmp_
 
 def test_threshold(tmp_path, pixels):
     path = save_tiny_weights(tmp_path / "model.safetensors")
-    scores = Predictor(path)(pixels).scores
+    scores = DetectionPredictor(path)(pixels).scores
     middle = float(scores.median())
-    kept = Predictor(path, score_threshold=middle)(pixels).scores
+    kept = DetectionPredictor(path, score_threshold=middle)(pixels).scores
     assert len(kept) == int((scores > middle).sum())
 
 
 def test_contradicting_configuration(tmp_path):
     path = save_tiny_weights(tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="model.mask: False"):
-        Predictor(path, tiny_config(mask=False))
+        DetectionPredictor(path, tiny_config(mask=False))
 
 
 def test_classes_come_with_the_weights(predictor):

@@ -11,7 +11,7 @@ import toy
 
 from resnet_backbone.data.coco.build import draw_shapes_dataset
 from resnet_backbone.engine.schedule import scale_to_batch
-from resnet_backbone.engine.train import train
+from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 from resnet_backbone.tasks.detection.task import DetectionTask
 
@@ -80,7 +80,7 @@ def losses(output):
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole")
-    train(DetectionTask, config(output, data))
+    train_task(DetectionTask, config(output, data))
     return output
 
 
@@ -92,7 +92,22 @@ def test_the_results_are_all_there(whole):
     assert set(results["errors"]) == {"bbox", "segm"}
     assert "bbox: AP50 they cost" in (whole / "log.txt").read_text()
     assert len(list((whole / "pictures").glob("*.jpg"))) == 2
-    assert (whole / "curves.png").stat().st_size > 1000
+    for name in (
+        "curves.png",
+        "precision_recall.png",
+        "confusion.png",
+        "labels.png",
+        "train_batches.png",
+    ):
+        assert (whole / name).stat().st_size > 1000
+
+
+def test_evaluations_during_a_run_draw_pictures(data, tmp_path):
+    evaluation = {"period": 0, "times": 2, "batch_size": 1, "pictures": 1, "progress_pictures": 2}
+    train_task(DetectionTask, config(tmp_path, data, evaluation=evaluation))
+    folders = {path.name for path in (tmp_path / "pictures").iterdir() if path.is_dir()}
+    assert folders - {"worst"} == {"step_00000002"}
+    assert len([*(tmp_path / "pictures" / "step_00000002").iterdir()]) == 2
 
 
 def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole, data, tmp_path, monkeypatch):
@@ -108,8 +123,8 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole, data, tmp_path, m
     cfg = config(tmp_path, data | {"workers": 1})
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match="step 2 is saved"):
         patch.setattr(DetectionTask, "training_batches", interrupted)
-        train(DetectionTask, cfg)
-    train(DetectionTask, cfg, resume=True)
+        train_task(DetectionTask, cfg)
+    train_task(DetectionTask, cfg, resume=True)
     for name in ("model.safetensors", "optimizer.safetensors"):
         one, two = (run / "checkpoints" / "step_00000004" / name for run in (whole, tmp_path))
         assert one.read_bytes() == two.read_bytes()
@@ -126,7 +141,7 @@ def test_two_ranks_have_the_losses_of_one_process(server, whole, data, tmp_path)
     tree = sections(data)
     tree["solver"] |= {"optimizer": "sgd", "lr": 0.0005}
     one, two = tmp_path / "one", tmp_path / "two"
-    train(DetectionTask, toy.config(one, **tree))
+    train_task(DetectionTask, toy.config(one, **tree))
     job = {"real": True, "sections": tree}
     assert server.run_ranks(two, [job, job]) == [0, 0], server.stderr
     # The order of summation over the batch costs float32 roundings of 6e-8 each.
@@ -222,7 +237,7 @@ def test_every_batch_is_padded_as_the_architecture_requires(architecture, side, 
 
 
 def test_faster_rcnn_runs_to_the_end(data, tmp_path):
-    train(DetectionTask, config(tmp_path, data, model={"mask": False}))
+    train_task(DetectionTask, config(tmp_path, data, model={"mask": False}))
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["metrics"]) == {"bbox"}
     assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
@@ -230,7 +245,7 @@ def test_faster_rcnn_runs_to_the_end(data, tmp_path):
 
 def test_another_class_count_is_refused_with_both_numbers(whole, data, tmp_path):
     with pytest.raises(ConfigError, match="model.num_classes is 7, .* have 4 classes"):
-        train(DetectionTask, config(tmp_path, data, model={"num_classes": 7}))
+        train_task(DetectionTask, config(tmp_path, data, model={"num_classes": 7}))
 
 
 def test_an_unreadable_image_is_an_error_or_a_listed_skip(whole, data, tmp_path):
@@ -241,9 +256,9 @@ def test_an_unreadable_image_is_an_error_or_a_listed_skip(whole, data, tmp_path)
     broken.write_bytes(broken.read_bytes()[:100])
     copied["shapes"] = None
     with pytest.raises(DataError, match=broken.name):
-        train(DetectionTask, config(tmp_path / "strict", copied, solver={"max_iter": 5}))
+        train_task(DetectionTask, config(tmp_path / "strict", copied, solver={"max_iter": 5}))
     lenient = copied | {"on_bad_sample": "skip"}
-    train(DetectionTask, config(tmp_path / "lenient", lenient, solver={"max_iter": 5}))
+    train_task(DetectionTask, config(tmp_path / "lenient", lenient, solver={"max_iter": 5}))
     skipped = json.loads((tmp_path / "lenient" / "skipped_samples.json").read_text())
     assert len(skipped["train"]) == 1 and broken.name in skipped["train"][0]
     assert skipped["val"] == []

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from PIL import Image
 
 from resnet_backbone.engine.interrupt import stop_flag
 from resnet_backbone.errors import DataError, Interrupted, StorageError
-from resnet_backbone.report.draw import ColorBy
-from resnet_backbone.structures import Detections
-from resnet_backbone.tasks.detection.image_inputs import find_images
 from resnet_backbone.tasks.detection.pictures import save_picture
-from resnet_backbone.tasks.detection.prediction import Prediction
-from resnet_backbone.tasks.detection.predictor import Predictor
+from resnet_backbone.tasks.image_inputs import find_images
 from resnet_backbone.utils import storage
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
@@ -28,6 +26,21 @@ PREDICTIONS = "predictions.json"
 # The list of predictions is written again after this many seconds, or, if writing it takes long,
 # after this many times as long.
 WRITE_EVERY, WRITE_SHARE = 1.0, 20.0
+
+
+class Form(Protocol):
+    """How the predictions of one kind of model are drawn and listed."""
+
+    def draw(self, found: Any) -> Image.Image:  # noqa: ANN401
+        """Returns the picture of a prediction."""
+
+    def entries(self, found: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # noqa: ANN401
+        """Returns what is added to the entry of an image, and entries of their own."""
+
+    def content(
+        self, images: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Returns what predictions.json contains, given the entries of all images."""
 
 
 @dataclass
@@ -44,20 +57,20 @@ class Outcome:
 
 
 def predict_files(
-    predictor: Predictor, inputs: Sequence[Path], output: Path, *, color_by: ColorBy = "class"
+    predict: Callable[..., Any], form: Form, inputs: Sequence[Path], output: Path
 ) -> Outcome:
-    """Draws the detections of each image, and lists all of them in predictions.json.
+    """Draws what is predicted for each image, and lists all of it in predictions.json.
 
     A picture has the name of its image, `street.jpg` for `street.png`, with a number if that name
-    is taken: files that no earlier prediction wrote are never overwritten. predictions.json has
-    COCO's format: `images`, `annotations` (with scores) and `categories`. It is written again and
-    again while the images are worked on, and not at all if no image can be used.
+    is taken: files that no earlier prediction wrote are never overwritten. predictions.json is
+    written again and again while the images are worked on, and not at all if no image can be used.
 
     Args:
-        predictor: The predictor; everything it detects is drawn and listed.
+        predict: A predictor, called with a file and `image_id`; all that it finds is drawn and
+            listed. The result has a `size` in pixels.
+        form: How that is done, such as `CocoPredictions`.
         inputs: Image files, and folders, see `find_images`.
         output: The output folder, created if necessary.
-        color_by: "class", or "instance" to tell neighbours of one class apart in the pictures.
 
     Returns:
         The number of pictures, and a line for each image that could not be used.
@@ -73,7 +86,7 @@ def predict_files(
     with stop_flag() as flag, output_folder(output, "prediction", [PREDICTIONS]) as own:
         pictures = _picture_names(found.files, own)
         own.claim([*pictures, PREDICTIONS])
-        predictions = _Predictions(predictor, output / PREDICTIONS, color_by)
+        predictions = _Predictions(predict, form, output / PREDICTIONS)
         steps = [*enumerate(zip(found.files, pictures, strict=True), start=1)]
         try:
             for image_id, (path, picture) in track(steps, "predicting", "predicted", "image"):
@@ -104,20 +117,20 @@ def _picture_names(files: Sequence[Path], own: OwnFiles) -> list[str]:
 
 
 class _Predictions:
-    """What was predicted so far, in COCO's format.
+    """What was predicted so far.
 
     Args:
-        predictor: The predictor.
+        predict: The predictor.
+        form: How predictions are drawn and listed.
         file: The JSON file.
-        color_by: What the pictures' colours tell apart.
     """
 
-    def __init__(self, predictor: Predictor, file: Path, color_by: ColorBy) -> None:
-        self._predictor = predictor
+    def __init__(self, predict: Callable[..., Any], form: Form, file: Path) -> None:
+        self._predict = predict
+        self._form = form
         self._file = file
-        self._color_by: ColorBy = color_by
         self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._entries: list[dict[str, Any]] = []
         self._due = 0.0  # time of the next writing
 
     def add(self, path: Path, image_id: int, picture: Path) -> None:
@@ -128,16 +141,26 @@ class _Predictions:
             StorageError: a file cannot be written.
         """
         try:
-            found = self._predictor(path, image_id=image_id)
-            drawn = found.draw(threshold=0.0, color_by=self._color_by)
-            entries = _annotations(found, len(self._annotations))
+            found = self._predict(path, image_id=image_id)
+            drawn = self._form.draw(found)
+            of_image, entries = self._form.entries(found)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 raise
             raise DataError(f"{path}: not enough memory for this image") from error
         save_picture(drawn, picture)
-        self._images.append(_image_record(path, picture, found))
-        self._annotations += entries
+        height, width = found.size
+        self._images.append(
+            {
+                "id": image_id,
+                "file_name": str(path),
+                "picture": picture.name,
+                "height": height,
+                "width": width,
+                **of_image,
+            }
+        )
+        self._entries += entries
         if time.monotonic() >= self._due:
             self.write()
 
@@ -150,13 +173,7 @@ class _Predictions:
         if not self._images:
             return
         start = time.monotonic()
-        pairs = zip(self._predictor.category_ids, self._predictor.class_names, strict=True)
-        content = {
-            "images": self._images,
-            "annotations": self._annotations,
-            "categories": [{"id": key, "name": name} for key, name in pairs],
-        }
-        storage.write_json(self._file, content)
+        storage.write_json(self._file, self._form.content(self._images, self._entries))
         end = time.monotonic()
         self._due = end + max(WRITE_EVERY, WRITE_SHARE * (end - start))
 
@@ -164,25 +181,3 @@ class _Predictions:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not allocate memory, on a GPU (an error of its own type) or a CPU."""
     return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-
-
-def _image_record(path: Path, picture: Path, found: Detections) -> dict[str, Any]:
-    height, width = found.size
-    return {
-        "id": found.image_id,
-        "file_name": str(path),
-        "picture": picture.name,
-        "height": height,
-        "width": width,
-    }
-
-
-def _annotations(found: Prediction, before: int) -> list[dict[str, Any]]:
-    """Returns COCO annotations whose ids continue after `before`."""
-    sides = (found.boxes[:, 2:] - found.boxes[:, :2]).tolist()
-    return [
-        {"id": before + index, "area": round(width * height, 2), "iscrowd": 0, **entry}
-        for index, (entry, (width, height)) in enumerate(
-            zip(found.to_coco(), sides, strict=True), 1
-        )
-    ]

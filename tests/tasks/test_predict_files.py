@@ -16,8 +16,9 @@ from pycocotools.coco import COCO
 
 from resnet_backbone.data.loading.images import read_image
 from resnet_backbone.errors import Interrupted, StorageError
-from resnet_backbone.tasks.detection.predict_files import predict_files
 from resnet_backbone.tasks.detection.prediction import Prediction
+from resnet_backbone.tasks.detection.predictions import CocoPredictions
+from resnet_backbone.tasks.predict_files import predict_files
 from resnet_backbone.utils.own_files import LIST, OwnFiles
 
 WIDTH, HEIGHT = 21, 13
@@ -63,6 +64,11 @@ class Finder:
         )
 
 
+def predict(finder, inputs, output):
+    form = CocoPredictions(finder.class_names, finder.category_ids)
+    return predict_files(finder, form, inputs, output)
+
+
 def write(path, shade=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT), (shade, shade, shade)).save(path)
@@ -75,7 +81,7 @@ def listed(output):
 
 def test_the_list_is_cocos_and_its_tools_read_it(tmp_path):
     files = [write(tmp_path / "a.png"), write(tmp_path / "b.png")]
-    outcome = predict_files(Finder(), files, tmp_path / "out")
+    outcome = predict(Finder(), files, tmp_path / "out")
     assert (outcome.drawn, outcome.failures) == (2, [])
     coco = COCO(str(tmp_path / "out" / "predictions.json"))
     assert coco.getCatIds() == [3, 7] and coco.loadCats([7])[0]["name"] == "dog"
@@ -101,12 +107,12 @@ def test_the_list_is_cocos_and_its_tools_read_it(tmp_path):
 
 
 def test_detectors_without_masks_list_boxes_alone(tmp_path):
-    predict_files(Finder(masks=False), [write(tmp_path / "a.png")], tmp_path / "out")
+    predict(Finder(masks=False), [write(tmp_path / "a.png")], tmp_path / "out")
     assert all("segmentation" not in entry for entry in listed(tmp_path / "out")["annotations"])
 
 
 def test_pictures_are_what_was_drawn(tmp_path):
-    predict_files(Finder(), [write(tmp_path / "a.png", shade=40)], tmp_path / "out")
+    predict(Finder(), [write(tmp_path / "a.png", shade=40)], tmp_path / "out")
     with Image.open(tmp_path / "out" / "a.jpg") as picture:
         assert picture.format == "JPEG" and picture.size == (WIDTH, HEIGHT)
         # Of one shade, JPEG keeps it to a level or two.
@@ -120,7 +126,7 @@ def test_what_cannot_be_used_is_a_line_and_the_others_are_done(tmp_path):
     (tmp_path / "absent.png").symlink_to("absent.png")  # in a circle
     inputs = [tmp_path / "absent.png", tmp_path / "empty", bad, write(tmp_path / "good.png")]
     finder = Finder()
-    outcome = predict_files(finder, inputs, tmp_path / "out")
+    outcome = predict(finder, inputs, tmp_path / "out")
     assert outcome.drawn == 1
     empty, absent, damaged = outcome.failures
     assert empty == f"{tmp_path / 'empty'}: this folder contains no image"
@@ -135,9 +141,9 @@ def test_without_any_usable_image_nothing_is_written(tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
-    outcome = predict_files(Finder(), [tmp_path / "empty"], tmp_path / "out")
+    outcome = predict(Finder(), [tmp_path / "empty"], tmp_path / "out")
     assert (outcome.drawn, len(outcome.failures)) == (0, 1)
-    outcome = predict_files(Finder(), [bad], tmp_path / "out")
+    outcome = predict(Finder(), [bad], tmp_path / "out")
     assert (outcome.drawn, len(outcome.failures)) == (0, 1)
     assert not (tmp_path / "out").exists()
 
@@ -147,7 +153,7 @@ def test_a_second_run_replaces_its_own_pictures_and_does_not_look_at_them(tmp_pa
     photos = tmp_path / "photos"
     write(photos / "b.png")
     for inputs in ([photos], [photos], [photos, photos / "out"]):
-        predict_files(Finder(), inputs, photos / "out")
+        predict(Finder(), inputs, photos / "out")
         assert [image["picture"] for image in listed(photos / "out")["images"]] == ["b.jpg"]
         names = sorted(path.name for path in (photos / "out").iterdir())
         assert names == [LIST, "b.jpg", "predictions.json"]
@@ -158,14 +164,14 @@ def test_pictures_and_lists_of_others_are_never_replaced(tmp_path):
     photo, out = write(tmp_path / "street.png"), tmp_path / "out"
     write(out / "street.jpg", shade=7)
     before = (out / "street.jpg").read_bytes()
-    predict_files(Finder(), [photo], out)
+    predict(Finder(), [photo], out)
     assert (out / "street.jpg").read_bytes() == before and (out / "street_2.jpg").exists()
     other = tmp_path / "other"
     other.mkdir()
     (other / "predictions.json").write_text("my own")
     finder = Finder()
     with pytest.raises(StorageError, match=r"contains predictions\.json"):
-        predict_files(finder, [photo], other)
+        predict(finder, [photo], other)
     assert finder.seen == [] and (other / "predictions.json").read_text() == "my own"
 
 
@@ -176,7 +182,7 @@ def test_an_image_too_large_for_the_memory_is_a_line(tmp_path, error):
     error = torch.OutOfMemoryError("CUDA out of memory") if error == "gpu" else error
     files = [write(tmp_path / f"{name}.png") for name in "abc"]
     finder = Finder(fail_at={2: error})
-    outcome = predict_files(finder, files, tmp_path / "out")
+    outcome = predict(finder, files, tmp_path / "out")
     assert outcome.drawn == 2
     assert outcome.failures == [f"{files[1]}: not enough memory for this image"]
 
@@ -184,7 +190,7 @@ def test_an_image_too_large_for_the_memory_is_a_line(tmp_path, error):
 def test_other_errors_are_bugs_but_what_was_done_is_listed(tmp_path):
     files = [write(tmp_path / f"{name}.png") for name in "abc"]
     with pytest.raises(RuntimeError, match="sizes of tensors"):
-        predict_files(Finder(fail_at={3: RuntimeError("sizes of tensors")}), files, tmp_path / "o")
+        predict(Finder(fail_at={3: RuntimeError("sizes of tensors")}), files, tmp_path / "o")
     assert [image["id"] for image in listed(tmp_path / "o")["images"]] == [1, 2]
 
 
@@ -198,7 +204,7 @@ def test_results_are_written_as_they_come(tmp_path):
             seen.append((tmp_path / "out" / "predictions.json").exists())
             return super().__call__(path, image_id=image_id)
 
-    predict_files(Watching(), files, tmp_path / "out")
+    predict(Watching(), files, tmp_path / "out")
     assert seen == [False, True]
 
 
@@ -219,7 +225,7 @@ def test_no_picture_is_written_over_an_input_or_another_picture(tmp_path, names,
     files = [write(root / name, shade=10 * number) for number, name in enumerate(names)]
     before = [file.read_bytes() for file in files]
     output = root if beside else root / "out"
-    predict_files(Finder(), files, output)
+    predict(Finder(), files, output)
     assert [file.read_bytes() for file in files] == before
     pictures = [image["picture"] for image in listed(output)["images"]]
     assert len(set(pictures)) == len(files)
@@ -234,7 +240,7 @@ def test_a_signal_ends_it_before_the_next_image_and_what_was_done_is_listed(tmp_
     files = [write(tmp_path / f"{number}.png") for number in range(4)]
     finder = Finder(signal_at=2)
     with pytest.raises(Interrupted, match="stopped by a signal after 2 of 4 images"):
-        predict_files(finder, files, tmp_path / "out")
+        predict(finder, files, tmp_path / "out")
     assert finder.seen == [1, 2]
     assert [image["picture"] for image in listed(tmp_path / "out")["images"]] == ["0.jpg", "1.jpg"]
     assert OwnFiles(tmp_path / "out", "prediction").listed() == {
@@ -247,5 +253,5 @@ def test_an_output_that_cannot_be_made_is_a_storage_error(tmp_path, below):
     (tmp_path / "out").write_text("a file")
     finder = Finder()
     with pytest.raises(StorageError, match=r"out.*: cannot be written: .*(directory|exists)"):
-        predict_files(finder, [write(tmp_path / "a.png")], tmp_path / "out" / below)
+        predict(finder, [write(tmp_path / "a.png")], tmp_path / "out" / below)
     assert finder.seen == []

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from resnet_backbone.tasks.detection.image_inputs import find_images
+from resnet_backbone.tasks.image_inputs import find_images
 from resnet_backbone.utils.own_files import OwnFiles
 
 
