@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -28,8 +30,10 @@ from resnet_backbone.report.paper_figures import ErrorCurve, LayerCurve
 from resnet_backbone.utils import storage
 from resnet_backbone.utils.own_files import OwnFiles
 
+LETTERS_PER_INCH = 13  # of a heading; at matplotlib's "small" some 15 fit
 
-def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
+
+def draw_figures(records: Sequence[Record], folder: Path, only: Sequence[str] = ()) -> list[Path]:
     """Draws every figure for which there are recorded runs, and figure 3, which is computed.
 
     All curves of a figure come from runs under the same conditions, with the lowest recorded seed.
@@ -38,6 +42,7 @@ def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
         records: All recorded runs.
         folder: The output folder, created if necessary; figures drawn there before are replaced,
             files of others are not.
+        only: Keys of `EXHIBITS` to draw, of those that are figures; empty for all.
 
     Returns:
         The PNG files.
@@ -49,29 +54,29 @@ def draw_figures(records: Sequence[Record], folder: Path) -> list[Path]:
     own = OwnFiles(folder, "drawing")
     storage.make_folder(folder)
     try:
-        for key, figure in _figures(records):
+        for key, draw in _figures(records):
+            if only and key not in only:
+                continue
             own.claim([f"{key}.png"])
             drawn.append(folder / f"{key}.png")
-            paper_figures.save(figure, drawn[-1])
+            paper_figures.save(draw(), drawn[-1])
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {error}") from error
     return drawn
 
 
-def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Figure]]:
-    yield "figure3", _complexity()
+def _figures(records: Sequence[Record]) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    yield "figure3", _complexity
     for figure in FIGURES:
         runs = find_together(records, figure.networks, figure.schedule)
         if runs:
-            yield figure.key, _errors(figure, dict(runs))
+            yield figure.key, partial(_errors, figure, dict(runs))
     responses = _measured(records, FIGURE_7_NETWORKS, "layer_responses")
     if responses:
-        drawn = paper_figures.response_figure(_layers(responses, "layer_responses"))
-        yield "figure7", _under_conditions(drawn, responses.values())
+        yield "figure7", partial(_responses, responses)
     gradients = _measured(records, (*PLAIN_CIFAR, *RESIDUAL_CIFAR), "gradient_norms")
     if gradients:
-        drawn = paper_figures.gradient_figure(_layers(gradients, "gradient_norms"))
-        yield "gradients", _under_conditions(drawn, gradients.values())
+        yield "gradients", partial(_gradients, gradients)
 
 
 def _complexity() -> Figure:
@@ -93,10 +98,22 @@ def _errors(figure: PublishedFigure, runs: dict[str, Runs]) -> Figure:
     return _under_conditions(drawn, runs.values())
 
 
+def _responses(runs: Mapping[str, Runs]) -> Figure:
+    drawn = paper_figures.response_figure(_layers(runs, "layer_responses"))
+    return _under_conditions(drawn, runs.values())
+
+
+def _gradients(runs: Mapping[str, Runs]) -> Figure:
+    drawn = paper_figures.gradient_figure(_layers(runs, "gradient_norms"))
+    return _under_conditions(drawn, runs.values())
+
+
 def _under_conditions(figure: Figure, runs: Iterable[Runs]) -> Figure:
     """Writes the dataset, and the deviations from the paper, above a figure."""
     words = [(found.records[0].data.name, *found.deviations) for found in runs]
-    figure.suptitle("; ".join(dict.fromkeys(chain.from_iterable(words))), fontsize="small")
+    heading = "; ".join(dict.fromkeys(chain.from_iterable(words)))
+    columns = int(LETTERS_PER_INCH * figure.get_figwidth())
+    figure.suptitle(textwrap.fill(heading, columns), fontsize="small")
     return figure
 
 

@@ -44,16 +44,12 @@ def figure_7(records: Sequence[Record]) -> ComparisonTable:
             rows.append(_missing(network, f"{network}, mean std", "drawn"))
         else:
             mean = f"{mean_over_layers(found.records[0].layer_responses or ()):.3f}"
-            how = _origin(found)
-            rows.append(Row(f"{network}, mean std", "drawn", mean, "-", how, recorded=True))
+            label, origin = f"{network}, mean std", found.origin
+            rows.append(Row(label, "drawn", mean, "-", origin, True, found.deviations))
     rows += [_claim(records, *claim) for claim in FIGURE_7_CLAIMS]
     title = "Figure 7: standard deviation of the 3x3 layers' responses, CIFAR-10"
     notes = ("mean over the layers of a network", *_assumed(rows))
     return ComparisonTable("figure7", title, tuple(rows), notes)
-
-
-def _origin(runs: Runs) -> str:
-    return "; ".join([*runs.deviations, runs.origin])
 
 
 def _assumed(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -67,8 +63,8 @@ def _claim(records: Sequence[Record], smaller: str, larger: str) -> Row:
     if pair is None:
         return Row(label, "yes", NOTHING, "-", "needs both, run under the same conditions")
     low, high = (mean_over_layers(runs.records[0].layer_responses or ()) for runs in pair)
-    how = "; ".join([f"{low:.3f} against {high:.3f}", *pair[0].deviations])
-    return Row(label, "yes", "yes" if low < high else "no", "-", how, recorded=True)
+    how, holds = f"{low:.3f} against {high:.3f}", low < high
+    return Row(label, "yes", "yes" if holds else "no", "-", how, True, pair[0].deviations)
 
 
 def gradient_check(records: Sequence[Record]) -> ComparisonTable:
@@ -81,7 +77,7 @@ def gradient_check(records: Sequence[Record]) -> ComparisonTable:
             continue
         norms = [layer.value for layer in found.records[0].gradient_norms or ()]
         ours = f"{min(norms):.2g} to {max(norms):.2g}"
-        rows.append(Row(network, "healthy", ours, "-", _origin(found), recorded=True))
+        rows.append(Row(network, "healthy", ours, "-", found.origin, True, found.deviations))
     title = "Section 4.1: L2 norms of the gradients over all convolutions, trained networks"
     note = "the paper gives no numbers: with batch normalisation the norms are healthy"
     return ComparisonTable("gradients", title, tuple(rows), (note, *_assumed(rows)))

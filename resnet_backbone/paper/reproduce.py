@@ -123,9 +123,8 @@ def _compared(
     label: str, paper: str, difference: float, ours: float, runs: Runs, row: Published
 ) -> Row:
     spread = f" +- {runs.spread:.2f}" if row.spread is not None and runs.spread is not None else ""
-    how = "; ".join([*runs.deviations, runs.origin])
     shown = "-" if runs.deviations else f"{difference:+.2f}"
-    return Row(label, paper, f"{ours:.2f}{spread}", shown, how, recorded=True)
+    return Row(label, paper, f"{ours:.2f}{spread}", shown, runs.origin, True, runs.deviations)
 
 
 def _parameters(network: str) -> Row:
@@ -153,9 +152,8 @@ def _ends(network: str, figure: PublishedFigure, records: Records) -> list[Row]:
     runs, rows = found[0], []
     for name in ("training_error", "test_error"):
         error = runs.error(name)
-        how = "; ".join([*runs.deviations, runs.origin])
         label = f"{network}, {_LABELS[name]} %"
-        rows.append(Row(label, "drawn", percent(error), "-", how, recorded=True))
+        rows.append(Row(label, "drawn", percent(error), "-", runs.origin, True, runs.deviations))
     return rows
 
 
@@ -171,9 +169,8 @@ def _claim(claim: published_figures.Claim, figure: PublishedFigure, records: Rec
     low, high = (runs.error(metric) for runs in pair)
     if low is None or high is None:
         return Row(label, "yes", NOTHING, "-", "not recorded in these runs")
-    how = "; ".join([f"{low:.2f} against {high:.2f} %", *pair[0].deviations])
-    holds = low < high
-    return Row(label, "yes", "yes" if holds else "no", "-", how, recorded=True)
+    how, holds = f"{low:.2f} against {high:.2f} %", low < high
+    return Row(label, "yes", "yes" if holds else "no", "-", how, True, pair[0].deviations)
 
 
 def _detection(table: PublishedTable, _records: Records) -> ComparisonTable:

@@ -19,6 +19,7 @@ class Row:
         difference: Ours minus the paper's; "-" if the two are not comparable.
         how: How our number was obtained, or what obtaining it would cost.
         recorded: Whether our number comes from recorded runs.
+        deviations: What these runs did differently from the paper; a footnote in print.
     """
 
     label: str
@@ -27,6 +28,7 @@ class Row:
     difference: str
     how: str = COMPUTED
     recorded: bool = False
+    deviations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 import commands
 import pytest
-from finished_runs import write_run
+from finished_runs import record, write_run
 
 from resnet_backbone.cli import reproduce as reproduce_command
 
@@ -19,9 +19,32 @@ def test_runs_are_recorded_printed_and_drawn(tmp_path, capsys):
     assert lines[1] == "Table 6: CIFAR-10 test error in %"
     (row,) = (line for line in lines if line.startswith("ResNet-20 "))
     assert row.split()[1:4] == ["8.75", "9.25", "+0.50"]
-    assert f"drawn: {figures / 'figure6.png'}" in lines
+    assert "drawn: nothing; --only names no figure with runs" in lines
     assert not any(line.startswith("Table 1") for line in lines)
     assert lines[-1] == f"recorded runs: 1, in {results}"
+
+
+def test_only_what_is_named_is_printed_and_drawn(tmp_path, capsys):
+    results, figures = tmp_path / "results", tmp_path / "figures"
+    for network in ("plain20_cifar", "resnet20_cifar"):
+        record(tmp_path / network, results, network)
+    arguments = ["--results", results, "--figures", figures, "--only", "Figure 6"]
+    reproduce_command.main(list(map(str, arguments)))
+    assert capsys.readouterr().out.startswith("Figure 6: ")
+    assert [file.name for file in figures.glob("*.png")] == ["figure6.png"]
+
+
+def test_lines_fit_and_what_rows_share_is_a_footnote_once(tmp_path, capsys):
+    results = tmp_path / "results"
+    for network in ("plain20_cifar", "plain56_cifar"):
+        record(tmp_path / network, results, network, max_iter=4000)
+    reproduce_command.main(["--results", str(results), "--only", "figure1", "table6"])
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 120
+    assert output.count("shortened to 6.25 % of the schedule") == 1
+    (note,) = (line for line in output.splitlines() if "shortened" in line)
+    rows = [line for line in output.splitlines() if line.startswith("plain") and "_cifar" in line]
+    assert len(rows) == 6 and all(row.endswith(note.split()[0]) for row in rows)
 
 
 def test_errors_name_the_file_and_end_with_their_code(tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 from finished_runs import record
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from resnet_backbone.errors import StorageError
@@ -33,6 +34,19 @@ def test_what_is_recorded_is_drawn(tmp_path):
             sizes[file.stem] = picture.size
     # Figure 1 has plain networks alone, figure 6 a panel for each kind.
     assert sizes["figure6"][0] == 2 * sizes["figure1"][0]
+
+
+def test_only_those_named_are_drawn_and_headings_fit(tmp_path):
+    shortened = {"max_iter": 3000, "solver": {"batch_size": 64, "lr": 0.05}}
+    record(tmp_path / "a", tmp_path / "results", "plain56_cifar", **shortened)
+    records = list(read_records(tmp_path / "results").values())
+    assert [f.name for f in draw_figures(records, tmp_path, ["figure1"])] == ["figure1.png"]
+    ((_, draw_it),) = ((key, drawn) for key, drawn in draw._figures(records) if key == "figure1")
+    figure = draw_it()
+    FigureCanvasAgg(figure).draw()
+    heading = figure._suptitle.get_window_extent()
+    assert "batch size 64" in figure._suptitle.get_text()
+    assert heading.x0 >= 0 and heading.x1 <= figure.bbox.x1
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -64,7 +64,8 @@ def test_a_shortened_run_has_none(table):
     rows, notes = table("table6", {"top1": 0.2, "max_iter": 4000})
     row = rows["ResNet-20"]
     assert (row.ours, row.difference) == ("20.00", "-")
-    assert row.how.startswith("shortened to 6.25 % of the schedule; cifar10_resnet20; ")
+    assert row.deviations == ("shortened to 6.25 % of the schedule",)
+    assert row.how.startswith("cifar10_resnet20; ")
     assert "no difference" in notes
 
 
@@ -113,7 +114,7 @@ def test_claims_of_curves(table):
     )
     claim = rows["plain20_cifar below plain56_cifar, training error"]
     assert (claim.paper, claim.ours) == ("yes", "yes")
-    assert "against" in claim.how and "shortened to 10 %" in claim.how
+    assert "against" in claim.how and "shortened to 10 %" in claim.deviations[0]
     assert rows["resnet56_cifar below resnet20_cifar, test error"].ours == "no"
     assert rows["resnet110_cifar below resnet56_cifar, test error"].ours == "not run"
     assert rows["plain20_cifar, test error %"].ours == "15.00"
