@@ -80,6 +80,9 @@ class Recorder(TorchDispatchMode):
             if args[0].device.type == KIND:
                 self.wait("item")
             return _value(args[0].dtype)
+        if name == "equal" and args[0].device.type == KIND:
+            self.wait(name)
+            return True
         if name in ("_to_copy", "copy_"):
             self._note_copy(name, args, kwargs)
         if not any(tensor.device.type == KIND for tensor in read):
