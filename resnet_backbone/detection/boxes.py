@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from resnet_backbone.utils.constants import constant
+
 # Limit of a predicted log-size before exp, so that one bad value cannot make an infinite box: an
 # anchor of 16 px grows to at most 1000 px (detectron2/modeling/box_regression.py).
 SCALE_CLAMP = math.log(1000.0 / 16)
@@ -55,7 +57,7 @@ def encode(targets: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
     target_centre, target_size = _centre_and_size(targets)
     shift = (target_centre - anchor_centre) / anchor_size
     offsets = torch.cat((shift, torch.log(target_size / anchor_size)), dim=-1)
-    return offsets * offsets.new_tensor(weights)
+    return offsets * constant(weights, offsets.device, offsets.dtype)
 
 
 def decode(offsets: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
@@ -63,7 +65,7 @@ def decode(offsets: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
 
     The inverse of `encode`, with log-sizes limited to `SCALE_CLAMP`.
     """
-    offsets = offsets.float() / torch.tensor(weights, device=offsets.device)
+    offsets = offsets.float() / constant(weights, offsets.device)
     centre, size = _centre_and_size(anchors.float())  # [..., 2] each
     centre = centre + offsets[..., :2] * size
     half = 0.5 * size * torch.exp(offsets[..., 2:].clamp(max=SCALE_CLAMP))  # [..., 2]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fake_gpu.device import DEVICE, KIND, built
 from fake_gpu.recorder import Recorder, Traced, kind_of
 from resnet_backbone.classification.build import build_image_classifier
+from resnet_backbone.classification.testing import classify_images, make_testing
 from resnet_backbone.config.load import load_classification_config, load_config
 from resnet_backbone.config.run_schema import SolverConfig
 from resnet_backbone.data.labelled.in_memory import InMemoryImages, InMemoryTraining
@@ -98,6 +99,18 @@ def cifar_step(*overrides: str) -> Traced:
     traced = Traced(Recorder(1))
     with _watched(model, traced.results), traced.recorder:
         stepper.step([images.batch(0)], 0.1, stop=False)
+    return traced
+
+
+def testing(name: str) -> Traced:
+    """Classification of two images that lie on the device, by several views of each."""
+    cfg = load_classification_config("imagenet_r50", [])
+    model = built(lambda: build_image_classifier(cfg.model, 1000)).eval()
+    images = [torch.zeros(3, 300, 400, dtype=torch.uint8, device=DEVICE) for _ in range(2)]
+    traced = Traced(Recorder(1))
+    with traced.recorder, torch.no_grad():
+        found = classify_images(model.scores, images, make_testing(name))
+    traced.results["probabilities"] = kind_of(found)
     return traced
 
 
@@ -200,6 +213,8 @@ CASES: dict[str, Case] = {
         "imagenet_r50_a1", BF16, "solver.ema_decay=0.999", mixed=True
     ),
     "train resnet50 fp16": lambda: classifier_step("imagenet_r50_fast", FP16),
+    "test resnet50 off, ten crops": lambda: testing("ten_crop"),
+    "test resnet50 off, scales": lambda: testing("multi_scale"),
     "train cifar off": lambda: cifar_step(OFF),
     "train cifar bf16": lambda: cifar_step(BF16),
 }

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils import backend_registration
 
 from fake_gpu import autocast
+from resnet_backbone.utils.constants import constant
 
 KIND = "gpu"
 DEVICE = f"{KIND}:0"
@@ -58,6 +59,7 @@ def pretended() -> Iterator[FakeTensorMode]:
             try:
                 yield mode
             finally:
+                constant.cache_clear()  # they would not fit into another mode
                 torch._C._set_only_lift_cpu_tensors(lifted)
 
 

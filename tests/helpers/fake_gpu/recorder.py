@@ -26,11 +26,12 @@ _FREE = {
 }
 # Operators whose result has a size that only the device knows.
 _SIZED = {"masked_select", "unique_consecutive", "_unique2", "repeat_interleave", "bincount"}
-# Operators whose floating-point arguments have a dtype that matters.
+# Operators whose arguments have a dtype that matters; resizing has no kernel for uint8 on CUDA.
 _WATCHED = {
     *("nms", "roi_align", "_log_softmax", "nll_loss_forward", "exp", "log"),
-    *("binary_cross_entropy_with_logits", "convolution"),
+    *("binary_cross_entropy_with_logits", "convolution", "_upsample_bilinear2d_aa"),
 }
+_INDICES = {torch.int32, torch.int64}
 
 
 class Recorder(TorchDispatchMode):
@@ -44,7 +45,7 @@ class Recorder(TorchDispatchMode):
         kernels: Operators that launch at least one kernel.
         bytes: What they read and write, in bytes.
         largest: The largest tensor that any of them wrote, in bytes, and where.
-        dtypes: Floating-point dtypes of the arguments of some operators.
+        dtypes: Dtypes of the arguments of some operators, but for indices.
     """
 
     def __init__(self, found: int) -> None:
@@ -136,7 +137,7 @@ class Recorder(TorchDispatchMode):
             if _size(tensor) > self.largest[0]:
                 self.largest = (_size(tensor), f"{name} in {_place()}")
         if name in _WATCHED:
-            kinds = {str(t.dtype).removeprefix("torch.") for t in read if t.is_floating_point()}
+            kinds = {str(t.dtype).removeprefix("torch.") for t in read if t.dtype not in _INDICES}
             self.dtypes[name] |= kinds
 
     def _tolist(self) -> Callable[[Tensor], Any]:
