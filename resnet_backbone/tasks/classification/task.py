@@ -119,7 +119,8 @@ class ClassificationTask(Task[ClassificationConfig]):
                 yield batch
             else:
                 place = start_step * solver.accumulate + number
-                yield self._mixing(batch, place, distributed.rank())
+                # On the device: four times less to copy, and the host has other things to do.
+                yield self._mixing(batch.to(self.device), place, distributed.rank())
 
     def evaluate(self, should_stop: Callable[[], bool]) -> EvaluationResult:
         """Evaluates the model on one crop per image; every rank must call it."""

@@ -73,10 +73,12 @@ def classifier_step(recipe: str, *overrides: str, mixed: bool = False) -> Traced
         keys=torch.arange(64),
         image_ids=["image"] * 64,
     )
-    if mixed:
-        mixing = Mixing(0.1, 1.0, 1000, label_smoothing=0.1, seed=0)
-        batch = mixing(batch, 0)
-    return _second_step(model, cfg.solver, [batch], Recorder(1))
+    if not mixed:
+        return _second_step(model, cfg.solver, [batch], Recorder(1))
+    mixing, recorder = Mixing(0.1, 1.0, 1000, label_smoothing=0.1, seed=0), Recorder(1)
+    with recorder:
+        batch = mixing(batch.to(DEVICE), 0)
+    return _second_step(model, cfg.solver, [batch], recorder)
 
 
 def cifar_step(*overrides: str) -> Traced:
