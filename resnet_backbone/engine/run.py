@@ -292,6 +292,9 @@ def begin_run(
         if found is not None and saved is not None:
             check_same_config(saved, cfg, found.folder)
     run = Run(task, cfg, output, device)
+    if (rank := distributed.rank()) > 0:
+        # Models begin alike, but stochastic depth is drawn for the images of each rank.
+        seed.seed_everything(cfg.seed, rank)
     if found is not None:
         run.restore(found)
     return run
