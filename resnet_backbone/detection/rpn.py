@@ -145,8 +145,8 @@ class RPN(nn.Module):
         offsets = torch.cat(list(predictions.offsets), dim=1)  # [B, A, 4]
         with torch.no_grad():
             low, high = self.iou_thresholds
-            iou = box_ops.pairwise_iou(targets.boxes, anchors[None])  # [B, G, A]
-            matches = match(iou, targets.valid, low=low, high=high, keep_best=True)  # [B, A]
+            blocks = box_ops.iou_in_blocks(targets.boxes, anchors[None])  # [B, g, A] each
+            matches = match(blocks, targets.valid, low=low, high=high, keep_best=True)  # [B, A]
             chosen = sample(  # [B, S]
                 matches.labels,
                 random_order(targets.keys, len(anchors), SAMPLING_STREAM),
