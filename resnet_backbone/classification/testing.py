@@ -114,16 +114,17 @@ def classify_images(
     for index, image in enumerate(images):
         for view in testing.views(image):
             by_size[view.shape].append((index, view))
-    total, count = None, torch.zeros(len(images))  # [B, K] sum of probabilities, [B] views added
+    total: Tensor | None = None  # [B, K] sum of probabilities
+    count = torch.zeros(len(images), device=images[0].device if images else None)  # [B] views added
     for group in by_size.values():
         for start in range(0, len(group), max_views):
             part = group[start : start + max_views]
             found = classify(torch.stack([view for _, view in part])).float().softmax(dim=1)
             if total is None:
                 total = found.new_zeros(len(images), found.shape[1])
-                count = count.to(found.device)
             # [n], the image that each view belongs to
-            owners = torch.tensor([index for index, _ in part], device=found.device)
+            owners = torch.tensor([index for index, _ in part])
+            owners = owners.to(found.device, non_blocking=True)
             total.index_add_(0, owners, found)
             count.index_add_(0, owners, torch.ones_like(owners, dtype=count.dtype))
     if total is None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from resnet_backbone.utils.constants import constant
+
 
 class AnchorGenerator:
     """Generates the anchors of each feature map; not rounded and with offset 0, as in detectron2.
@@ -46,29 +48,35 @@ class AnchorGenerator:
         key = (shapes, features[0].device)
         if key not in self._cache:
             if len(self._cache) >= 64:  # bounded, as there may be images of very many sizes
-                self._cache.clear()
+                del self._cache[next(iter(self._cache))]  # the oldest
             grids = zip(shapes, self.strides, self._cells, strict=True)
-            self._cache[key] = [_tile(*grid).to(features[0].device) for grid in grids]
+            self._cache[key] = [_tile(*grid, features[0].device) for grid in grids]
         return self._cache[key]
 
 
-def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
-    """Returns the anchors of one cell, float32[A, 4], centred on the origin."""
-    boxes = []
+def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> tuple[float, ...]:
+    """Returns the coordinates of the anchors of one cell, one after the other."""
+    boxes: list[float] = []
     for size in sizes:
         for ratio in aspect_ratios:
             width = math.sqrt(size**2.0 / ratio)
             height = ratio * width
-            boxes.append([-width / 2, -height / 2, width / 2, height / 2])
-    return torch.tensor(boxes)
+            boxes += (-width / 2, -height / 2, width / 2, height / 2)
+    return tuple(boxes)
 
 
-def _tile(shape: tuple[int, int], stride: int, cell: Tensor) -> Tensor:
-    """Moves the anchors `cell` [A, 4] to every cell of a feature map; returns [H * W * A, 4]."""
+def _tile(
+    shape: tuple[int, int], stride: int, cell: tuple[float, ...], device: torch.device
+) -> Tensor:
+    """Moves a cell's anchors to every cell of a feature map; returns [H * W * A, 4].
+
+    On the device itself, which the host would wait for if it sent them.
+    """
     y, x = torch.meshgrid(  # [H, W] each
-        torch.arange(0, shape[0] * stride, stride, dtype=torch.float32),
-        torch.arange(0, shape[1] * stride, stride, dtype=torch.float32),
+        torch.arange(0, shape[0] * stride, stride, dtype=torch.float32, device=device),
+        torch.arange(0, shape[1] * stride, stride, dtype=torch.float32, device=device),
         indexing="ij",
     )
     corners = torch.stack((x, y, x, y), dim=-1)  # [H, W, 4]
-    return (corners[:, :, None] + cell).reshape(-1, 4)  # [H, W, A, 4] -> [H * W * A, 4]
+    own = constant(cell, device).view(-1, 4)  # [A, 4], centred on the origin
+    return (corners[:, :, None] + own).reshape(-1, 4)  # [H, W, A, 4] -> [H * W * A, 4]

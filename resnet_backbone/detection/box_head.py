@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from resnet_backbone.detection import boxes as box_ops
 from resnet_backbone.detection.init import init_normal, init_xavier
 from resnet_backbone.detection.losses import box_regression_loss
-from resnet_backbone.detection.nms import grouped_nms
+from resnet_backbone.detection.nms import suppress
 
 
 class FCHead(nn.Module):
@@ -128,22 +129,25 @@ class BoxPredictor(nn.Module):
             limit: Maximum number of detections per image.
         """
         batch, per_image = valid.shape
-        # [B * P, num_classes]
-        scores = logits.float().softmax(dim=-1)[:, :-1] * valid.flatten()[:, None]
+        # From here on [B, C, P, ...]: the groups of suppression are the classes of an image.
+        scores = logits.float().softmax(dim=-1)[:, :-1].view(batch, per_image, -1).transpose(1, 2)
+        offsets = offsets.view(batch, per_image, -1, 4).transpose(1, 2)
+        found = box_ops.decode(offsets, boxes[:, None], self.offset_weights)
+        found = box_ops.clip(found, sizes[:, None, None])
         # NaN boxes can neither be suppressed nor pooled.
-        passing = (scores > score_threshold) & offsets.isfinite().all(dim=-1)
-        # The only host synchronisation: the number of scores that pass, N. From here on all
-        # tensors have one row per candidate detection.
-        rows, classes = passing.nonzero(as_tuple=True)  # [N] each
-        images = rows.div(per_image, rounding_mode="floor")  # [N]
-        found = box_ops.decode(  # [N, 4]
-            offsets[rows, classes], boxes.flatten(0, 1)[rows], self.offset_weights
+        passing = (scores > score_threshold) & valid[:, None] & offsets.isfinite().all(dim=-1)
+        kept = suppress(
+            found.flatten(0, 1), scores.flatten(0, 1), passing.flatten(0, 1), nms_threshold
         )
-        found = box_ops.clip(found, sizes[images])
-        scores = scores[rows, classes]  # [N]
-        kept = grouped_nms(found, scores, images * self.num_classes + classes, nms_threshold)  # [K]
-        kept = _best_per_image(images, scores, kept, batch, limit)
-        return ScoredBoxes(found[kept], scores[kept], classes[kept], images[kept])
+        # [B, C * P], best first; a stable order, so that of equal scores the first class remains
+        ranked, order = (
+            torch.where(kept.view_as(scores), scores, -torch.inf)
+            .flatten(1)
+            .sort(dim=1, descending=True, stable=True)
+        )
+        # The only host synchronisation: how many detections each image has.
+        counts = (ranked[:, :limit] > -torch.inf).sum(dim=1).tolist()
+        return _rows(counts, found.flatten(1, 2), ranked, order, per_image)
 
 
 @dataclass(frozen=True)
@@ -176,16 +180,33 @@ class ScoredBoxes:
         scores: float32[N].
         classes: int64[N].
         images: int64[N], index of the image in the batch, ascending.
+        counts: The number of detections of each image.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     images: Tensor
+    counts: Sequence[int]
 
 
-def _best_per_image(images: Tensor, scores: Tensor, kept: Tensor, batch: int, limit: int) -> Tensor:
-    """Returns the `limit` best-scored indices in `kept` [K] of each image, image by image."""
-    kept = kept[scores[kept].argsort(descending=True, stable=True)]
-    per_image = [kept[images[kept] == image][:limit] for image in range(batch)]
-    return torch.cat(per_image)
+def _rows(
+    counts: Sequence[int], boxes: Tensor, ranked: Tensor, order: Tensor, per_image: int
+) -> ScoredBoxes:
+    """Returns the first `counts[b]` of the M candidates of each image b, one after the other.
+
+    Args:
+        counts: Detections of each image.
+        boxes: float32[B, M, 4], class by class and `per_image` of each.
+        ranked: float32[B, M], scores, best first.
+        order: int64[B, M], where in `boxes` each of `ranked` is.
+        per_image: Boxes of each class.
+    """
+    chosen = [order[image, :count] for image, count in enumerate(counts)]
+    return ScoredBoxes(
+        boxes=torch.cat([boxes[image, own] for image, own in enumerate(chosen)]),
+        scores=torch.cat([ranked[image, :count] for image, count in enumerate(counts)]),
+        classes=torch.cat(chosen).div(per_image, rounding_mode="floor"),
+        images=torch.cat([own.new_full(own.shape, i) for i, own in enumerate(chosen)]),
+        counts=counts,
+    )

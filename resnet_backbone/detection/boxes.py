@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from resnet_backbone.utils.constants import constant
+
 # Limit of a predicted log-size before exp, so that one bad value cannot make an infinite box: an
 # anchor of 16 px grows to at most 1000 px (detectron2/modeling/box_regression.py).
 SCALE_CLAMP = math.log(1000.0 / 16)
+
+# Pairs of boxes that are compared at once: 134 MB in float32, and three such tensors at the peak.
+MAX_PAIRS = 2**25
 
 Weights = tuple[float, float, float, float]
 
@@ -37,6 +43,21 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     return overlap.div_(union.masked_fill_(overlap == 0, 1.0))
 
 
+def iou_in_blocks(objects: Tensor, boxes: Tensor, max_pairs: int = MAX_PAIRS) -> Iterator[Tensor]:
+    """Yields the IoU of all pairs, float32[B, g, N], of a few objects at a time.
+
+    At once, 16 images with 300 objects and 268,000 anchors would take 15 GB.
+
+    Args:
+        objects: [B, G, 4].
+        boxes: [B, N, 4], or [1, N, 4] for the same boxes in every image.
+        max_pairs: Maximum B * g * N, with at least one object per block.
+    """
+    at_once = max(1, max_pairs // max(1, len(objects) * boxes.shape[1]))
+    for part in objects.split(at_once, dim=1):
+        yield pairwise_iou(part, boxes)
+
+
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     """Returns boxes [..., 4] clipped to images of sizes [..., 2], each (height, width)."""
     height, width = sizes[..., 0], sizes[..., 1]
@@ -55,7 +76,7 @@ def encode(targets: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
     target_centre, target_size = _centre_and_size(targets)
     shift = (target_centre - anchor_centre) / anchor_size
     offsets = torch.cat((shift, torch.log(target_size / anchor_size)), dim=-1)
-    return offsets * offsets.new_tensor(weights)
+    return offsets * constant(weights, offsets.device, offsets.dtype)
 
 
 def decode(offsets: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
@@ -63,7 +84,7 @@ def decode(offsets: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
 
     The inverse of `encode`, with log-sizes limited to `SCALE_CLAMP`.
     """
-    offsets = offsets.float() / torch.tensor(weights, device=offsets.device)
+    offsets = offsets.float() / constant(weights, offsets.device)
     centre, size = _centre_and_size(anchors.float())  # [..., 2] each
     centre = centre + offsets[..., :2] * size
     half = 0.5 * size * torch.exp(offsets[..., 2:].clamp(max=SCALE_CLAMP))  # [..., 2]

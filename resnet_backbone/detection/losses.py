@@ -7,6 +7,7 @@ from torch import Tensor
 
 from resnet_backbone.detection import boxes as box_ops
 from resnet_backbone.utils import distributed
+from resnet_backbone.utils.constants import constant
 
 
 def box_regression_loss(
@@ -30,7 +31,7 @@ def box_regression_loss(
     keep = positive[..., None]  # [..., 1]
     # Padding has size 0, whose logarithm is infinite, and infinity times 0 would be NaN. So padding
     # is replaced by a unit box before encoding, instead of being masked afterwards.
-    unit = anchors.new_tensor((0.0, 0.0, 1.0, 1.0))
+    unit = constant((0.0, 0.0, 1.0, 1.0), anchors.device, anchors.dtype)
     truth = box_ops.encode(  # [..., 4]
         torch.where(keep, targets, unit), torch.where(keep, anchors, unit), weights
     )

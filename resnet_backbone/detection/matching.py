@@ -6,6 +6,7 @@ to learn a count.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -41,12 +42,13 @@ class SampledIndices:
 
 
 def match(
-    iou: Tensor, valid: Tensor, *, low: float, high: float, keep_best: bool = False
+    blocks: Iterable[Tensor], valid: Tensor, *, low: float, high: float, keep_best: bool = False
 ) -> Matches:
     """Labels boxes by their highest IoU with a ground-truth box.
 
     Args:
-        iou: float32[B, G, N]; rows of padding are overwritten.
+        blocks: The IoU float32[B, G, N] in blocks [B, g, N] of some objects each, see
+            `iou_in_blocks`; at least one. Rows of padding are overwritten.
         valid: bool[B, G], true for ground truth, false for padding.
         low: A box with a lower IoU is background.
         high: A box with at least this IoU is foreground; between the two it is ignored.
@@ -54,16 +56,55 @@ def match(
             however low it is, so that every object has one (Faster R-CNN, section 3.1.2, condition
             i).
     """
-    iou = iou.masked_fill_(~valid[..., None], -1.0)
-    best, targets = iou.max(dim=1)  # [B, N] each
-    labels = torch.full_like(best, -1, dtype=torch.int8)
-    labels.masked_fill_(best < low, 0).masked_fill_(best >= high, 1)
-    if keep_best:
-        best_for_object = iou.amax(dim=2, keepdim=True)  # [B, G, 1]
-        # Otherwise an object that overlaps no box would make all boxes foreground.
-        best_for_object.masked_fill_(best_for_object <= 0, torch.inf)
-        labels.masked_fill_((iou == best_for_object).any(dim=1), 1)
-    return Matches(labels, targets)
+    done, found = 0, None
+    for iou in blocks:
+        iou.masked_fill_(~valid[:, done : done + iou.shape[1], None], -1.0)
+        part = _Best(*iou.max(dim=1), _best_of_an_object(iou) if keep_best else None)
+        found = part if found is None else found.joined(part, done)
+        done += iou.shape[1]
+        del iou  # before the next block is computed
+    if found is None:
+        raise ValueError("there are no blocks")
+    labels = torch.full_like(found.iou, -1, dtype=torch.int8)
+    labels.masked_fill_(found.iou < low, 0).masked_fill_(found.iou >= high, 1)
+    if found.kept is not None:
+        labels.masked_fill_(found.kept, 1)
+    return Matches(labels, found.targets)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """What is known of N boxes of each image after some of the objects.
+
+    Attributes:
+        iou: float32[B, N], the highest IoU with an object.
+        targets: int64[B, N], index of the first object that has it.
+        kept: bool[B, N], whether no box has a higher IoU with one of the objects; None: not asked.
+    """
+
+    iou: Tensor
+    targets: Tensor
+    kept: Tensor | None
+
+    def joined(self, later: _Best, start: int) -> _Best:
+        """Returns what is known after the objects from `start` on as well."""
+        higher = later.iou > self.iou  # where equal, the first object is the target
+        kept = None
+        if self.kept is not None and later.kept is not None:
+            kept = self.kept | later.kept
+        return _Best(
+            torch.where(higher, later.iou, self.iou),
+            torch.where(higher, later.targets + start, self.targets),
+            kept,
+        )
+
+
+def _best_of_an_object(iou: Tensor) -> Tensor:
+    """Returns bool[B, N], the boxes with the highest IoU of one of the objects [B, g, N]."""
+    best_for_object = iou.amax(dim=2, keepdim=True)  # [B, g, 1]
+    # Otherwise an object that overlaps no box would make all boxes foreground.
+    best_for_object.masked_fill_(best_for_object <= 0, torch.inf)
+    return (iou == best_for_object).any(dim=1)
 
 
 def sample(

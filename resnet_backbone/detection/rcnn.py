@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -138,23 +139,25 @@ class TakeStage(nn.Module):
 
 def _per_image(found: ScoredBoxes, masks: Tensor | None, batch: Batch) -> list[Detections]:
     """Splits a batch's detections by image, and scales them to the original images."""
+    device = batch.sizes.device
+    # Without blocking, these few bytes are copied while the device works on.
+    originals = torch.tensor(batch.original_sizes).to(device, non_blocking=True)  # [B, 2]
+    scale = (originals.double() / batch.sizes).float().flip(1).repeat(1, 2)  # [B, 4]
+    boxes = box_ops.clip(found.boxes * scale[found.images], originals[found.images])  # [N, 4]
+    # Boxes without area are left out. Asking for them once, instead of choosing rows by a mask on
+    # the device, lets the host wait once, and not for every tensor.
+    solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1).tolist()
+    rows = torch.tensor([row for row, is_solid in enumerate(solid) if is_solid], dtype=torch.int64)
+    rows = rows.to(device, non_blocking=True)
+    ends = list(accumulate(found.counts))
+    counts = [sum(solid[end - n : end]) for end, n in zip(ends, found.counts, strict=True)]
+    by_image = [
+        values[rows].split(counts) if values is not None else (None,) * len(counts)
+        for values in (boxes, found.scores, found.classes, masks)
+    ]
     detections = []
-    for index, original in enumerate(batch.original_sizes):
-        own = found.images == index  # [N]
-        height, width = (int(side) for side in batch.sizes[index])
-        scale = found.boxes.new_tensor((original[1] / width, original[0] / height) * 2)  # [4]
-        limit = torch.tensor(original, device=found.boxes.device)
-        boxes = box_ops.clip(found.boxes[own] * scale, limit)  # [n, 4]
-        solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # [n], false for boxes without area
-        boxes = boxes[solid]
-        detections.append(
-            Detections(
-                image_id=batch.image_ids[index],
-                size=original,
-                boxes=boxes,
-                scores=found.scores[own][solid],
-                classes=found.classes[own][solid],
-                masks=None if masks is None else paste(masks[own][solid], boxes, original),
-            )
-        )
+    for index, (own, scores, classes, squares) in enumerate(zip(*by_image, strict=True)):
+        size = batch.original_sizes[index]
+        pasted = None if squares is None else paste(squares, own, size)
+        detections.append(Detections(batch.image_ids[index], size, own, scores, classes, pasted))
     return detections

@@ -112,8 +112,8 @@ class RoIHeads(nn.Module):
         boxes = torch.cat((proposals.boxes, targets.boxes), dim=1)  # [B, N, 4] with N = P + G
         valid = torch.cat((proposals.valid, targets.valid), dim=1)  # [B, N]
         threshold = self.settings.iou_threshold
-        iou = box_ops.pairwise_iou(targets.boxes, boxes)  # [B, G, N]
-        matches = match(iou, targets.valid, low=threshold, high=threshold)  # [B, N]
+        blocks = box_ops.iou_in_blocks(targets.boxes, boxes)  # [B, g, N] each
+        matches = match(blocks, targets.valid, low=threshold, high=threshold)  # [B, N]
         chosen = sample(  # [B, S]
             matches.labels.masked_fill(~valid, -1),
             random_order(targets.keys, boxes.shape[1], SAMPLING_STREAM),

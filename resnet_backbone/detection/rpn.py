@@ -14,7 +14,7 @@ from resnet_backbone.detection.anchors import AnchorGenerator
 from resnet_backbone.detection.init import init_normal
 from resnet_backbone.detection.losses import box_regression_loss
 from resnet_backbone.detection.matching import gather_rows, match, random_order, sample
-from resnet_backbone.detection.nms import grouped_nms
+from resnet_backbone.detection.nms import suppress
 from resnet_backbone.structures import Targets
 
 OFFSET_WEIGHTS: box_ops.Weights = (1.0, 1.0, 1.0, 1.0)
@@ -120,12 +120,13 @@ class RPN(nn.Module):
             if self.training
             else (self.pre_nms_topk[1], self.post_nms_topk[1])
         )
-        # [B, K], [B, K, 4] and [K], for the K best anchors of all levels together
-        scores, boxes, levels = self._best_per_level(predictions, pre_nms)
+        # [B, K] and [B, K, 4], the K_l best anchors of each level; their sum is K
+        scores, boxes, counts = self._best_per_level(predictions, pre_nms)
         boxes = box_ops.clip(boxes, sizes[:, None])
         sides = boxes[..., 2:] - boxes[..., :2]  # [B, K, 2]
         valid = (sides > self.min_box_size).all(dim=-1) & boxes.isfinite().all(dim=-1)  # [B, K]
-        kept = self._suppress(boxes, scores, levels, valid & scores.isfinite())  # [B, K]
+        valid &= scores.isfinite()
+        kept = _within_levels(boxes, scores, valid, counts, self.nms_threshold)  # [B, K]
         # [B, P] each
         ranked, order = torch.where(kept, scores, -torch.inf).topk(min(post_nms, scores.shape[1]))
         found = ranked > -torch.inf
@@ -144,8 +145,8 @@ class RPN(nn.Module):
         offsets = torch.cat(list(predictions.offsets), dim=1)  # [B, A, 4]
         with torch.no_grad():
             low, high = self.iou_thresholds
-            iou = box_ops.pairwise_iou(targets.boxes, anchors[None])  # [B, G, A]
-            matches = match(iou, targets.valid, low=low, high=high, keep_best=True)  # [B, A]
+            blocks = box_ops.iou_in_blocks(targets.boxes, anchors[None])  # [B, g, A] each
+            matches = match(blocks, targets.valid, low=low, high=high, keep_best=True)  # [B, A]
             chosen = sample(  # [B, S]
                 matches.labels,
                 random_order(targets.keys, len(anchors), SAMPLING_STREAM),
@@ -173,26 +174,32 @@ class RPN(nn.Module):
 
     def _best_per_level(
         self, predictions: Predictions, count: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns scores [B, K], decoded boxes [B, K, 4] and feature map indices [K]."""
-        scores, boxes, levels = [], [], []
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Returns scores [B, K] and decoded boxes [B, K, 4], and how many each level has of K."""
+        scores, boxes = [], []
         maps = zip(predictions.anchors, predictions.logits, predictions.offsets, strict=True)
-        for level, (anchors, logits, offsets) in enumerate(maps):
+        for anchors, logits, offsets in maps:
             best, indices = logits.float().topk(min(count, logits.shape[1]))
             scores.append(best)
             boxes.append(
                 box_ops.decode(gather_rows(offsets, indices), anchors[indices], OFFSET_WEIGHTS)
             )
-            levels.append(torch.full_like(indices[0], level))
-        return torch.cat(scores, dim=1), torch.cat(boxes, dim=1), torch.cat(levels)
+        return torch.cat(scores, dim=1), torch.cat(boxes, dim=1), [s.shape[1] for s in scores]
 
-    def _suppress(self, boxes: Tensor, scores: Tensor, levels: Tensor, valid: Tensor) -> Tensor:
-        """Returns bool[B, K], true for valid boxes that survive NMS in their image and level."""
-        images = torch.arange(len(boxes), device=boxes.device)[:, None]  # [B, 1]
-        maps = len(self.anchors.strides)
-        # Invalid boxes get a group of their own, so that they cannot suppress valid ones.
-        groups = images * (maps + 1) + torch.where(valid, levels, maps)  # [B, K]
-        finite = torch.where(valid[..., None], boxes, 0.0).flatten(0, 1)  # [B * K, 4]
-        indices = grouped_nms(finite, scores.flatten(), groups.flatten(), self.nms_threshold)
-        kept = torch.zeros_like(valid).flatten().index_fill_(0, indices, True)  # [B * K]
-        return kept.view_as(valid) & valid
+
+def _within_levels(
+    boxes: Tensor, scores: Tensor, valid: Tensor, counts: Sequence[int], threshold: float
+) -> Tensor:
+    """Returns bool[B, K], true for valid boxes that survive NMS in their image and level."""
+    longest = max(counts)
+
+    def by_level(values: Tensor) -> Tensor:
+        """[B, K, ...] -> [B * levels, longest, ...], padded with zeros."""
+        padded = values.new_zeros(len(values), len(counts), longest, *values.shape[2:])
+        for level, part in enumerate(values.split(counts, dim=1)):
+            padded[:, level, : part.shape[1]] = part
+        return padded.flatten(0, 1)
+
+    kept = suppress(by_level(boxes), by_level(scores), by_level(valid), threshold)
+    levels = kept.view(len(boxes), len(counts), longest).unbind(dim=1)
+    return torch.cat([own[:, :count] for own, count in zip(levels, counts, strict=True)], dim=1)

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine import run_folder, schedule
+from resnet_backbone.engine.agreement import check_same_data_on_ranks
 from resnet_backbone.engine.checkpoint import Checkpoints, Found, step_name
 from resnet_backbone.engine.evaluation import EvaluationResult
 from resnet_backbone.engine.interrupt import StopFlag
@@ -282,7 +283,8 @@ def begin_run(
     Raises:
         ConfigError: the batch cannot be divided among the ranks, the checkpoint has other settings,
             or the task cannot be built.
-        DataError: the data cannot be used, or are not those that the run was started with.
+        DataError: the data cannot be used, are not those that the run was started with, or are
+            different on other ranks.
         WeightsError: the initial weights cannot be loaded.
         StorageError: all checkpoints are damaged, or the newest one does not fit the model.
     """
@@ -298,11 +300,15 @@ def begin_run(
     seed.seed_everything(cfg.seed)
     task = task_type(cfg, device, settled.weights)
     log_settings()
+    check_same_data_on_ranks(task.identity())
     if cfg.solver.epochs is not None:  # the number of steps is known only now
         cfg = task.cfg = schedule.settle_epochs(cfg, task.training_images, fit_to=fit_to)
         if found is not None and saved is not None:
             check_same_config(saved, cfg, found.folder)
     run = Run(task, cfg, output, device)
+    if (rank := distributed.rank()) > 0:
+        # Models begin alike, but stochastic depth is drawn for the images of each rank.
+        seed.seed_everything(cfg.seed, rank)
     if found is not None:
         run.restore(found)
     return run

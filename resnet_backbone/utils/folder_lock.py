@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import weakref
 from collections.abc import Iterable, Iterator
@@ -20,12 +22,19 @@ except ImportError:  # on Windows, where the folder is not locked
 
 LOCK = ".resnet_backbone.lock"
 
+# The answers of file systems without locks, such as Lustre or NFS mounted without them.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+logger = logging.getLogger(__name__)
+
 _held: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Creates a folder if necessary, and locks it against other processes inside the block.
+
+    Where the file system has no locks, a warning says so, and nothing keeps others out.
 
     What killed processes left in the folder is removed first. If nothing was written inside the
     block, the folders that were created are removed afterwards.
@@ -83,18 +92,41 @@ def _acquire(path: Path) -> IO[bytes]:
             raise StorageError(f"{path}: not a regular file; remove it")
         file = path.open("ab")
         try:
-            if fcntl is None:
-                return file
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if not _flock(file) or os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         except FileNotFoundError:
             pass
-        except OSError as error:
+        except BlockingIOError as error:
             file.close()
             raise StorageError(f"{path.parent}: another process is using this folder") from error
+        except OSError:
+            file.close()
+            raise
         # The process that had locked this file removed it after we opened it.
         file.close()
+
+
+def _flock(file: IO[bytes]) -> bool:
+    """Locks the file, and returns whether that is possible here.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: it cannot be locked, although the file system has locks.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logger.warning(
+            "%s: the file system cannot lock files (%s); make sure yourself that no other process"
+            " uses this folder",
+            *(Path(file.name).parent, error.strerror),
+        )
+        return False
+    return True
 
 
 def _release_in_child() -> None:

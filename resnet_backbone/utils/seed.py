@@ -9,8 +9,16 @@ import numpy as np
 import torch
 
 
-def seed_everything(seed: int) -> None:
-    """Seeds the generators of Python, NumPy and torch, including those of all GPUs."""
+def seed_everything(seed: int, rank: int = 0) -> None:
+    """Seeds the generators of Python, NumPy and torch, including those of all GPUs.
+
+    Args:
+        seed: The run's seed, which rank 0 uses as it is.
+        rank: Other ranks get seeds of their own.
+    """
+    if rank > 0:
+        # The upper 63 bits, as torch takes no more for a positive seed.
+        seed = int(np.random.SeedSequence((seed, rank)).generate_state(1, np.uint64)[0] >> 1)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

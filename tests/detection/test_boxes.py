@@ -89,3 +89,25 @@ def test_half_precision_offsets_are_decoded_in_float32():
     found = box_ops.decode(torch.tensor([0.5, 0, 0, 0], dtype=torch.bfloat16), anchor, UNIT)
     assert found.dtype == torch.float32
     assert found.tolist() == [1008.0, 1000.0, 1024.0, 1016.0]
+
+
+def test_pairs_are_compared_in_blocks_of_limited_size():
+    objects, boxes = (
+        torch.empty(16, 300, 4, device="meta"),
+        torch.empty(1, 268_000, 4, device="meta"),
+    )
+    blocks = list(box_ops.iou_in_blocks(objects, boxes))
+    assert sum(block.shape[1] for block in blocks) == 300
+    assert max(block.numel() for block in blocks) <= box_ops.MAX_PAIRS
+    # More boxes than the limit: one object after the other.
+    blocks = list(box_ops.iou_in_blocks(objects, boxes, max_pairs=1000))
+    assert {tuple(block.shape) for block in blocks} == {(16, 1, 268_000)} and len(blocks) == 300
+
+
+def test_blocks_are_the_rows_of_the_whole():
+    corners = torch.rand(3, 7 + 11, 2, generator=torch.Generator().manual_seed(3))
+    sides = torch.rand(3, 7 + 11, 2, generator=torch.Generator().manual_seed(4))
+    objects, boxes = torch.cat((corners, corners + sides), dim=2).split((7, 11), dim=1)
+    blocks = list(box_ops.iou_in_blocks(objects, boxes, max_pairs=3 * 2 * 11 + 5))
+    assert [block.shape[1] for block in blocks] == [2, 2, 2, 1]
+    assert torch.equal(torch.cat(blocks, dim=1), box_ops.pairwise_iou(objects, boxes))

@@ -30,19 +30,22 @@ def reference(iou, low, high, keep_best):
 
 
 @settings(max_examples=150, deadline=None)
-@given(tables, st.booleans())
-def test_match_equals_a_plain_loop_whatever_the_padding(table, keep_best):
+@given(tables, st.booleans(), st.integers(1, 6))
+def test_match_equals_a_plain_loop_whatever_the_padding_and_the_blocks(table, keep_best, size):
     iou = torch.tensor(table).T.contiguous()
     padded = torch.cat((iou, torch.full((2, iou.shape[1]), 0.95)))[None]
     valid = torch.tensor([[True] * len(iou) + [False] * 2])
-    found = match(padded, valid, low=0.3, high=0.7, keep_best=keep_best)
+    blocks = padded.split(size, dim=1)
+    found = match(blocks, valid, low=0.3, high=0.7, keep_best=keep_best)
     expected = reference(iou.numpy(), np.float32(0.3), np.float32(0.7), keep_best)
     assert found.labels[0].tolist() == expected
-    assert (iou.gather(0, found.targets) == iou.amax(dim=0)).all()
+    assert found.targets[0].tolist() == iou.numpy().argmax(axis=0).tolist()  # the first one
 
 
 def test_an_image_without_objects_is_all_background():
-    found = match(torch.zeros(1, 1, 5), torch.tensor([[False]]), low=0.3, high=0.7, keep_best=True)
+    found = match(
+        [torch.zeros(1, 1, 5)], torch.tensor([[False]]), low=0.3, high=0.7, keep_best=True
+    )
     assert found.labels.tolist() == [[0] * 5]
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import random
 
+import numpy as np
 import pytest
 import torch
 import toy
@@ -49,6 +50,17 @@ def test_nothing_is_written_before_the_run_is_entered(tmp_path):
     with run:
         written = {path.name for path in tmp_path.iterdir()}
     assert {"checkpoints", "config.yaml", "environment.json", "metrics.jsonl"} <= written
+
+
+def test_ranks_begin_with_the_same_weights_and_draw_different_numbers(tmp_path, monkeypatch):
+    weights, drawn = [], set()
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        weights.append(begin(tmp_path).state.model.state_dict())
+        drawn.add((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert all(len(set(column)) == 3 for column in zip(*drawn, strict=True))
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][name], other[name]) for name in other)
 
 
 def test_the_configuration_is_scaled_and_the_seed_set(tmp_path):

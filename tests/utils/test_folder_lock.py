@@ -1,5 +1,6 @@
 """One process at a time uses an output folder, and a start that fails leaves nothing."""
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -46,6 +47,33 @@ def test_a_lock_file_that_was_removed_after_it_was_opened_is_no_lock(tmp_path, m
     monkeypatch.setattr(folder_lock.fcntl, "flock", flock)
     with locked(tmp_path):
         assert len(calls) == 2 and (tmp_path / LOCK).stat().st_ino == calls[-1]
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "ENOTSUP"])
+def test_a_file_system_without_locks_is_named_once_and_used(tmp_path, monkeypatch, caplog, name):
+    """So do Lustre without the option flock, NFS without its lock daemon, and FUSE."""
+    number = getattr(errno, name)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", _failing(number))
+    with locked(tmp_path):
+        (tmp_path / "result").write_text("")
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path}: the file system cannot lock files")
+    assert os.strerror(number) in message
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_another_error_of_locking_is_not_another_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_lock.fcntl, "flock", _failing(errno.EIO))
+    with pytest.raises(StorageError, match="cannot be written: .*Input/output error"):
+        with locked(tmp_path):
+            pytest.fail("locked")
+
+
+def _failing(number):
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    return flock
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])

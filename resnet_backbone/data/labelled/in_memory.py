@@ -115,20 +115,21 @@ class InMemoryTraining:
         # [B] each: image, first row and first column of its crop, and whether to flip it
         index, top, left, flipped = (np.concatenate(parts) for parts in zip(*draws, strict=True))
         device = self._padded.device
+        numbers = torch.from_numpy(np.stack((index, top, left, flipped, positions)))  # [5, B]
+        # In one copy, which does not wait for the device.
+        chosen, first_row, first_column, mirrored, keys = numbers.to(device, non_blocking=True)
         # rows [B, H] and columns [B, W] of each crop in the padded image
         rows, columns = (
-            torch.from_numpy(first).to(device)[:, None] + torch.arange(side, device=device)
-            for first, side in ((top, self.height), (left, self.width))
+            first[:, None] + torch.arange(side, device=device)
+            for first, side in ((first_row, self.height), (first_column, self.width))
         )
-        mirrored = torch.from_numpy(flipped).to(device)[:, None]  # [B, 1]
-        columns = torch.where(mirrored, columns.flip(1), columns)  # [B, W]
-        chosen = torch.from_numpy(index).to(device)  # [B]
+        columns = torch.where(mirrored[:, None] > 0, columns.flip(1), columns)  # [B, W]
         # The indices broadcast from [B, 1, 1], [B, H, 1] and [B, 1, W]; images is [B, H, W, 3].
         images = self._padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
         return ImageBatch(
             images=images.permute(0, 3, 1, 2),
             labels=self._labels[chosen],
-            keys=torch.from_numpy(positions).to(device),
+            keys=keys,
             image_ids=[self._names[number] for number in index],
         )
 

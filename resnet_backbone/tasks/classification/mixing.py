@@ -52,7 +52,7 @@ class Mixing:
         """Returns the mixed batch: float32 images, 0 to 255, and targets float32[B, K].
 
         Args:
-            batch: An even number of images, uint8 or float.
+            batch: An even number of images, uint8 or float, on the device that is to mix them.
             number: Index of the batch in the run.
             rank: This process's rank; each rank mixes differently.
 

@@ -121,7 +121,8 @@ class ClassificationTask(Task[ClassificationConfig]):
                 yield batch
             else:
                 place = start_step * solver.accumulate + number
-                yield self._mixing(batch, place, distributed.rank())
+                # On the device: four times less to copy, and the host has other things to do.
+                yield self._mixing(batch.to(self.device), place, distributed.rank())
 
     def draw_samples(self, batch: Batch | ImageBatch, count: int) -> list[Image.Image]:
         """Returns training images as the network sees them, with their classes or shares of two."""

@@ -12,6 +12,7 @@ from resnet_backbone.create import create_backbone
 from resnet_backbone.engine.train import train_task
 from resnet_backbone.errors import ConfigError, DataError, Interrupted
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
+from resnet_backbone.tasks.classification.mixing import Mixing
 from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.weights.stored import read_card
 
@@ -30,8 +31,8 @@ def images(tmp_path_factory):
     return tiny_classifier.write_images(tmp_path_factory.mktemp("images"))
 
 
-def make_task(cfg):
-    return ClassificationTask(ClassificationTask.settle(cfg).cfg, CPU)
+def make_task(cfg, device=CPU):
+    return ClassificationTask(ClassificationTask.settle(cfg).cfg, device)
 
 
 def metrics(output, key):
@@ -45,6 +46,21 @@ def weights(output):
 
 def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_images_are_mixed_where_they_are_trained_on(images, tmp_path, monkeypatch):
+    pytest.importorskip("timm", reason="mixing is timm's")
+    places = []
+    mix = Mixing.__call__
+
+    def watched(self, batch, *place):
+        places.append({batch.images.device.type, batch.labels.device.type})
+        return mix(self, batch, *place)
+
+    monkeypatch.setattr(Mixing, "__call__", watched)
+    cfg = tiny_classifier.config(images, tmp_path / "run", data={"mixup": 0.2})
+    batch = next(make_task(cfg, torch.device("meta")).training_batches(0))
+    assert places == [{"meta"}] and batch.images.is_meta and batch.targets.is_meta
 
 
 def test_a_run_leaves_weights_results_and_a_backbone(images, tmp_path):
