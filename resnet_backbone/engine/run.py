@@ -134,10 +134,14 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether all steps are done, or early stopping ends the run."""
-        patience = self.cfg.evaluation.patience
-        progress = self.state.progress
-        stopped_early = patience is not None and progress.without_improvement >= patience
-        return stopped_early or progress.step >= self.cfg.solver.max_iter
+        return self.ends_early or self.state.progress.step >= self.cfg.solver.max_iter
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether early stopping ends the run, before its last step."""
+        patience, progress = self.cfg.evaluation.patience, self.state.progress
+        waited = patience is not None and progress.without_improvement >= patience
+        return waited and progress.step < self.cfg.solver.max_iter
 
     @property
     def checkpoint_is_due(self) -> bool:
@@ -214,6 +218,17 @@ class Run:
         finally:
             if average is not None:
                 average.swap(model)
+
+    def how_it_ended_early(self) -> str:
+        """Returns why the run ends before its last step, and where its best weights are."""
+        progress = self.state.progress
+        text = (
+            f"ended early, at step {progress.step} of {self.cfg.solver.max_iter}: {self._best()}, "
+            f"and none better in {count_of(progress.without_improvement, 'evaluation')} since "
+            "(evaluation.patience)"
+        )
+        best = self.output / run_layout.BEST
+        return text if progress.best is None else f"{text}; the best weights are in {best}"
 
     def how_to_continue(self) -> str:
         """Returns how to continue the run after a signal has stopped it."""

@@ -128,6 +128,8 @@ def _loop(run: Run, stop: StopFlag) -> None:
                 raise Interrupted("stopped by a signal")
             if progress.evaluation_pending:
                 run.evaluate(stop)
+    if run.ends_early:
+        logger.info("%s", run.how_it_ended_early())
     if run.result is None:
         run.evaluate(stop)
 

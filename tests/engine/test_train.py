@@ -356,7 +356,8 @@ def test_other_data_are_refused_on_resuming(tmp_path):
             train_toy(toy.config(tmp_path), resume=True)
 
 
-def test_training_stops_early_when_evaluations_stop_improving(tmp_path):
+def test_training_stops_early_when_evaluations_stop_improving(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     settings = {"evaluation": {"period": 2, "patience": 2}}
     with toy.toy_task(ap=[0.1, 0.3, 0.2, 0.3, 0.9, 0.9]):
         train_toy(toy.config(tmp_path, **settings))
@@ -364,6 +365,8 @@ def test_training_stops_early_when_evaluations_stop_improving(tmp_path):
     assert results["step"] == 8
     assert results["best"] == {"metric": "bbox/AP", "value": 0.3, "step": 4}
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["step_00000004"]
+    expected = "ended early, at step 8 of 12: best bbox/AP 0.3 at step 4, and none better in 2 eval"
+    assert expected in caplog.text and f"best weights are in {tmp_path / 'best'}" in caplog.text
 
 
 def test_an_undefined_score_is_no_improvement(tmp_path):
