@@ -22,6 +22,9 @@ from resnet_backbone.utils.progress import bar_options
 from resnet_backbone.utils.storage import read_regular, write_file
 from resnet_backbone.utils.text import count_of
 
+SUMMARY_WIDTH = 86  # with time, level and "step 720000/720000 " a line of the log has 120 columns
+LOSSES_INDENT = " " * 14  # below the text after time and level
+
 logger = logging.getLogger(__name__)
 
 Line = Mapping[str, float | int | None]
@@ -191,7 +194,7 @@ class Clock:
 
 
 def summary(line: Line) -> str:
-    """Formats a line of training metrics for the log."""
+    """Formats a line of training metrics for the log; on two lines if one would be too long."""
     losses = " ".join(
         f"{name.removeprefix('loss_')} {value:.3f}"
         for name, value in line.items()
@@ -200,10 +203,13 @@ def summary(line: Line) -> str:
     error = "" if line.get("error") is None else f" error {line['error']:.3f}"
     eta = int(line["eta_s"] or 0)
     clock = f"{eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"
-    return (
-        f"loss {line['loss']:.3f} ({losses}){error} lr {line['lr']:.2g} "
+    total = f"loss {line['loss']:.3f}"
+    rest = (
+        f"{error} lr {line['lr']:.2g} "
         f"data {line['time_data']:.3f} s compute {line['time_compute']:.3f} s eta {clock}"
     )
+    whole = f"{total} ({losses}){rest}"
+    return whole if len(whole) <= SUMMARY_WIDTH else f"{total}{rest}\n{LOSSES_INDENT}{losses}"
 
 
 def _truncate(file: Path, step: int) -> dict[str, Any]:

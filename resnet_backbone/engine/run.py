@@ -330,8 +330,8 @@ def begin_run(
 
 
 def _digits(score: float | None) -> str:
-    """Returns a metric with the digits that matter, however small it is."""
-    return "none" if score is None else f"{score:.4g}"
+    """Returns a metric as the tables have it; metrics.jsonl has all digits."""
+    return "none" if score is None else f"{score:.3f}"
 
 
 def _find_checkpoint(checkpoints: Checkpoints, output: Path) -> Found | None:

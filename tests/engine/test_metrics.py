@@ -90,6 +90,19 @@ def test_the_summary_reads_well():
     assert summary(line) == expected
 
 
+def test_the_summary_of_many_losses_has_two_lines_that_fit():
+    names = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
+    line = {"loss": 2.5, **dict.fromkeys(names, 0.5), "lr": 0.00055}
+    line |= {"time_data": 0.01, "time_compute": 0.5, "eta_s": 3725.4}
+    first, second = summary(line).split("\n")
+    assert first == "loss 2.500 lr 0.00055 data 0.010 s compute 0.500 s eta 1:02:05"
+    assert (
+        second.split() == "rpn_cls 0.500 rpn_loc 0.500 cls 0.500 box_reg 0.500 mask 0.500".split()
+    )
+    longest = f"15:23:31 INFO step 720000/720000 {first}"
+    assert max(len(longest), len(second)) <= 120
+
+
 def test_there_is_no_bar_where_there_is_no_terminal(capsys):
     with ProgressBar(0, 3, enabled=True) as bar:
         bar.advance(1.0)
