@@ -5,19 +5,20 @@
 
 Results are compared before anything is timed. Every contender then lives in a process of its own,
 as ours sets the C library's allocator (resnet_backbone/utils/allocator.py), which would serve the
-others too. One works at a time; they take turns; medians and ratios are reported.
+others too. One works at a time; they take turns; medians and ratios are reported. GPUs train in
+bf16; CPUs in float32, and in bf16, too, where they have instructions for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -25,9 +26,9 @@ import classification_parity
 import timm
 import torch
 import torchvision
-from classification_contenders import CONTENDERS, OURS, Settings
+from classification_contenders import CONTENDERS, IN_BF16, OURS, Settings
+from results_file import bf16_units, machine, record
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 # What ours should reach, as a multiple of the peer's images per second.
 TARGETS = {
     ("loader", "torchvision", "cpu"): 1.8,
@@ -37,6 +38,8 @@ TARGETS = {
     ("resnet50", "timm", "cpu"): 1.25,
     ("resnet50", "timm", "cuda"): 1.3,
 }
+# The same for ours in bf16 against a peer in float32, on a CPU with AMX.
+BF16_TARGETS = {("resnet50", "timm", "cpu"): 3.33}
 # The memory roof of eager bf16 channels_last on an H200, from shapes and 4.3 TB/s.
 ROOFLINE = "ResNet-50 on an H200 at 224: 8218 images/s unfused, 10616 with fused norms"
 
@@ -73,16 +76,27 @@ class Contender:
 
 def serve(section: str, name: str, settings: Settings) -> None:
     """A contender's process: a line with images per second for each line that comes in."""
-    run = CONTENDERS[section][name](settings)
+    bf16 = settings.device == "cuda" or name.endswith(IN_BF16)
+    run = CONTENDERS[section][name.removesuffix(IN_BF16)](replace(settings, bf16=bf16))
     for _ in sys.stdin:
         start = time.perf_counter()
         count = run()
         print(count / (time.perf_counter() - start), flush=True)
 
 
-def race(section: str, repeats: int, arguments: Sequence[str]) -> dict[str, list[float]]:
+def racing(section: str, device: str) -> list[str]:
+    """Returns the contenders' names, each a second time with `IN_BF16` where it is worth it."""
+    names = list(CONTENDERS[section])
+    if section == "loader" or device == "cuda" or bf16_units() is None:
+        return names
+    return [*names, *(name + IN_BF16 for name in names)]
+
+
+def race(
+    section: str, names: Sequence[str], repeats: int, arguments: Sequence[str]
+) -> dict[str, list[float]]:
     """Returns images per second by contender; the first turn of each warms up."""
-    contenders = {name: Contender(section, name, arguments) for name in CONTENDERS[section]}
+    contenders = {name: Contender(section, name, arguments) for name in names}
     runs: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(repeats + 1):
         for name, contender in contenders.items():
@@ -98,25 +112,37 @@ def race(section: str, repeats: int, arguments: Sequence[str]) -> dict[str, list
 
 def table(section: str, runs: dict[str, list[float]], device: str) -> str:
     """Returns the results as a Markdown table."""
+    bf16 = OURS + IN_BF16 in runs
     lines = [
-        "| model | images/s (median) | spread | ours / it | target |",
-        "|---|---|---|---|---|",
+        "| model | images/s (median) | spread | ours / it | target |"
+        + " ours in bf16 / it | target |" * bf16,
+        "|---|---|---|---|---|" + "---|---|" * bf16,
     ]
-    own = statistics.median(runs[OURS])
     for name, values in runs.items():
-        median = statistics.median(values)
-        ratio = "" if name == OURS else f"{own / median:.2f}"
-        target = TARGETS.get((section, name, device))
-        goal = "" if target is None else f"at least {target}"
-        spread = f"{min(values):.4g} to {max(values):.4g}"
-        lines.append(f"| {name} | {median:.4g} | {spread} | {ratio} | {goal} |")
+        row = [name, f"{statistics.median(values):.4g}", f"{min(values):.4g} to {max(values):.4g}"]
+        both_bf16 = name.endswith(IN_BF16)
+        key = (section, name, device)
+        row += ["", ""] if both_bf16 else _ratio(runs, OURS, name, TARGETS.get(key))
+        if bf16:
+            goal = BF16_TARGETS.get(key) if bf16_units() == "AMX" else None
+            row += _ratio(runs, OURS + IN_BF16, name, goal)
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def _ratio(
+    runs: dict[str, list[float]], own: str, name: str, target: float | None
+) -> tuple[str, str]:
+    """Returns two cells: how many times as fast as `name` a contender of ours is, and should be."""
+    if own == name:
+        return "", ""
+    ratio = statistics.median(runs[own]) / statistics.median(runs[name])
+    return f"{ratio:.2f}", "" if target is None else f"at least {target}"
 
 
 def header(settings: Settings, section: str, repeats: int) -> str:
     """Returns what the numbers depend on."""
     cuda = settings.device == "cuda"
-    machine = torch.cuda.get_device_name() if cuda else _cpu_name()
     threads = "" if cuda else f", {torch.get_num_threads()} threads"
     work = {
         "loader": f"{settings.loader_images} images, 2 workers",
@@ -127,32 +153,18 @@ def header(settings: Settings, section: str, repeats: int) -> str:
     images = f" --images {settings.images.name}" if section == "loader" and settings.images else ""
     command = f"--only {section} --device {settings.device}{images} --repeats {repeats}"
     return (
-        f"{machine}{threads}; {versions}, timm {timm.__version__}; {date.today()}; {work}; "
+        f"{machine(settings.device)}{threads}; {versions}, timm {timm.__version__}; "
+        f"{date.today()}; {work}; "
         f"`python benchmarks/classification.py {command}`"
     )
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def write(section: str, device: str, text: str) -> None:
-    """Replaces a section of RESULTS.md."""
-    marker = f"classification {section} {device}"
-    start, end = f"<!-- {marker} -->", f"<!-- end {marker} -->"
-    content = RESULTS.read_text()
-    before, _, rest = content.partition(start)
-    RESULTS.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def measure(section: str, settings: Settings, repeats: int, arguments: Sequence[str]) -> str:
     """Returns a section's text."""
     parity = classification_parity.check(section, settings)
     print(f"{section}, parity: {parity}", flush=True)
-    rows = table(section, race(section, repeats, arguments), settings.device)
+    runs = race(section, racing(section, settings.device), repeats, arguments)
+    rows = table(section, runs, settings.device)
     text = f"{header(settings, section, repeats)}\n\nParity first: {parity}.\n\n{rows}"
     if (section, settings.device) == ("resnet50", "cuda"):
         text += f"\n\nRoofs: {ROOFLINE}."
@@ -190,6 +202,7 @@ def main() -> None:
         cifar_images=options.cifar_images,
         batch=options.batch or (16 if options.device == "cpu" else 256),
         size=options.size,
+        bf16=False,
     )
     if options.contender:
         serve(*options.contender, settings)
@@ -203,7 +216,7 @@ def main() -> None:
         text = measure(section, settings, options.repeats, sys.argv[1:])
         print(f"\n## {section}, {options.device}\n\n{text}\n", flush=True)
         if options.write:
-            write(section, options.device, text)
+            record(f"classification {section} {options.device}", machine(options.device), text)
     if options.device == "cpu" and not torch.cuda.is_available():
         print("GPU: not measured, as none was at hand")
 

@@ -32,6 +32,7 @@ from resnet_backbone.data.loading.order import TrainingOrder
 from resnet_backbone.utils.allocator import keep_freed_memory
 
 OURS = "ours"
+IN_BF16 = ", bf16"  # after the name of a contender on a CPU
 LOADER_BATCH, CIFAR_BATCH = 64, 128
 
 
@@ -46,6 +47,7 @@ class Settings:
         cifar_images: Images of an epoch.
         batch: Images of a ResNet-50 step.
         size: Their side.
+        bf16: Whether to train under autocast to bfloat16 rather than in float32.
     """
 
     device: str
@@ -54,6 +56,7 @@ class Settings:
     cifar_images: int
     batch: int
     size: int
+    bf16: bool
 
 
 Run = Callable[[], int]
@@ -101,7 +104,7 @@ def our_cifar(settings: Settings) -> Run:
         fill=torch.tensor([125, 123, 114]),
         device=device,
     )
-    step = make_step(model.scores, sgd(model, 0.1, fused=True), device)
+    step = make_step(model.scores, sgd(model, 0.1, fused=True), device, bf16=settings.bf16)
     if device.type == "cuda":
         first = data.batch(0)
         step = captured(step, first.images, first.labels)
@@ -116,7 +119,7 @@ def our_cifar(settings: Settings) -> Run:
 
 
 def plain_cifar_loop(settings: Settings) -> Run:
-    """See plain_cifar.py."""
+    """See plain_cifar.py; on a GPU in float32, as the tutorials train."""
     images = _resident(settings.cifar_images)
     pixels = images.images.permute(0, 2, 3, 1).numpy()
     dataset = plain_cifar.Images(np.ascontiguousarray(pixels), images.labels.tolist())
@@ -124,22 +127,23 @@ def plain_cifar_loop(settings: Settings) -> Run:
     loader = plain_cifar.make_loader(dataset, pin_memory=cuda)
     model = plain_cifar.ResNet20().to(settings.device)
     optimizer = sgd(model, 0.1)
+    bf16 = settings.bf16 and not cuda
 
     def run() -> int:
-        plain_cifar.train_epoch(model, loader, optimizer, settings.device)
+        plain_cifar.train_epoch(model, loader, optimizer, settings.device, bf16=bf16)
         return finished(settings.cifar_images, settings.device)
 
     return run
 
 
 def our_resnet50(settings: Settings) -> Run:
-    """Our training step; on a GPU in bf16 and as one CUDA graph."""
+    """Our training step; on a GPU as one CUDA graph."""
     keep_freed_memory()
     model = rb.create_classifier("resnet50").to(settings.device).train()
     images, labels = imagenet_batch(settings)
     images = images.contiguous(memory_format=torch.channels_last)
     device = torch.device(settings.device)
-    step = make_step(model, sgd(model, 1e-3, fused=True), device)
+    step = make_step(model, sgd(model, 1e-3, fused=True), device, bf16=settings.bf16)
     if device.type == "cuda":
         step = captured(step, images, labels)
     return repeated(step, images, labels)
@@ -198,8 +202,9 @@ def _peer_resnet50(model: nn.Module, settings: Settings) -> Run:
     images, labels = imagenet_batch(settings)
     if settings.device == "cuda":
         images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = sgd(model, 1e-3)
-    return repeated(make_step(model, optimizer, torch.device(settings.device)), images, labels)
+    device = torch.device(settings.device)
+    step = make_step(model, sgd(model, 1e-3), device, bf16=settings.bf16)
+    return repeated(step, images, labels)
 
 
 def loader_folder(settings: Settings) -> Path:

@@ -3,9 +3,10 @@
     python benchmarks/detector.py --repeats 5 --write
     PYTHONPATH=/path/to/detectron2 python benchmarks/detector.py --repeats 5 --write
 
-All models hold the same weights and see the same pixels. Outputs are compared before anything is
-timed. Runs alternate between the models; medians and ratios are reported. Peak memory is how far
-the resident set of a fresh process rises above the built model while it runs the task twice.
+All models hold the same weights and see the same pixels. Outputs are compared, in float32, before
+anything is timed. Every model runs in float32 and, where the device has instructions for it, under
+autocast to bfloat16. Runs alternate; medians and ratios are reported. Peak memory is how far the
+resident set of a fresh process rises above the built model while it runs the task twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,25 +27,55 @@ from typing import Any
 
 import torch
 import torchvision
+from results_file import bf16_units, machine, record
 
 from resnet_backbone.structures import Batch
+from resnet_backbone.utils import precision
 
 # The peers' models with our weights, which the parity tests build too.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 import peers
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 OURS = "ours"
 # torchvision resizes to 800 px by default, in training too: not the same pixels, but what one gets.
 RESIZING = "torchvision, by default at 800 px"
 # (height, width), images: one of 480 x 640 with its short side at 800; two as they are.
 TASKS = {"inference": ((800, 1088), 1), "training": ((480, 640), 2)}
-TARGETS = {  # at most this fraction of the peer's time
-    ("inference", "torchvision"): 0.75,
-    ("inference", "detectron2"): 0.75,
-    ("training", "torchvision"): 0.45,
-    ("training", "detectron2"): 0.95,
-}
+FP32, BF16 = "off", "bf16"  # values of solver.amp
+NAMES = {FP32: "float32", BF16: "bf16"}
+
+Run = tuple[str, str]  # a contender's name, and FP32 or BF16
+Seconds = dict[str, dict[Run, list[float]]]  # by task
+
+
+def targets(device: str) -> dict[tuple[str, str, Run], float]:
+    """Returns by task, our precision, and the peer's run which part of its time ours may take."""
+    goals = {
+        ("inference", FP32, ("torchvision", FP32)): 0.75,
+        ("inference", FP32, ("detectron2", FP32)): 0.75,
+    }
+    if device == "cuda":
+        return goals | {
+            ("training", FP32, ("torchvision", FP32)): 0.45,
+            ("training", FP32, ("detectron2", FP32)): 0.95,
+        }
+    goals |= {
+        ("training", FP32, ("torchvision", FP32)): 0.60,
+        ("training", FP32, ("detectron2", FP32)): 0.65,
+    }
+    if bf16_units() == "AMX":
+        goals |= {
+            ("training", BF16, ("torchvision", FP32)): 0.19,
+            ("training", BF16, ("detectron2", FP32)): 0.21,
+            ("training", BF16, ("torchvision", BF16)): 0.27,
+            ("training", BF16, ("detectron2", BF16)): 0.30,
+        }
+    elif bf16_units() is not None:
+        goals |= {
+            ("training", BF16, ("torchvision", FP32)): 0.45,
+            ("training", BF16, ("detectron2", FP32)): 0.45,
+        }
+    return goals
 
 
 @dataclass(frozen=True)
@@ -90,15 +120,18 @@ def _torchvision(model: torch.nn.Module, short_side: int | None = None) -> Conte
     )
 
 
-def run_once(contender: Contender, task: str, batch: Batch) -> float:
+def run_once(contender: Contender, task: str, amp: str, batch: Batch) -> float:
     """Returns the seconds of one inference or one training step without the optimizer."""
     contender.model.train(task == "training")
+    layers = precision.autocast(amp, batch.images.device)
     start = time.perf_counter()
     if task == "inference":
-        with torch.inference_mode():
+        with torch.inference_mode(), layers:
             contender.infer(batch)
     else:
-        sum(contender.losses(batch).values()).backward()
+        with layers:
+            losses = contender.losses(batch)
+        sum(losses.values()).backward()
         contender.model.zero_grad(set_to_none=True)
     if batch.images.is_cuda:
         torch.cuda.synchronize()
@@ -150,39 +183,41 @@ def assert_parity(contenders: dict[str, Contender], batch: Batch) -> str:
     return "; ".join(notes)
 
 
-def measure(names: list[str], repeats: int, device: str) -> tuple[dict[str, Any], str]:
-    """Returns seconds by task and contender, alternating between the contenders."""
+def racing(task: str, names: list[str], device: str) -> list[Run]:
+    """Returns who takes part in a task, and in which precision."""
+    fast = precision.has_fast_bf16(torch.device(device))
+    others = [name for name in names if name != RESIZING]
+    runs = [(name, FP32) for name in (names if task == "training" else others)]
+    return runs + [(name, BF16) for name in others if fast]
+
+
+def measure(names: list[str], repeats: int, device: str) -> tuple[Seconds, str]:
+    """Returns seconds by task and run, alternating between the runs, and what was compared."""
     contenders = {name: build(name, device) for name in names}
     parity = assert_parity(contenders, make_batch("inference", device))
     print(f"parity: {parity}", flush=True)
-    seconds: dict[str, Any] = {}
+    seconds: Seconds = {}
     for task in TASKS:
         batch = make_batch(task, device)
-        racing = contenders if task == "training" else without(contenders, RESIZING)
-        for contender in racing.values():  # warm-up
-            run_once(contender, task, batch)
-        runs: dict[str, list[float]] = {name: [] for name in racing}
-        for repeat in range(repeats):
-            for name, contender in racing.items():
-                runs[name].append(run_once(contender, task, batch))
-            print(f"{task} {repeat + 1}/{repeats}", {n: round(r[-1], 2) for n, r in runs.items()})
+        runs: dict[Run, list[float]] = {run: [] for run in racing(task, names, device)}
+        for repeat in range(repeats + 1):
+            for (name, amp), values in runs.items():
+                taken = run_once(contenders[name], task, amp, batch)
+                if repeat:  # the first turn of each warms up
+                    values.append(taken)
+        print(f"{task}: { ({run: [round(v, 3) for v in values] for run, values in runs.items()}) }")
         seconds[task] = runs
     return seconds, parity
 
 
-def without(contenders: dict[str, Contender], name: str) -> dict[str, Contender]:
-    """Returns the contenders but one."""
-    return {key: value for key, value in contenders.items() if key != name}
-
-
-def peak_memory(name: str, task: str, device: str) -> float:
+def peak_memory(run: Run, task: str, device: str) -> float:
     """Returns the MiB that building a model and running a task twice takes, in a fresh process."""
-    command = [sys.executable, __file__, "--memory-of", name, task, "--device", device]
+    command = [sys.executable, __file__, "--memory-of", *run, task, "--device", device]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return float(json.loads(output.splitlines()[-1])["mib"])
 
 
-def print_own_memory(name: str, task: str, device: str) -> None:
+def print_own_memory(name: str, amp: str, task: str, device: str) -> None:
     """The fresh process's part of `peak_memory`."""
     contender, batch = build(name, device), make_batch(task, device)
     gc.collect()
@@ -191,7 +226,7 @@ def print_own_memory(name: str, task: str, device: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forgets the high-water mark
     before = _resident("VmRSS")
     for _ in range(2):
-        run_once(contender, task, batch)
+        run_once(contender, task, amp, batch)
     rise = _resident("VmHWM") - before
     print(
         json.dumps({"mib": torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else rise})
@@ -206,49 +241,41 @@ def _resident(field: str) -> float:
     raise OSError(f"no {field} in /proc/self/status")
 
 
-def table(seconds: dict[str, Any], memory: dict[str, dict[str, float]]) -> str:
+def table(seconds: Seconds, memory: dict[str, dict[Run, float]], device: str) -> str:
     """Returns the results as a Markdown table."""
     lines = [
-        "| task | model | seconds (median) | spread | ours / it | target | peak memory, MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| task | model | layers | seconds (median) | spread | ours in float32 / it | target "
+        "| ours in bf16 / it | target | peak memory, MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    goals = targets(device)
     for task, runs in seconds.items():
-        own = statistics.median(runs[OURS])
-        for name, values in runs.items():
-            median = statistics.median(values)
-            ratio = "" if name == OURS else f"{own / median:.2f}"
-            target = TARGETS.get((task, name))
-            goal = "" if target is None else f"at most {target}"
-            spread = f"{min(values):.3g} to {max(values):.3g}"
-            mib = f"{memory[task][name]:.0f}"
-            lines.append(
-                f"| {task} | {name} | {median:.3g} | {spread} | {ratio} | {goal} | {mib} |"
-            )
+        for run, values in runs.items():
+            name, amp = run
+            row = [task, name, NAMES[amp], f"{statistics.median(values):.3g}"]
+            row.append(f"{min(values):.3g} to {max(values):.3g}")
+            for own in (FP32, BF16):
+                goal = goals.get((task, own, run))
+                row.append(_ratio(runs, own, run))
+                row.append("" if goal is None or not row[-1] else f"at most {goal}")
+            row.append(f"{memory[task][run]:.0f}")
+            lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def _ratio(runs: dict[Run, list[float]], own: str, run: Run) -> str:
+    """Returns which part of a run's time ours takes, where that is a fair question."""
+    if (OURS, own) not in runs or run == (OURS, own) or (own == FP32 and run[1] == BF16):
+        return ""
+    return f"{statistics.median(runs[OURS, own]) / statistics.median(runs[run]):.2f}"
 
 
 def header(device: str, repeats: int) -> str:
     """Returns what the numbers depend on."""
-    machine = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     threads = "" if device == "cuda" else f", {torch.get_num_threads()} threads"
     command = f"`python benchmarks/detector.py --device {device} --repeats {repeats} --write`"
-    return f"{machine}{threads}; {versions}; {date.today()}; {command}"
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def write(device: str, text: str) -> None:
-    """Replaces the device's section of RESULTS.md."""
-    start, end = f"<!-- detector {device} -->", f"<!-- end detector {device} -->"
-    content = RESULTS.read_text()
-    before, _, rest = content.partition(start)
-    RESULTS.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
+    return f"{machine(device)}{threads}; {versions}; {date.today()}; {command}"
 
 
 def main() -> None:
@@ -261,7 +288,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="record in benchmarks/RESULTS.md")
-    parser.add_argument("--memory-of", nargs=2, metavar=("MODEL", "TASK"), help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     if options.memory_of:
@@ -276,15 +303,14 @@ def main() -> None:
         print("detectron2 is not on PYTHONPATH: its rows are left out")
     seconds, parity = measure(names, options.repeats, options.device)
     memory = {
-        task: {name: peak_memory(name, task, options.device) for name in seconds[task]}
+        task: {run: peak_memory(run, task, options.device) for run in seconds[task]}
         for task in TASKS
     }
     text = f"{header(options.device, options.repeats)}\n\nParity first: {parity}.\n\n"
-    text += table(seconds, memory)
+    text += table(seconds, memory, options.device)
     print(text)
     if options.write:
-        write(options.device, text)
-        print(f"written to {RESULTS}")
+        record(f"detector {options.device}", machine(options.device), text)
 
 
 if __name__ == "__main__":

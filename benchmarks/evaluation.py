@@ -19,13 +19,12 @@ import statistics
 import time
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
 from evaluation_contenders import CLASSES, CONTENDERS, DETECTIONS, OURS, Data, make_data
+from results_file import machine, record
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 TASKS = ("bbox", "segm")
 TARGETS = {"pycocotools": 20, "faster-coco-eval": 4}  # at least so many times our time
 TOLERANCE = 1e-9
@@ -81,25 +80,11 @@ def header(images: int, repeats: int) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     capability = torch.backends.cpu.get_cpu_capability()
     return (
-        f"{_cpu_name()}, {os.cpu_count()} cores, {capability}; {versions}, Python"
+        f"{machine('cpu')}, {os.cpu_count()} cores, {capability}; {versions}, Python"
         f" {platform.python_version()}; {date.today()}; {images} images x {DETECTIONS} detections x"
         f" {CLASSES} classes;"
         f" `python benchmarks/evaluation.py --images {images} --repeats {repeats} --write`"
     )
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def write(text: str) -> None:
-    """Replaces the section of RESULTS.md."""
-    start, end = "<!-- evaluation -->", "<!-- end evaluation -->"
-    before, _, rest = RESULTS.read_text().partition(start)
-    RESULTS.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def main() -> None:
@@ -121,8 +106,7 @@ def main() -> None:
     text += table(seconds)
     print(text)
     if options.write:
-        write(text)
-        print(f"written to {RESULTS}")
+        record("evaluation", machine("cpu"), text)
 
 
 if __name__ == "__main__":

@@ -91,13 +91,19 @@ def make_loader(images: Images, *, pin_memory: bool = False) -> DataLoader:
 
 
 def train_epoch(
-    model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer, device: str
+    model: nn.Module,
+    loader: DataLoader,
+    optimizer: torch.optim.Optimizer,
+    device: str,
+    *,
+    bf16: bool = False,
 ) -> None:
-    """The loop of the tutorials."""
+    """The loop of the tutorials, in float32 or under autocast to bfloat16."""
     model.train()
     for images, labels in loader:
-        scores = model(images.to(device, non_blocking=True))
-        loss = F.cross_entropy(scores, labels.to(device, non_blocking=True))
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            scores = model(images.to(device, non_blocking=True))
+            loss = F.cross_entropy(scores, labels.to(device, non_blocking=True))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

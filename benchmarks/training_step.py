@@ -19,13 +19,17 @@ def sgd(model: nn.Module, rate: float, *, fused: bool | None = None) -> torch.op
 
 
 def make_step(
-    scores: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, device: torch.device
+    scores: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    *,
+    bf16: bool,
 ) -> Step:
-    """One training step; on a GPU in bf16."""
+    """One training step in bfloat16 or float32."""
 
     def step(images: Tensor, labels: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = F.cross_entropy(scores(images), labels)
         loss.backward()
         optimizer.step()

@@ -171,8 +171,10 @@ class SolverConfig(Section):
         examples=[0.8],
     )
     accumulate: Positive = Field(1, description="micro-batches per step (gradient accumulation)")
-    amp: Literal["off", "bf16", "fp16"] = Field(
-        "off", description="automatic mixed precision, on CUDA only"
+    amp: Literal["auto", "bf16", "fp16", "off"] = Field(
+        "auto",
+        description="precision of the layers; auto: bf16 where the GPU or the CPU has instructions "
+        "for it, else off; fp16: on a GPU, with a loss scale; off: float32 throughout",
     )
     clip_grad_norm: PositiveFloat | None = Field(
         None,

@@ -39,6 +39,8 @@ class FPN(nn.Module):
         pyramid: list[Tensor] = []
         for stage in reversed(self.stages):
             lateral = self.lateral[stage](features[stage])  # [B, channels, H_s, W_s]
-            top = lateral if top is None else lateral + F.interpolate(top, scale_factor=2.0)
+            if top is not None:
+                lateral += F.interpolate(top, scale_factor=2.0)
+            top = lateral
             pyramid.insert(0, self.output[stage](top))
         return [*pyramid, F.max_pool2d(pyramid[-1], kernel_size=1, stride=2)]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from resnet_backbone.config.run_schema import RunConfig
 from resnet_backbone.engine.schedule import learning_rate
 from resnet_backbone.engine.task import Task
+from resnet_backbone.utils import precision
 from resnet_backbone.utils.text import count_of
 
 LISTED = 12  # classes; of more, only the commonest and the rarest are named
@@ -28,6 +29,7 @@ def announce(task: Task[RunConfig], cfg: RunConfig) -> None:
     if counts:
         logger.info("training images: %s; %s: %s", f"{images:,}", task.label, _listed(counts))
     logger.info("%s", _length(cfg, images))
+    precision.log_precision(cfg.solver.amp)
     if images == 1:
         logger.warning("there is one training image, which the model can only memorise")
     if cfg.solver.max_iter < len(task.class_names):

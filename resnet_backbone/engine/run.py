@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -28,7 +28,7 @@ from resnet_backbone.engine.state import TrainState, read_state_record
 from resnet_backbone.engine.step import Stepper, StepResult, total_loss
 from resnet_backbone.engine.task import C, Settled, Task
 from resnet_backbone.errors import StorageError
-from resnet_backbone.utils import distributed, run_layout, seed, storage
+from resnet_backbone.utils import distributed, precision, run_layout, seed, storage
 from resnet_backbone.utils.logging import deferred, release
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.text import count_of
@@ -307,9 +307,10 @@ def begin_run(
     found = distributed.on_main(lambda: _find_checkpoint(checkpoints, output)) if resume else None
     saved = None if found is None else checked_about(found)["config"]
     fit_to = None if saved is None else schedule.schedule_length(saved)
+    cfg = _with_precision(settled.cfg, device, saved)
     # Settings are of interest only once nothing is wrong with the data.
     with deferred(schedule.logger) as log_settings:
-        cfg = schedule.scale_to_batch(settled.cfg, distributed.world_size(), fit_to=fit_to)
+        cfg = schedule.scale_to_batch(cfg, distributed.world_size(), fit_to=fit_to)
     if found is not None and saved is not None and cfg.solver.epochs is None:
         check_same_config(saved, cfg, found.folder)
     seed.seed_everything(cfg.seed)
@@ -327,6 +328,31 @@ def begin_run(
     if found is not None:
         run.restore(found)
     return run
+
+
+def _with_precision(cfg: C, device: torch.device, saved: Mapping[str, Any] | None) -> C:
+    """Settles `solver.amp=auto`: as the run was begun, or bf16 if all ranks are fast at it.
+
+    Args:
+        cfg: The configuration to train with.
+        device: This rank's device.
+        saved: The configuration in the checkpoint to continue from, if there is one.
+
+    Raises:
+        ConfigError: the run was begun in a precision that the device does not have.
+    """
+    amp = cfg.solver.amp
+    slow = distributed.is_true_anywhere(not precision.has_fast_bf16(device))
+    if amp == "auto" and saved is not None:
+        amp = saved["solver"].get("amp", "off")
+        precision.check(amp, device)
+    elif amp == "auto":
+        amp = "off" if slow else "bf16"
+    if amp == "bf16" and slow:
+        logger.warning(
+            "solver.amp is bf16, for which this processor has no instructions: float32 is faster"
+        )
+    return cfg.model_copy(update={"solver": cfg.solver.model_copy(update={"amp": amp})})
 
 
 def _digits(score: float | None) -> str:

@@ -18,15 +18,13 @@ from resnet_backbone.engine.optimizer import gradient_norm, set_learning_rate, s
 from resnet_backbone.engine.state import TrainState
 from resnet_backbone.errors import DivergedError
 from resnet_backbone.structures import Batch, ImageBatch
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, precision
 from resnet_backbone.utils.text import listing
 
 LOSS = "loss"  # prefix of the names of losses
 IMAGES_SHOWN = 8  # per rank, in the message about a loss or gradient that is not finite
 
 T = TypeVar("T", float, Tensor)
-
-_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 logger = logging.getLogger(__name__)
 
@@ -192,7 +190,7 @@ class Stepper:
         for index, batch in enumerate(batches):
             last = index + 1 == len(batches)
             with nullcontext() if last else self._without_sync():
-                with self._autocast():
+                with precision.autocast(self.solver.amp, self.device):
                     values = self.network(batch.to(self.device))
                 shares = {name: value / len(batches) for name, value in values.items()}
                 vector = torch.stack([share.detach().float() for share in shares.values()])
@@ -207,10 +205,6 @@ class Stepper:
         if isinstance(self.network, DistributedDataParallel):
             return self.network.no_sync()
         return nullcontext()
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        kind = _AMP_TYPES.get(self.solver.amp)
-        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
 
 def _diverged(what: str, attempt: _Attempt) -> DivergedError:

@@ -22,7 +22,7 @@ from resnet_backbone.engine.schedule import learning_rate
 from resnet_backbone.engine.task import C, Task
 from resnet_backbone.errors import ConfigError, DataError, Interrupted, RankError
 from resnet_backbone.structures import Batch, ImageBatch
-from resnet_backbone.utils import distributed, run_layout
+from resnet_backbone.utils import distributed, precision, run_layout
 from resnet_backbone.utils import logging as log
 from resnet_backbone.utils.allocator import keep_freed_memory
 from resnet_backbone.utils.device import pick_device
@@ -161,8 +161,7 @@ def _next_share(batches: Iterator[Batch | ImageBatch], run: Run) -> list[Batch |
 
 
 def check_device(cfg: RunConfig, device: torch.device) -> None:
-    """Raises ConfigError for settings that require a GPU."""
-    if device.type == "cpu" and cfg.solver.amp != "off":
-        raise ConfigError(f"solver.amp is {cfg.solver.amp}, which needs a GPU; set solver.amp=off")
+    """Raises ConfigError for settings that the device does not support."""
+    precision.check(cfg.solver.amp, device)
     if device.type == "cpu" and cfg.norm == "SyncBN":
         raise ConfigError("the norm is SyncBN, which needs GPUs; BN is the same on one device")

@@ -24,7 +24,7 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "solver.schedule": tuple(_SCHEDULES),
     "solver.warmup_until_error": (None,),
     "solver.accumulate": (1,),
-    "solver.amp": ("off", "fp16"),
+    "solver.amp": ("auto", "off", "fp16"),  # auto: float32, as by default there
     "solver.ema_decay": (None,),
     "evaluation.patience": (None,),
     "evaluation.max_detections": (100,),

@@ -192,7 +192,7 @@ def test_a_value_never_takes_more_than_a_line(value):
         ),
         ("evaluation.patience=0", "found 0, expected a value greater than 0"),
         ("evaluation.max_detections=50", "found 50, expected a value greater than or equal to 100"),
-        ("solver.amp=bf8", "found 'bf8', expected one of 'off', 'bf16' or 'fp16'"),
+        ("solver.amp=bf8", "found 'bf8', expected one of 'auto', 'bf16', 'fp16' or 'off'"),
         ("data.root=[" + "a" * 80 + "]", "found ['" + "a" * 55 + "..., expected text"),
     ],
 )

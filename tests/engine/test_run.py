@@ -14,7 +14,7 @@ from resnet_backbone.engine.run import begin_run
 from resnet_backbone.engine.step import StepResult
 from resnet_backbone.engine.task import Settled
 from resnet_backbone.errors import ConfigError, DataError, StorageError
-from resnet_backbone.utils import distributed, storage
+from resnet_backbone.utils import distributed, precision, storage
 
 CPU = torch.device("cpu")
 
@@ -81,6 +81,42 @@ def test_the_state_has_what_the_solver_asks_for(tmp_path):
     other = begin(tmp_path, solver=solver)
     assert other.state.average.decay == 0.9
     assert isinstance(other.state.optimizer, torch.optim.AdamW)
+
+
+# --- precision ---
+
+
+def fast_bf16(monkeypatch, fast):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: fast)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_bf16_on_a_device_that_is_fast_at_it(tmp_path, monkeypatch, fast):
+    fast_bf16(monkeypatch, fast)
+    run = begin(tmp_path, solver={"amp": "auto"})
+    assert run.cfg.solver.amp == run.task.cfg.solver.amp == ("bf16" if fast else "off")
+
+
+def test_one_slow_rank_makes_all_train_in_float32(tmp_path, monkeypatch):
+    """Ranks must agree, and this one would be waited for."""
+    fast_bf16(monkeypatch, True)
+    monkeypatch.setattr(distributed, "is_true_anywhere", lambda flag: True)
+    assert begin(tmp_path, solver={"amp": "auto"}).cfg.solver.amp == "off"
+
+
+@pytest.mark.parametrize("begun_in", ["bf16", "off"])
+def test_a_run_goes_on_in_the_precision_it_was_begun_in(tmp_path, monkeypatch, caplog, begun_in):
+    fast_bf16(monkeypatch, begun_in == "bf16")
+    with begin(tmp_path, solver={"amp": "auto"}) as run:
+        step(run)
+        run.save()
+    fast_bf16(monkeypatch, begun_in == "off")  # another machine
+    resumed = begin(tmp_path, resume=True, solver={"amp": "auto"})
+    assert resumed.cfg.solver.amp == begun_in
+    assert ("for which this processor has no instructions" in caplog.text) is (begun_in == "bf16")
+    other = "off" if begun_in == "bf16" else "bf16"
+    with pytest.raises(ConfigError, match=f"solver.amp: {begun_in} in the checkpoint, {other} now"):
+        begin(tmp_path, resume=True, solver={"amp": other})
 
 
 # --- counting ---

@@ -25,7 +25,7 @@ def clean_options():
 
 def make_stepper(solver=None, *, coupled=False, seed=0, average=None, deferred=None, scale=None):
     torch.manual_seed(seed)
-    solver = solver or SolverConfig(lr=0.1, weight_decay=0.0)
+    solver = solver or SolverConfig(lr=0.1, weight_decay=0.0, amp="off")
     model = toy.ToyModel(coupled=coupled)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
     state = TrainState(
@@ -98,7 +98,9 @@ def test_the_stop_flag_comes_back():
 
 
 def test_clipping_bounds_the_step():
-    stepper = make_stepper(SolverConfig(clip_grad_norm=1e-3, weight_decay=0.0, momentum=0.0))
+    stepper = make_stepper(
+        SolverConfig(clip_grad_norm=1e-3, weight_decay=0.0, momentum=0.0, amp="off")
+    )
     before = weights(stepper)
     stepper.step([toy.batch_of([1, 2])], 1.0, stop=False)
     moved = torch.cat([(weights(stepper)[name] - w).flatten() for name, w in before.items()])
@@ -148,7 +150,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(optimizer, clip, count):
     """At its own step, with its own images, although the loss is finite."""
-    solver = SolverConfig(lr=0.1, optimizer=optimizer, clip_grad_norm=clip)
+    solver = SolverConfig(lr=0.1, optimizer=optimizer, clip_grad_norm=clip, amp="off")
     stepper = make_stepper(solver)
     stepper.step([toy.batch_of([1, 2])], 0.1, stop=False)
     stepper.state.progress.step = 41
@@ -171,7 +173,7 @@ def test_classifiers_stop_as_well():
         pixel_mean=torch.zeros(3),
         pixel_std=(58.0, 58.0, 58.0),
     ).train()
-    solver = SolverConfig(lr=0.1)
+    solver = SolverConfig(lr=0.1, amp="off")
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = TrainState(model, build_optimizer(model, solver), scaler, None)
     stepper = Stepper(state, model, solver, torch.device("cpu"))
@@ -186,7 +188,7 @@ def test_classifiers_stop_as_well():
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_on_a_gpu_the_answer_comes_with_the_next_step(optimizer, clip):
     """The update is skipped on the device; the host learns of it without waiting, and in time."""
-    solver = SolverConfig(lr=0.1, optimizer=optimizer, clip_grad_norm=clip)
+    solver = SolverConfig(lr=0.1, optimizer=optimizer, clip_grad_norm=clip, amp="off")
     stepper = make_stepper(solver, deferred=True)
     stepper.step([toy.batch_of([1, 2])], 0.1, stop=False)
     stepper.state.progress.step = 1
@@ -205,7 +207,7 @@ def test_on_a_gpu_the_answer_comes_with_the_next_step(optimizer, clip):
 @pytest.mark.parametrize("scale", [None, 2.0**40])
 def test_a_first_step_that_is_skipped_leaves_no_trace(optimizer, scale):
     """Momentum starts at zero, not with what is in memory: in fp16 first steps are skipped."""
-    solver = SolverConfig(lr=0.1, optimizer=optimizer)
+    solver = SolverConfig(lr=0.1, optimizer=optimizer, amp="off")
     skipped, fresh = (make_stepper(solver, deferred=True, scale=scale) for _ in range(2))
     start = weights(skipped)
     with torch.no_grad():
@@ -258,3 +260,26 @@ def test_a_loss_scale_that_is_too_high_skips_the_step_and_a_low_one_is_not_to_bl
         stepper.step([toy.batch_of([7, 9])], 0.1, stop=False)
         stepper.settle()
     assert all(torch.equal(weights(stepper)[name], old) for name, old in before.items())
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_in_bf16_layers_compute_in_it_and_weights_gradients_and_losses_in_float32(amp):
+    stepper = make_stepper(SolverConfig(lr=0.1, weight_decay=0.0, amp=amp))
+    model = stepper.state.model
+    seen = {}
+    model.conv.register_forward_hook(lambda *args: seen.update(conv=args[2].dtype))
+    stepper.network.register_forward_hook(lambda *args: seen.update(args[2]))
+    stepper.step([toy.batch_of([7, 9])], 0.1, stop=False)
+    assert seen["conv"] is (torch.bfloat16 if amp == "bf16" else torch.float32)
+    assert seen["loss_cls"].dtype is torch.float32
+    for parameter in model.parameters():
+        assert parameter.dtype is parameter.grad.dtype is torch.float32
+    momentum = stepper.state.optimizer.state[model.head.weight]["momentum_buffer"]
+    assert momentum.dtype is torch.float32
+
+
+def test_a_precision_that_is_still_open_is_no_precision():
+    """A run settles "auto" once, for all ranks; a step must not decide it anew."""
+    stepper = make_stepper(SolverConfig(lr=0.1))
+    with pytest.raises(ValueError, match="solver.amp is auto"):
+        stepper.step([toy.batch_of([7, 9])], 0.1, stop=False)

@@ -412,7 +412,7 @@ def test_a_run_of_epochs_has_as_many_steps_and_resumes(tmp_path):
 
 
 def test_settings_that_need_a_gpu_are_refused_without_one(tmp_path):
-    for section in ({"solver": {"amp": "bf16"}}, {"model": {"backbone": {"norm": "SyncBN"}}}):
+    for section in ({"solver": {"amp": "fp16"}}, {"model": {"backbone": {"norm": "SyncBN"}}}):
         with pytest.raises(ConfigError, match="needs? a? ?GPU"):
             train_toy(toy.config(tmp_path, device="cpu", **section))
     assert list(tmp_path.iterdir()) == []

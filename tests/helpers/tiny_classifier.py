@@ -48,6 +48,7 @@ def config(root: Path, output: Path, **sections) -> ClassificationConfig:
             "warmup_iters": 0,
             "batch_size": 8,
             "scale": False,
+            "amp": "off",
         },
         "evaluation": {"period": 3, "batch_size": 3},
         "checkpoint": {"period": 2},

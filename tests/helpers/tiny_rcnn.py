@@ -39,7 +39,10 @@ def tiny_config(**model):
         },
     }
     data = {"test_min_size": SIDE, "test_max_size": SIDE, "workers": 0}
-    return Config.model_validate({"model": section | model, "data": data, "device": "cpu"})
+    exact = {"amp": "off"}
+    return Config.model_validate(
+        {"model": section | model, "data": data, "solver": exact, "device": "cpu"}
+    )
 
 
 def tiny_detector(cfg=None, seed=0):

@@ -221,6 +221,7 @@ BASE = {
         "milestones": [],
         "warmup_iters": 3,
         "lr": 0.05,
+        "amp": "off",  # the same on every processor
     },
     "evaluation": {"period": 4},
     "checkpoint": {"period": 3},

@@ -13,7 +13,7 @@ from resnet_backbone.classification.testing import Testing, ensemble
 from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_batches
 from resnet_backbone.evaluation.classification import ClassificationEvaluator
 from resnet_backbone.structures import ImageBatch
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, precision
 
 
 def evaluate_classifier(
@@ -23,6 +23,7 @@ def evaluate_classifier(
     device: torch.device,
     *,
     testing: Testing | None = None,
+    amp: precision.Settled = "off",
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EvaluationResult:
     """Evaluates the mean of the members' probabilities on this rank's images; a collective call.
@@ -36,6 +37,7 @@ def evaluate_classifier(
         device: The device that batches are moved to.
         testing: The test method, which averages over views of an image; None classifies the batches
             as they are.
+        amp: The layers' precision; probabilities are float32.
         should_stop: Called before every batch, see `checked_batches`.
 
     Returns:
@@ -50,7 +52,7 @@ def evaluate_classifier(
     try:
         for member in members:
             member.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.autocast(amp, device):
             for batch in checked_batches(loader, should_stop):
                 moved = batch.to(device)
                 probabilities = _ensemble(members, moved, testing)  # [B, K]

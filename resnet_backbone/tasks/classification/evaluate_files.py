@@ -26,7 +26,7 @@ from resnet_backbone.tasks.classification.trained import (
     stored_classifier_config,
 )
 from resnet_backbone.tasks.classification.views import READING, testing_of
-from resnet_backbone.utils import distributed, storage
+from resnet_backbone.utils import distributed, precision, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
@@ -66,6 +66,8 @@ def evaluate_classifier_files(
         members = [load_trained_classifier(path, cfg, device=device) for path in weights]
         class_names = in_classes_of_images(members, images.class_names, weights)
         testing = testing_of(cfg)
+        amp = precision.for_inference(cfg.solver.amp, device)
+        precision.log_precision(amp)
         batch_size = cfg.evaluation.batch_size
         result = evaluate_classifier(
             [member.model for member in members],
@@ -73,10 +75,11 @@ def evaluate_classifier_files(
             ClassificationEvaluator(class_names),
             device,
             testing=testing,
+            amp=amp,
             should_stop=flag.on_any_rank,
         )
         if distributed.is_main():
-            _write(result, cfg, weights, output)
+            _write(result, cfg, weights, output, amp)
     return replace(result, output=output)
 
 
@@ -94,13 +97,18 @@ def _read_as_trained(cfg: ClassificationConfig, weights: Sequence[Path]) -> Clas
 
 
 def _write(
-    result: EvaluationResult, cfg: ClassificationConfig, weights: Sequence[Path], output: Path
+    result: EvaluationResult,
+    cfg: ClassificationConfig,
+    weights: Sequence[Path],
+    output: Path,
+    amp: precision.Settled,
 ) -> None:
     content = {
         "weights": [str(path) for path in weights],
         "testing": cfg.evaluation.testing,
         "dataset": validation_images(cfg.data),
         "date": now(),
+        "amp": amp,
         **result.to_dict(),
     }
     OwnFiles(output, "evaluation").claim([RESULTS])

@@ -26,6 +26,7 @@ from resnet_backbone.tasks.classification.trained import (
     stored_classifier_config,
 )
 from resnet_backbone.tasks.classification.views import READING, test_crop, testing_of
+from resnet_backbone.utils import precision
 from resnet_backbone.utils.device import pick_device
 
 MAX_VIEWS = 64  # of images, in one batch
@@ -77,6 +78,7 @@ class ClassificationPredictor:
         count = self.model.network.fc.out_features
         self.class_names = trained.class_names or tuple(f"class {i}" for i in range(count))
         self.top = min(top, count)
+        self._amp = precision.for_inference(self.cfg.solver.amp, self.device)
         self._said = False
 
     @overload
@@ -150,7 +152,7 @@ class ClassificationPredictor:
     def _probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Returns float32[K] for each image, on the CPU."""
         testing = testing_of(self.cfg)
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.autocast(self._amp, self.device):
             if testing is not None:
                 whole = [[image.to(self.device)] for image in images]
                 return [ensemble([self.model.scores], one, testing)[0].cpu() for one in whole]
@@ -158,6 +160,6 @@ class ClassificationPredictor:
 
             def classify(chosen: list[int]) -> list[Tensor]:
                 batch = torch.stack([views[index] for index in chosen]).to(self.device)
-                return list(self.model.scores(batch).softmax(dim=1).cpu())
+                return list(self.model.scores(batch).float().softmax(dim=1).cpu())
 
             return in_batches(views, classify, MAX_VIEWS)

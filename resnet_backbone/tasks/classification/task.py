@@ -32,7 +32,7 @@ from resnet_backbone.tasks.classification.evaluate import evaluate_classifier
 from resnet_backbone.tasks.classification.export import backbone_weights, classifier_card
 from resnet_backbone.tasks.classification.mixing import Mixing
 from resnet_backbone.tasks.classification.samples import draw_labels
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, precision
 from resnet_backbone.utils.run_layout import BACKBONE
 from resnet_backbone.weights.card import WeightsCard
 from resnet_backbone.weights.files import save_weights
@@ -135,6 +135,7 @@ class ClassificationTask(Task[ClassificationConfig]):
             self._images.test_batches(self.cfg.evaluation.batch_size),
             self._evaluator,
             self.device,
+            amp=precision.for_inference(self.cfg.solver.amp, self.device),
             should_stop=should_stop,
         )
 

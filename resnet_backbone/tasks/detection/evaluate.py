@@ -18,7 +18,7 @@ from resnet_backbone.detection.rcnn import RCNN
 from resnet_backbone.engine.evaluation import EvaluationResult, Loader, checked_batches
 from resnet_backbone.evaluation import CocoEvaluator, Evaluator
 from resnet_backbone.structures import Batch
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, precision
 from resnet_backbone.utils.text import count_of
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,14 @@ def evaluate_split(
         world_size=distributed.world_size(),
         size_divisor=model.size_divisor,
     )
-    with_loss = cfg.evaluation.loss
     return evaluate_detector(
-        model, loader, evaluator, device, with_loss=with_loss, should_stop=should_stop
+        model,
+        loader,
+        evaluator,
+        device,
+        with_loss=cfg.evaluation.loss,
+        amp=precision.for_inference(cfg.solver.amp, device),
+        should_stop=should_stop,
     )
 
 
@@ -84,6 +89,7 @@ def evaluate_detector(
     *,
     with_loss: bool,
     should_stop: Callable[[], bool],
+    amp: precision.Settled = "off",
 ) -> EvaluationResult:
     """Judges `model` on the images of `loader`, this rank's share; every rank must call it.
 
@@ -97,6 +103,7 @@ def evaluate_detector(
         with_loss: Also compute the losses, on the same batches.
         should_stop: Asked before every batch, equally often on all ranks, so it may communicate;
             must answer alike on all of them.
+        amp: The layers' precision.
 
     Raises:
         Interrupted: `should_stop` said so; nothing is judged then.
@@ -106,7 +113,7 @@ def evaluate_detector(
     evaluator.reset()
     tally, first, start = _Tally(), None, time.perf_counter()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.autocast(amp, device):
             for batch in checked_batches(loader, should_stop):
                 first = first or batch
                 moved = batch.to(device)

@@ -29,7 +29,7 @@ from resnet_backbone.tasks.detection.pictures import (
     write_worst_pictures,
 )
 from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
-from resnet_backbone.utils import distributed, storage
+from resnet_backbone.utils import distributed, precision, storage
 from resnet_backbone.utils.device import pick_device
 from resnet_backbone.utils.folder_lock import output_folder
 from resnet_backbone.utils.own_files import OwnFiles
@@ -72,6 +72,8 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         trained = load_trained(weights, cfg, device=device)
         dataset = in_classes_of_trained(trained, dataset, str(weights))
         cfg, model = trained.cfg, trained.model
+        amp = precision.for_inference(cfg.solver.amp, device)
+        precision.log_precision(amp)
         if dataset.annotated:
             evaluator: Evaluator = make_evaluator(cfg, dataset)
         else:
@@ -81,7 +83,8 @@ def evaluate_detector_file(cfg: Config, weights: Path, output: Path) -> Evaluati
         result = evaluate_split(cfg, model, dataset, evaluator, device, flag.on_any_rank)
         if distributed.is_main():
             own.claim([RESULTS])
-            about = {"weights": str(weights), "dataset": dataset.description, "date": now()}
+            about = {"weights": str(weights), "dataset": dataset.description}
+            about |= {"date": now(), "amp": amp}
             storage.write_json(output / RESULTS, {**about, **result.to_dict()})
             painter = make_painter(cfg, model, dataset, device)
             write_pictures(painter, own, count=cfg.evaluation.pictures)

@@ -22,6 +22,7 @@ from resnet_backbone.evaluation.details import Details
 from resnet_backbone.evaluation.worst import worst_images
 from resnet_backbone.report.draw import ColorBy, draw_comparison, titled
 from resnet_backbone.structures import Detections, InstanceMask, Sample
+from resnet_backbone.utils import precision
 from resnet_backbone.utils.own_files import OwnFiles
 from resnet_backbone.utils.run_layout import PICTURES, WORST
 
@@ -40,6 +41,7 @@ class Painter:
         device: The device of the model.
         threshold: Detections with a lower score are drawn only where no other is found.
         color_by: What the colours tell apart, see `draw_detections`.
+        amp: The layers' precision.
     """
 
     model: RCNN
@@ -47,6 +49,7 @@ class Painter:
     device: torch.device
     threshold: float = 0.5
     color_by: ColorBy = "class"
+    amp: precision.Settled = "off"
 
     def draw(self, index: int, caption: str = "") -> Image.Image:
         """Returns the picture of an image, below a caption if there is one.
@@ -59,7 +62,7 @@ class Painter:
         seen = collate_samples(
             [self.dataset.test_sample(index)], size_divisor=self.model.size_divisor
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.autocast(self.amp, self.device):
             (found,) = self.model.detect(seen.to(self.device))
         original = self.dataset.original_sample(index)
         truth = true_detections(original) if self.dataset.annotated else None
@@ -76,7 +79,8 @@ class Painter:
 
 def make_painter(cfg: Config, model: RCNN, dataset: CocoDataset, device: torch.device) -> Painter:
     """Returns what draws the images of a split as `cfg.evaluation` says."""
-    return Painter(model, dataset, device, color_by=cfg.evaluation.color_by)
+    amp = precision.for_inference(cfg.solver.amp, device)
+    return Painter(model, dataset, device, color_by=cfg.evaluation.color_by, amp=amp)
 
 
 def write_pictures(

@@ -24,6 +24,7 @@ from resnet_backbone.engine.trained_reading import read_as_trained
 from resnet_backbone.structures import Sample
 from resnet_backbone.tasks.detection.prediction import Prediction
 from resnet_backbone.tasks.detection.trained import READING, load_trained, stored_config
+from resnet_backbone.utils import precision
 from resnet_backbone.utils.device import pick_device
 
 MAX_BATCH = 8  # images of a list in one batch
@@ -64,6 +65,7 @@ class DetectionPredictor:
         self.model = trained.model
         self.class_names = trained.class_names
         self.category_ids = trained.category_ids
+        self._amp = precision.for_inference(self.cfg.solver.amp, self.device)
         if score_threshold is not None:
             heads = self.model.roi_heads
             heads.settings = replace(heads.settings, score_threshold=score_threshold)
@@ -114,7 +116,7 @@ class DetectionPredictor:
         """Returns the predictions for images of one size."""
         samples = [self._sample(*pair) for pair in zip(images, image_ids, strict=True)]
         batch = collate_samples(samples, size_divisor=self.model.size_divisor)
-        with torch.inference_mode():
+        with torch.inference_mode(), precision.autocast(self._amp, self.device):
             found = self.model.detect(replace(batch, targets=None).to(self.device))
         return [
             Prediction(

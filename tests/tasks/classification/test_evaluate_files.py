@@ -18,7 +18,7 @@ from resnet_backbone.tasks.classification import evaluate_files
 from resnet_backbone.tasks.classification.evaluate_files import evaluate_classifier_files
 from resnet_backbone.tasks.classification.task import ClassificationTask
 from resnet_backbone.tasks.classification.trained import load_trained_classifier
-from resnet_backbone.utils import distributed
+from resnet_backbone.utils import distributed, precision
 from resnet_backbone.weights.files import save_weights
 
 MEAN_IMAGE = {"mean_image": "auto"}
@@ -46,6 +46,17 @@ def test_evaluating_a_runs_weights_repeats_its_last_evaluation(images, runs, tmp
         assert found.metrics == before["metrics"]
         written = json.loads((tmp_path / run.name / "results.json").read_text())
         assert written["metrics"] == before["metrics"] and written["testing"] == "single"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_results_say_in_which_precision_they_were_computed(
+    images, runs, tmp_path, monkeypatch, fast
+):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: fast)
+    cfg = tiny_classifier.config(images, tmp_path, solver={"amp": "auto"})
+    evaluate_classifier_files(cfg, [runs[0] / "model.safetensors"], tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert written["amp"] == ("bf16" if fast else "off")
 
 
 def test_an_ensemble_is_the_mean_of_its_members(images, runs, tmp_path):

@@ -68,6 +68,27 @@ def test_no_gradients_and_no_losses_unless_asked_for(model, tmp_path):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_in_bf16_layers_compute_in_it_and_losses_boxes_and_masks_do_not_notice(model, tmp_path):
+    seen = set()
+    hooks = [
+        module.register_forward_hook(lambda *args: seen.add(args[2].dtype))
+        for module in model.modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
+    ]
+    found = run(model, tmp_path, amp="bf16").loss
+    for hook in hooks:
+        hook.remove()
+    assert seen == {torch.bfloat16}
+    # bfloat16 has 8 bits: each layer rounds by up to 2 ** -9 of its values.
+    assert found == pytest.approx(run(model, tmp_path).loss, rel=0.05)
+    batch = next(iter(batches(IMAGE_IDS)))
+    model.eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        losses, (detections, *_) = model.losses(batch), model.detect(batch)
+    values = [*losses.values(), detections.boxes, detections.scores]
+    assert {value.dtype for value in values} == {torch.float32}
+
+
 def test_stops_before_the_next_batch_when_told(model, tmp_path):
     answers = iter([False, False, True])
     with pytest.raises(Interrupted, match="after 2 of 7 batches"):

@@ -7,6 +7,7 @@ from tiny_rcnn import CLASS_NAMES, SIDE, save_tiny_weights, tiny_config, write_t
 from resnet_backbone.data.coco.build import build_dataset, build_test_loader
 from resnet_backbone.errors import DataError, WeightsError
 from resnet_backbone.tasks.detection.predictor import DetectionPredictor
+from resnet_backbone.utils import precision
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,20 @@ def test_boxes_and_masks_have_the_size_of_the_image(predictor, pixels):
     assert found.boxes[:, 2].max() <= 150 and found.boxes[:, 3].max() <= 90
     # The network saw at most SIDE pixels: boxes reach further only if they were scaled back.
     assert found.boxes[:, 2].max() > SIDE
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_networks_trained_in_bf16_predict_in_it_where_that_is_faster(
+    tmp_path, monkeypatch, pixels, fast
+):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: fast)
+    cfg = tiny_config()
+    cfg = cfg.model_copy(update={"solver": cfg.solver.model_copy(update={"amp": "bf16"})})
+    predictor = DetectionPredictor(save_tiny_weights(tmp_path / "m.safetensors", cfg), device="cpu")
+    seen = set()
+    predictor.model.neck.register_forward_hook(lambda *args: seen.update(m.dtype for m in args[2]))
+    assert predictor(pixels).boxes.dtype is torch.float32
+    assert seen == {torch.bfloat16 if fast else torch.float32}
 
 
 def test_every_kind_of_input_gives_the_same(predictor, pixels, tmp_path):
