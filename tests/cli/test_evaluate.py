@@ -57,7 +57,8 @@ def test_results_tables_and_pictures(setup, tmp_path):
     assert results["errors"]["segm"]["missed"]["count"] >= 0
     assert "bbox: AP50 they cost" in done.stdout
     assert results["loss"]["loss"] > 0
-    assert sorted(path.name for path in (output / "pictures").iterdir()) == ["1.jpg", "2.jpg"]
+    assert sorted(path.name for path in (output / "pictures").glob("*.jpg")) == ["1.jpg", "2.jpg"]
+    assert list((output / "pictures" / "worst").glob("*.jpg"))
     assert "AP50" in done.stdout and "disc" in done.stdout
     last = done.stdout.strip().splitlines()[-1]
     assert str(output / "results.json") in last and str(output / "pictures") in last

@@ -365,7 +365,7 @@ def test_training_stops_early_when_evaluations_stop_improving(tmp_path, caplog):
     assert results["step"] == 8
     assert results["best"] == {"metric": "bbox/AP", "value": 0.3, "step": 4}
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["step_00000004"]
-    expected = "ended early, at step 8 of 12: best bbox/AP 0.3 at step 4, and none better in 2 eval"
+    expected = "ended early, at step 8 of 12: best bbox/AP 0.300 at step 4, and none better in 2"
     assert expected in caplog.text and f"best weights are in {tmp_path / 'best'}" in caplog.text
 
 

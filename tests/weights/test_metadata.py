@@ -49,7 +49,7 @@ def test_more_classes_or_text_than_anybody_has():
         '{"mean": [1, 2, 1e400]}',
         '{"std": [1, 2, 0]}',
         '{"std": [1, 2, -3]}',
-        '{"norm_eps": 0}',
+        '{"norm_eps": -1e-9}',
         '{"channel_order": "GBR"}',
     ],
 )
