@@ -14,7 +14,7 @@ REASONS = {
     "backbone/base.py": "an interface; test_resnet.py and test_from_timm.py hold both kinds to it",
     "backbone/spec.py": "two numbers; what networks declare by them is measured in test_resnet.py",
     "cli/conversion.py": "called by a command alone: tests/cli/test_convert.py",
-    "detection/nms_kernel.py": "tests/detection/test_nms.py interprets it, and compiles it for GPUs",
+    "detection/nms_kernel.py": "test_nms.py interprets it, and compiles it for GPUs",
     "engine/task.py": "an interface; both tasks, and the toy in tests/helpers, are of it",
     "evaluation/details.py": "only data; tests/tasks/detection/test_figures.py draws it",
     "evaluation/evaluator.py": "an interface; CocoEvaluator and the toy in tests/helpers are of it",

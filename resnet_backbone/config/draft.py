@@ -23,6 +23,7 @@ MAX_SHOWN = 30  # errors in one message
 COMMAND_LINE = "command line"
 SPLITS = ("train", "val")
 _TWO_LENGTHS = "solver.max_iter and solver.epochs: both are set; set one of the two"
+_TWO_PERIODS = "evaluation.period and evaluation.times: both are set; set one of the two"
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Draft:
         """Merges `layer` over the layers so far; `origin` maps a key to where it was written."""
         self._layer += 1
         self._settle_length(layer, origin)
+        self._settle_evaluations(layer, origin)
         self._merge(self.tree, layer, (), origin)
 
     def _settle_length(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
@@ -90,6 +92,25 @@ class Draft:
                     logger.info("%s: %s -> %s (max_iter in a file)", path, before, value)
             reference = planned if on_command_line else None
             self.tree["solver"] |= {"epochs": None, "reference_max_iter": reference}
+
+    def _settle_evaluations(self, layer: Mapping[str, Any], origin: Callable[[Keys], str]) -> None:
+        """Lets `evaluation.period` replace the `evaluation.times` of earlier layers.
+
+        A layer with both is a dump, where `times` counts and `period` is what came of it.
+        """
+        new, old = layer.get("evaluation"), self.tree["evaluation"]
+        if not isinstance(new, dict) or not isinstance(old, dict):
+            return
+        other = {"period": "times", "times": "period"}
+        given = [key for key in other if new.get(key) is not None]
+        if len(given) != 1:
+            return
+        if origin(("evaluation",)) == COMMAND_LINE:
+            if self.origins.get(("evaluation", other[given[0]])) == COMMAND_LINE:
+                self.problems.append(_TWO_PERIODS)
+        if given == ["period"] and old.get("times") is not None:
+            self.tree["evaluation"] = old | {"times": None}
+            self.origins["evaluation", "times"] = "since evaluation.period is set"
 
     def _merge(
         self,
@@ -130,6 +151,7 @@ class Draft:
                 value = {key: value}
             self._layer = MAX_BASES + 2  # all arguments are one layer
             self._settle_length(value, lambda _: COMMAND_LINE)
+            self._settle_evaluations(value, lambda _: COMMAND_LINE)
             self._merge(self.tree, value, (), lambda _: COMMAND_LINE)
 
     def draw_nothing_for_own_paths(self) -> None:

@@ -204,7 +204,8 @@ class JudgingConfig(Section):
     )
     times: Positive | None = Field(
         None,
-        description="instead of period: evaluations per run, evenly spaced; null: period",
+        description="instead of period: evaluations per run, evenly spaced; null: period; the one "
+        "that is given last counts",
         examples=[10],
     )
     batch_size: Positive = Field(1, description="images per rank in evaluation")

@@ -35,6 +35,29 @@ def test_the_length_of_the_schedule_that_epochs_stand_for_is_that_of_the_same_la
         draft_of({"solver": {"epochs": 2.5, "max_iter": 700}}).validate()
 
 
+@pytest.mark.parametrize("period", [0, 55])
+def test_a_later_period_replaces_a_number_of_evaluations(period):
+    draft = draft_of({"evaluation": {"times": 4}}, {"evaluation": {"batch_size": 3}})
+    assert draft.tree["evaluation"]["times"] == 4
+    draft.override(f"evaluation.period={period}")
+    found = draft.validate().evaluation
+    assert (found.period, found.times, found.batch_size) == (period, None, 3)
+    assert draft.origins["evaluation", "times"] == "since evaluation.period is set"
+    later = draft_of({"evaluation": {"period": period}}, {"evaluation": {"times": 4}})
+    assert later.validate().evaluation.times == 4
+    dump = draft_of({"evaluation": {"period": 165, "times": 4}}).validate().evaluation
+    assert (dump.period, dump.times) == (165, 4)
+
+
+@pytest.mark.parametrize("order", [("period=55", "times=4"), ("times=4", "period=55")])
+def test_a_period_and_a_number_of_evaluations_exclude_each_other(order):
+    draft = draft_of({})
+    for argument in order:
+        draft.override(f"evaluation.{argument}")
+    with pytest.raises(ConfigError, match=r"period and evaluation\.times: both are set"):
+        draft.validate()
+
+
 def test_errors_name_the_layer_and_are_counted():
     wrong = {f"key{number}": number for number in range(MAX_SHOWN + 3)}
     with pytest.raises(ConfigError) as raised:
