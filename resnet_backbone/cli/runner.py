@@ -65,6 +65,7 @@ _INSTEAD = {
     **dict.fromkeys(("--cfg-options", "--opts", "--set"), _KEYS),
     **dict.fromkeys(("--eval-only", "--test-only", "--eval"), "resnet-backbone evaluate does that"),
     "--auto-resume": "--resume does that",
+    "--overwrite": "not needed: this command replaces its own earlier files, and no others",
 }
 _WITH_KEYS = ("overrides", "images")  # arguments that take keys of the configuration, too
 

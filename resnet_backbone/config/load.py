@@ -169,7 +169,8 @@ def keys_meant_by(option: str) -> list[str]:
     name = tuple(option.lstrip("-").replace("-", "_").split("."))
     meant = [key for task in (Config, ClassificationConfig) for key in meant_keys(name, task)]
     sections = {key for task in (Config, ClassificationConfig) for key in section_names(task)}
-    return [key for key in dict.fromkeys(meant) if key not in sections]
+    no_settings = {"overrides", *sections}  # what a run records itself, and keys of mappings
+    return [key for key in dict.fromkeys(meant) if key not in no_settings]
 
 
 def list_configs() -> list[str]:

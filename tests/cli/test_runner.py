@@ -91,6 +91,7 @@ def test_another_rank_says_which_it_is(capsys, monkeypatch):
         (["--num-gpus", "2"], "--num-gpus: torchrun --nproc-per-node=N -m resnet_backbone"),
         (["--cfg-options", "a=1"], "--cfg-options: write keys after the options, as in solver.lr"),
         (["--eval-only"], "--eval-only: resnet-backbone evaluate does that\n"),
+        (["--overwrite"], "arguments: --overwrite; --overwrite: not needed: this command replaces"),
         (["--zzzzzz"], "unrecognized arguments: --zzzzzz\n"),
     ],
 )
