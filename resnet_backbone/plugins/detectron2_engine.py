@@ -141,6 +141,8 @@ def train_with_detectron2(cfg: Config, *, resume: bool = False, overwrite: bool 
         for warning in recipe_warnings(cfg):
             logger.warning(warning)
         logger.info("settings without effect in engine detectron2: %s", ", ".join(OURS_ALONE))
+        if cfg.solver.amp == "auto":
+            logger.info("solver.amp=auto: float32 in engine detectron2; fp16: its mixed precision")
         cfg = scale_to_batch(cfg, distributed.world_size())
         prepared = _prepare(cfg, device.type)
         if not resume:  # only now, when nothing can prevent this run from starting
