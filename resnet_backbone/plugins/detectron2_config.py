@@ -31,6 +31,7 @@ _NOT_THERE: dict[str, tuple[Any, ...]] = {
     "model.allow_partial": ((),),
     "model.allow_extra": ((),),
     "model.class_layers": ("auto",),
+    "model.settings": ("config",),  # of a whole detector, with which it does not start
 }
 # Features of our engine only; they do not affect the training itself, so they are ignored.
 OURS_ALONE = (

@@ -96,6 +96,7 @@ OTHER = {
     "model.allow_partial": ("fc.*",),
     "model.allow_extra": ("aux.*",),
     "model.class_layers": "copy",
+    "model.settings": "from_weights",
     "model.pixels.channel_order": "BGR",
     "model.pixels.mean": (1.0, 2.0, 3.0),
     "model.pixels.std": (1.0, 2.0, 3.0),
@@ -124,7 +125,7 @@ NOT_IN_THEIR_KEYS = {
     *("data.root", "data.train", "data.val", "data.shapes"),
     *("model.num_classes", "model.weights"),
     *("solver.recipe", "solver.scale", "solver.reference_batch_size"),
-    "solver.reference_max_iter",
+    *("solver.reference_max_iter", "evaluation.times"),
     # Of the schedule "plateau" alone, which is refused.
     *("solver.plateau_patience", "solver.plateau_threshold", "solver.plateau_drops"),
     *("log_period", "checkpoint.keep"),
